@@ -1,0 +1,72 @@
+/*
+ * The overlay of the access lists: values added or removed while the engine
+ * runs, for all lists of a segment, in one bounded table in shared memory.
+ *
+ * A slot is a 64-bit keyed fingerprint of (list, value) and one word of state:
+ * kind, 14 more bits of the hash, and the deadline in ms. Both are single
+ * atomic words: whatever instruction a writer is killed at, a slot says the
+ * old thing, the new one, or nothing. Writers hold a robust lock; readers take
+ * none and never wait. Probing is linear in a window of SKL_OVERLAY_WINDOW
+ * slots and ends at a free one. Slots of entries that are over are used again,
+ * and freed where no chain passes them.
+ */
+#ifndef SKL_ACL_OVERLAY_H
+#define SKL_ACL_OVERLAY_H
+
+#include "base/hash.h"
+#include "shm/lock.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { SKL_OVERLAY_NONE, SKL_OVERLAY_DENY, SKL_OVERLAY_REMOVED };
+enum { SKL_OVERLAY_WINDOW = 64, SKL_OVERLAY_LISTS = 256 };
+
+typedef struct {
+    _Atomic uint64_t fp;    /* 0: free */
+    _Atomic uint64_t state; /* deadline_ms << 16 | check << 2 | kind */
+    _Atomic uint32_t list;
+    uint32_t pad[3];
+} skl_overlay_slot_t;
+
+typedef struct {
+    skl_lock_t lock;
+    _Alignas(64) uint64_t slots; /* power of two, more than twice capacity */
+    uint32_t capacity;
+    uint32_t lists;
+    uint64_t table_offset; /* from here */
+    _Atomic uint32_t used; /* live entries of all lists, or more */
+    uint32_t cursor;       /* of skl_overlay_trim */
+    _Alignas(64) _Atomic uint32_t live[]; /* of each list, or more */
+} skl_overlay_shm_t;
+
+typedef struct {
+    skl_overlay_shm_t *shm;
+    skl_overlay_slot_t *table;
+    skl_hash_key_t key;
+} skl_overlay_t;
+
+uint64_t skl_overlay_bytes(uint32_t lists, uint32_t capacity);
+void skl_overlay_init(void *base, uint32_t lists, uint32_t capacity);
+void skl_overlay_attach(skl_overlay_t *o, void *base,
+                        const skl_hash_key_t *key);
+
+/* SKL_OVERLAY_*, not judging the time. */
+uint32_t skl_overlay_find(const skl_overlay_t *o, uint32_t list,
+                          const void *value, size_t len, int64_t *until_ns);
+/* Set a value's entry. EFULL, EBUSY. until_ns: SKL_FOREVER or an instant. */
+int skl_overlay_set(skl_overlay_t *o, uint32_t list, const void *value,
+                    size_t len, uint32_t kind, int64_t until_ns,
+                    int64_t now_ns);
+/* Free slots of entries that are over, at most `max` looked at; skipped when
+ * the lock is taken. */
+void skl_overlay_trim(skl_overlay_t *o, uint32_t max, int64_t now_ns);
+
+/* Entries of one list. */
+static inline uint32_t skl_overlay_live(const skl_overlay_t *o, uint32_t list)
+{
+    return atomic_load_explicit(&o->shm->live[list], memory_order_acquire);
+}
+
+#endif

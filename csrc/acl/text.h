@@ -1,0 +1,45 @@
+/*
+ * Parser of list files, fed with buffers of any size. No allocation, no I/O;
+ * one thread at a time.
+ *
+ * A line is `[!]entry[TAB ttl[TAB reason]]`, ended by LF, CR LF or the end of
+ * the file. Entries are 1 to 64 bytes of any value but TAB and LF; `!` in
+ * column 1 makes an allow entry, `#` in column 1 a comment. Lines without
+ * bytes are skipped. ttl is a decimal number of seconds over 0 (at most 9
+ * digits before and after the point), empty for none; it counts from the time
+ * of the load. A reason has at most 255 bytes and no TAB. A UTF-8 byte order
+ * mark at the start is skipped. Any other line is bad: it is counted, its
+ * number and what is wrong are noted, and it adds nothing.
+ */
+#ifndef SKL_ACL_TEXT_H
+#define SKL_ACL_TEXT_H
+
+#include "acl/index.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { SKL_TEXT_LINE_MAX = 512, SKL_TEXT_NOTED = 5 };
+
+typedef void (*skl_text_entry_fn)(void *ctx, const skl_index_entry_t *entry);
+
+typedef struct {
+    skl_text_entry_fn entry; /* NULL: only count */
+    void *ctx;
+    int64_t now_ns;
+    uint64_t line; /* lines that are complete */
+    uint64_t bad_lines;
+    skl_index_plan_t counts; /* what was read: enough for skl_index_bytes */
+    char errors[200];        /* "line 3: entry over 64 bytes; ..." */
+    uint32_t carried;
+    uint32_t too_long; /* the carried line does not fit */
+    char carry[SKL_TEXT_LINE_MAX];
+} skl_text_t;
+
+void skl_text_begin(skl_text_t *t, skl_text_entry_fn entry, void *ctx,
+                    int64_t now_ns);
+void skl_text_feed(skl_text_t *t, const char *data, size_t len);
+/* The last line needs no line feed. */
+void skl_text_end(skl_text_t *t);
+
+#endif

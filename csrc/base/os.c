@@ -1,0 +1,256 @@
+/* See os.h. */
+#include "base/os.h"
+
+#include "base/assert.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+skl_os_fault_fn skl_os_fault;
+
+static int fault(const char *call)
+{
+    return skl_os_fault != NULL ? skl_os_fault(call) : 0;
+}
+
+#define FAULT(call)                                                            \
+    do {                                                                       \
+        int injected = fault(call);                                            \
+        if (injected > 0) {                                                    \
+            return -injected;                                                  \
+        }                                                                      \
+    } while (0)
+
+static int result(int rc)
+{
+    return rc < 0 ? -errno : rc;
+}
+
+int skl_os_open(const char *path, int flags, mode_t mode)
+{
+    int fd;
+
+    FAULT("open");
+    do {
+        fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW, mode);
+    } while (fd < 0 && errno == EINTR);
+    return result(fd);
+}
+
+int skl_os_close(int fd)
+{
+    skl_assert(fd >= 0);
+    return result(close(fd)); /* never retried: the descriptor is gone */
+}
+
+int skl_os_mkdir(const char *path, mode_t mode)
+{
+    FAULT("mkdir");
+    return result(mkdir(path, mode));
+}
+
+int skl_os_unlink(const char *path)
+{
+    FAULT("unlink");
+    return result(unlink(path));
+}
+
+int skl_os_rmdir(const char *path)
+{
+    FAULT("rmdir");
+    return result(rmdir(path));
+}
+
+int skl_os_rename(const char *from, const char *to)
+{
+    FAULT("rename");
+    return result(rename(from, to));
+}
+
+int skl_os_fstat(int fd, struct stat *st)
+{
+    FAULT("fstat");
+    return result(fstat(fd, st));
+}
+
+int skl_os_lstat(const char *path, struct stat *st)
+{
+    FAULT("lstat");
+    return result(lstat(path, st));
+}
+
+int skl_os_fchown(int fd, uid_t uid, gid_t gid)
+{
+    FAULT("fchown");
+    return result(fchown(fd, uid, gid));
+}
+
+int skl_os_allocate(int fd, uint64_t bytes)
+{
+    int rc;
+
+    FAULT("allocate");
+    do {
+        rc = posix_fallocate(fd, 0, (off_t)bytes);
+    } while (rc == EINTR);
+    return -rc;
+}
+
+int skl_os_map(int fd, uint64_t bytes, int writable, void **out)
+{
+    int prot = PROT_READ | (writable ? PROT_WRITE : 0);
+    void *base;
+
+    FAULT("map");
+    base = mmap(NULL, (size_t)bytes, prot, MAP_SHARED, fd, 0);
+    if (base == MAP_FAILED) {
+        return -errno;
+    }
+    /* Both are wishes: a kernel that cannot grant them is fine. */
+    (void)madvise(base, (size_t)bytes, MADV_DONTDUMP);
+    (void)madvise(base, (size_t)bytes, MADV_HUGEPAGE);
+    *out = base;
+    return 0;
+}
+
+int skl_os_unmap(void *base, uint64_t bytes)
+{
+    return result(munmap(base, (size_t)bytes));
+}
+
+int skl_os_lock_file(int fd)
+{
+    const struct timespec pause = {0, 10 * 1000 * 1000};
+    int rc;
+
+    FAULT("lock_file");
+    for (int tries = 0; tries < 500; tries++) {
+        rc = flock(fd, LOCK_EX | LOCK_NB);
+        if (rc == 0 || errno != EWOULDBLOCK) {
+            return result(rc);
+        }
+        nanosleep(&pause, NULL);
+    }
+    return -EWOULDBLOCK;
+}
+
+int skl_os_random(void *out, size_t len)
+{
+    skl_assert(len <= 256); /* then getrandom gives all or nothing */
+    FAULT("random");
+    return getrandom(out, len, 0) == (ssize_t)len ? 0 : -EIO;
+}
+
+int skl_os_read_small(const char *path, char *out, size_t size)
+{
+    ssize_t n;
+    int fd = skl_os_open(path, O_RDONLY, 0);
+
+    skl_assert(size > 0);
+    if (fd < 0) {
+        return fd;
+    }
+    do {
+        n = read(fd, out, size - 1);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        n = -errno;
+    } else {
+        out[n] = '\0';
+    }
+    (void)skl_os_close(fd);
+    return (int)n;
+}
+
+int skl_os_free_bytes(int fd, uint64_t *out)
+{
+    struct statvfs vfs;
+
+    FAULT("statvfs");
+    if (fstatvfs(fd, &vfs) != 0) {
+        return -errno;
+    }
+    *out = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+    return 0;
+}
+
+int skl_os_first_file(const char *dir, char *out, size_t size)
+{
+    const struct dirent *entry;
+    int found = 0;
+    DIR *d = opendir(dir);
+
+    if (d == NULL) {
+        return -errno;
+    }
+    while (!found && (entry = readdir(d)) != NULL) {
+        found = strcmp(entry->d_name, ".") != 0 &&
+                strcmp(entry->d_name, "..") != 0;
+        if (found) {
+            (void)snprintf(out, size, "%s", entry->d_name);
+        }
+    }
+    (void)closedir(d);
+    return found;
+}
+
+int skl_os_user(const char *name, uid_t *uid, gid_t *gid)
+{
+    struct passwd pw, *found = NULL;
+    char buf[4096];
+    int rc = getpwnam_r(name, &pw, buf, sizeof(buf), &found);
+
+    if (rc != 0) {
+        return -rc;
+    }
+    if (found == NULL) {
+        return -ENOENT;
+    }
+    *uid = found->pw_uid;
+    *gid = found->pw_gid;
+    return 0;
+}
+
+int skl_os_open_source(const char *path)
+{
+    int fd;
+
+    FAULT("open_source");
+    do {
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    } while (fd < 0 && errno == EINTR);
+    return result(fd);
+}
+
+int skl_os_stat(const char *path, struct stat *st)
+{
+    FAULT("stat");
+    return result(stat(path, st));
+}
+
+ssize_t skl_os_read(int fd, void *out, size_t size)
+{
+    ssize_t n;
+
+    FAULT("read");
+    do {
+        n = read(fd, out, size);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+int skl_os_touch(const char *path)
+{
+    FAULT("touch");
+    return result(utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW));
+}

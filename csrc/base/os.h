@@ -1,0 +1,51 @@
+/*
+ * All file calls of the library in one place, so that tests can make any of
+ * them fail. Each returns 0 or a value >= 0, or -errno. Calls are retried
+ * after EINTR. Not for the request path.
+ */
+#ifndef SKL_BASE_OS_H
+#define SKL_BASE_OS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+/* Fault hook: asked with the call's name before each call; a positive errno
+ * makes the call fail with it. Tests only; NULL otherwise. */
+typedef int (*skl_os_fault_fn)(const char *call);
+extern skl_os_fault_fn skl_os_fault;
+
+int skl_os_open(const char *path, int flags, mode_t mode);
+int skl_os_close(int fd);
+int skl_os_mkdir(const char *path, mode_t mode);
+int skl_os_unlink(const char *path);
+int skl_os_rmdir(const char *path);
+int skl_os_rename(const char *from, const char *to);
+int skl_os_fstat(int fd, struct stat *st);
+int skl_os_lstat(const char *path, struct stat *st);
+int skl_os_fchown(int fd, uid_t uid, gid_t gid);
+int skl_os_allocate(int fd, uint64_t bytes); /* posix_fallocate from 0 */
+int skl_os_map(int fd, uint64_t bytes, int writable, void **out);
+int skl_os_unmap(void *base, uint64_t bytes);
+/* Take the file lock; -EWOULDBLOCK when somebody has it for 5 s. */
+int skl_os_lock_file(int fd);
+int skl_os_random(void *out, size_t len);
+/* Read at most size - 1 bytes of a small file and terminate them. */
+int skl_os_read_small(const char *path, char *out, size_t size);
+/* Free bytes of the file system of an open file. */
+int skl_os_free_bytes(int fd, uint64_t *out);
+/* Name of some entry of a directory: 1, 0 when it is empty. */
+int skl_os_first_file(const char *dir, char *out, size_t size);
+/* uid and gid of a user name; -ENOENT. */
+int skl_os_user(const char *name, uid_t *uid, gid_t *gid);
+
+/* Open a file of somebody else for reading: follows links, never waits for a
+ * writer of a FIFO. */
+int skl_os_open_source(const char *path);
+int skl_os_stat(const char *path, struct stat *st); /* follows links */
+ssize_t skl_os_read(int fd, void *out, size_t size);
+/* Set the file times to now: a sign for those who watch the directory. */
+int skl_os_touch(const char *path);
+
+#endif

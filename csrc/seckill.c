@@ -1,0 +1,309 @@
+/*
+ * The engine: opening, closing, options, clock. See seckill.h for the API,
+ * seckill_internal.h for the handle.
+ *
+ * Threads: open, close and destroy one at a time in a process; the rest any.
+ */
+#include "seckill.h"
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "seckill_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Handles of this process. A child finds its parent's: nginx opens in the
+ * master, and again in each worker, for the same handle. */
+static seckill_t *registry;
+
+/* ---- Library -------------------------------------------------------------- */
+
+int seckill_abi(void)
+{
+    return SECKILL_ABI;
+}
+
+const char *seckill_version(void)
+{
+    return SECKILL_VERSION;
+}
+
+size_t seckill_sizeof(int which)
+{
+    switch (which) {
+    case SECKILL_SIZEOF_OPTIONS:
+        return sizeof(seckill_options_t);
+    case SECKILL_SIZEOF_ITEM:
+        return sizeof(seckill_item_t);
+    case SECKILL_SIZEOF_RESERVATION:
+        return sizeof(seckill_reservation_t);
+    case SECKILL_SIZEOF_LIMIT:
+        return sizeof(seckill_limit_t);
+    case SECKILL_SIZEOF_TICKET:
+        return sizeof(seckill_ticket_t);
+    case SECKILL_SIZEOF_LIST_OPTIONS:
+        return sizeof(seckill_list_options_t);
+    case SECKILL_SIZEOF_LIST_STATS:
+        return sizeof(seckill_list_stats_t);
+    case SECKILL_SIZEOF_EVENT:
+        return sizeof(seckill_event_t);
+    case SECKILL_SIZEOF_TOKEN:
+        return sizeof(seckill_token_t);
+    default:
+        return 0;
+    }
+}
+
+/* ---- Layout of the segment ------------------------------------------------ */
+
+static void section_sizes(const skl_config_t *c, uint64_t *sizes)
+{
+    sizes[SKL_SECTION_COUNTERS] = sizeof(skl_counters_shm_t);
+    sizes[SKL_SECTION_STOCK] =
+        skl_tables_bytes(c->items, c->reservations, c->users, c->requests);
+    sizes[SKL_SECTION_RING] = skl_ring_bytes(c->log_units);
+    sizes[SKL_SECTION_LIMITS] = skl_limits_bytes(c->limit_keys, c->limiters);
+    sizes[SKL_SECTION_LISTS] = skl_lists_bytes(c->lists, c->list_overlay);
+}
+
+static void init_sections(skl_header_t *h)
+{
+    const skl_config_t *c = &h->config;
+
+    skl_counters_init(skl_section(h, SKL_SECTION_COUNTERS));
+    skl_tables_init(skl_section(h, SKL_SECTION_STOCK), c->items,
+                    c->reservations, c->users, c->requests);
+    skl_ring_init(skl_section(h, SKL_SECTION_RING), c->log_units);
+    skl_limits_init(skl_section(h, SKL_SECTION_LIMITS), c->limit_keys,
+                    c->limiters);
+    skl_lists_init(skl_section(h, SKL_SECTION_LISTS), c->lists,
+                   c->list_overlay);
+}
+
+static uint64_t signature(void)
+{
+    uint64_t sum = skl_stock_signature();
+
+    sum = skl_mix64(sum + skl_limits_signature());
+    sum = skl_mix64(sum + skl_lists_signature());
+    sum = skl_mix64(sum + sizeof(skl_counters_shm_t));
+    return skl_mix64(sum + sizeof(skl_header_t));
+}
+
+/* ---- Open ----------------------------------------------------------------- */
+
+static void attach_sections(seckill_t *sk)
+{
+    skl_header_t *h = sk->segment.header;
+    const skl_hash_key_t *key = &h->key;
+
+    skl_counters_attach(&sk->counters, skl_section(h, SKL_SECTION_COUNTERS));
+    sk->counters_pid = getpid();
+    skl_stock_attach(&sk->stock, skl_section(h, SKL_SECTION_STOCK),
+                     skl_section(h, SKL_SECTION_RING), key, &sk->counters);
+    sk->stock.window_ns = h->config.window_ns;
+    sk->stock.request_ids = h->config.request_ids;
+    sk->stock.incarnation = h->incarnation;
+    skl_limits_attach(&sk->limits, skl_section(h, SKL_SECTION_LIMITS), key,
+                      &sk->counters);
+    skl_lists_attach(&sk->lists, skl_section(h, SKL_SECTION_LISTS), key,
+                     &sk->counters);
+}
+
+static skl_config_t config_of(const seckill_options_t *o)
+{
+    skl_config_t c = {.window_ns = o->window_ns,
+                      .request_ids = o->request_ids,
+                      .items = o->items,
+                      .reservations = o->reservations,
+                      .users = o->users,
+                      .requests = o->requests,
+                      .limit_keys = o->limit_keys,
+                      .limiters = o->limiters,
+                      .lists = o->lists,
+                      .list_overlay = o->list_overlay,
+                      .log_units = o->log_units};
+
+    return c;
+}
+
+static seckill_t *find_open(const char *name, const char *shm_dir)
+{
+    for (seckill_t *sk = registry; sk != NULL; sk = sk->next) {
+        if (strcmp(sk->segment.name, name) == 0 &&
+            strcmp(sk->segment.shm_dir, shm_dir) == 0) {
+            return sk;
+        }
+    }
+    return NULL;
+}
+
+/* Open once more in this process. Threads and stripes are per process: a
+ * child begins with its own. */
+static int reopen(seckill_t *sk, const skl_config_t *want, char *err,
+                  size_t err_size)
+{
+    int rc = skl_config_compare(want, &sk->segment.header->config, err,
+                                err_size);
+
+    if (rc == SECKILL_OK) {
+        sk->references++;
+        seckill_refresh_process(sk);
+    }
+    return rc;
+}
+
+void seckill_refresh_process(seckill_t *sk)
+{
+    if (sk->counters_pid != getpid()) {
+        skl_counters_attach(&sk->counters, sk->counters.shm);
+        sk->counters_pid = getpid();
+    }
+}
+
+static int open_new(const seckill_options_t *o, const char *name,
+                    const char *shm_dir, seckill_t **out, char *err,
+                    size_t err_size)
+{
+    const skl_layout_t layout = {signature(), section_sizes, init_sections};
+    const skl_config_t want = config_of(o);
+    seckill_t *sk = calloc(1, sizeof(*sk));
+    int rc;
+
+    if (sk == NULL) {
+        return SECKILL_ENOMEM;
+    }
+    rc = skl_segment_open(&sk->segment, name, shm_dir, o->user, &want, &layout,
+                          err, err_size);
+    if (rc != SECKILL_OK) {
+        free(sk);
+        return rc;
+    }
+    attach_sections(sk);
+    sk->references = 1;
+    sk->next = registry;
+    registry = sk;
+    *out = sk;
+    return SECKILL_OK;
+}
+
+static const char *or_default(const char *s, const char *def)
+{
+    return s != NULL && s[0] != '\0' ? s : def;
+}
+
+int seckill_open(const seckill_options_t *options, seckill_t **out, char *err,
+                 size_t err_size)
+{
+    const char *name, *shm_dir;
+    skl_config_t want;
+    seckill_t *sk;
+
+    if (err_size > 0) {
+        err[0] = '\0';
+    }
+    if (options->struct_size != sizeof(*options)) {
+        (void)snprintf(err, err_size, "struct_size: %u, expected %zu",
+                       options->struct_size, sizeof(*options));
+        return SECKILL_EBADOPTION;
+    }
+    name = or_default(options->name, "default");
+    shm_dir = or_default(options->shm_dir, SKL_SHM_DIR);
+    sk = find_open(name, shm_dir);
+    if (sk == NULL) {
+        return open_new(options, name, shm_dir, out, err, err_size);
+    }
+    want = config_of(options);
+    *out = sk;
+    return reopen(sk, &want, err, err_size);
+}
+
+void seckill_close(seckill_t *sk)
+{
+    skl_assert(sk->references > 0);
+    sk->references--;
+    if (sk->references == 0) {
+        /* The handle and the mapping stay: objects made from it may live on,
+         * and a robust lock must not lose its page. */
+        seckill_stop(sk);
+    }
+}
+
+/* An unlinked segment must not be found again by its name. */
+static void forget(const char *name, const char *shm_dir)
+{
+    seckill_t **link = &registry;
+
+    while (*link != NULL) {
+        seckill_t *sk = *link;
+
+        if (strcmp(sk->segment.name, name) == 0 &&
+            strcmp(sk->segment.shm_dir, shm_dir) == 0) {
+            *link = sk->next;
+        } else {
+            link = &sk->next;
+        }
+    }
+}
+
+int seckill_destroy(const char *name, const char *shm_dir)
+{
+    int rc;
+
+    shm_dir = or_default(shm_dir, SKL_SHM_DIR);
+    rc = skl_segment_destroy(name, shm_dir);
+    if (rc == SECKILL_OK) {
+        forget(name, shm_dir);
+    }
+    return rc;
+}
+
+void seckill_get_options(seckill_t *sk, seckill_options_t *out)
+{
+    const skl_config_t *c = &sk->segment.header->config;
+
+    memset(out, 0, sizeof(*out));
+    out->struct_size = sizeof(*out);
+    out->request_ids = c->request_ids;
+    out->name = sk->segment.name;
+    out->shm_dir = sk->segment.shm_dir;
+    out->window_ns = c->window_ns;
+    out->items = c->items;
+    out->reservations = c->reservations;
+    out->users = c->users;
+    out->requests = c->requests;
+    out->limit_keys = c->limit_keys;
+    out->limiters = c->limiters;
+    out->lists = c->lists;
+    out->list_overlay = c->list_overlay;
+    out->log_units = c->log_units;
+}
+
+uint64_t seckill_segment_bytes(seckill_t *sk)
+{
+    return sk->segment.header->bytes;
+}
+
+/* ---- Clock ---------------------------------------------------------------- */
+
+int64_t seckill_now(seckill_t *sk)
+{
+    int64_t test =
+        atomic_load_explicit(&sk->test_clock_ns, memory_order_relaxed);
+
+    return test != 0 ? test
+                     : skl_ledger_ns(sk->segment.header, skl_clock_boot_ns());
+}
+
+int64_t seckill_mono_now(void)
+{
+    return skl_clock_mono_ns();
+}
+
+void seckill_set_test_clock(seckill_t *sk, int64_t now_ns)
+{
+    atomic_store(&sk->test_clock_ns, now_ns);
+}

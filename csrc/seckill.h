@@ -1,0 +1,527 @@
+/**
+ * seckill.h - the public C API of libseckill, the flash-sale engine.
+ *
+ * What it is. One shared segment (a tmpfs file, /dev/shm/seckill.<name>) holds
+ * a stock ledger, limiters and access lists. Every process that opens the same
+ * name works on the same state; a process may be killed at any instruction
+ * and the next one repairs what it left (docs/internals/ledger.md).
+ *
+ * Conventions.
+ *  - Functions return SECKILL_OK (0) or a negative code of SECKILL_ERR_MAP;
+ *    seckill_errname() gives its stable name. Nothing changed unless OK.
+ *  - Bytes are pointer + length and may hold any byte. Ids are 1 to 64 bytes.
+ *  - Times are int64 nanoseconds; an instant counts from the Unix epoch.
+ *  - Counts are 0 .. 2^53 - 1 (SECKILL_COUNT_MAX).
+ *  - "Threads: any" means any thread of any process, never blocking longer
+ *    than one futex wait of 5 ms (then SECKILL_EBUSY), no allocation. Other
+ *    rules are stated at the function.
+ *  - Handles are opaque and valid in a child after fork().
+ *
+ * Caveats.
+ *  - A segment stays until seckill_destroy(); seckill_close() only detaches.
+ *    The mapping is never undone while the process lives: a robust lock that
+ *    is unlocked while its page goes away can hang (glibc bug 14485).
+ *  - Struct arguments carry struct_size, so that fields can be added.
+ *
+ * The Lua declarations (lua/resty/seckill/cdefs.lua) are generated from this
+ * file: `make cdefs`.
+ */
+#ifndef SECKILL_H
+#define SECKILL_H
+
+#ifndef SECKILL_CDEF
+#include <stddef.h>
+#include <stdint.h>
+#if defined(__GNUC__)
+#define SECKILL_API __attribute__((visibility("default")))
+#else
+#define SECKILL_API
+#endif
+#ifdef __cplusplus
+extern "C" {
+#endif
+#else
+#define SECKILL_API
+#endif
+
+/* Raised whenever a declaration below changes incompatibly. */
+#define SECKILL_ABI 1
+#define SECKILL_VERSION "0.1.0"
+#define SECKILL_ID_MAX 64
+#define SECKILL_NAME_MAX 32
+#define SECKILL_COUNT_MAX 9007199254740991LL
+
+/*
+ * The one error table: X(name, code, text, meaning). The text is what Lua
+ * callers get as the second return value; it never changes.
+ *   -2001.. bad input   -2020.. refusals of a sale   -2040.. states of an order
+ *   -2060.. capacity and contention   -2080.. opening   -2100.. files and threads
+ */
+#define SECKILL_ERR_MAP(X)                                                     \
+    X(EBADITEM, -2001, "bad_item", "item is not a string of 1 to 64 bytes")    \
+    X(EBADUSER, -2002, "bad_user", "user is not a string of 1 to 64 bytes")    \
+    X(EBADQTY, -2003, "bad_qty", "quantity is not an integer in range")        \
+    X(EBADREQUEST, -2004, "bad_request_id",                                    \
+      "request id is not a string of 1 to 64 bytes of the configured format")  \
+    X(EBADKEY, -2005, "bad_key", "key is not a string of 1 to 64 bytes")       \
+    X(EBADVALUE, -2006, "bad_value", "value is not a string of 1 to 64 bytes") \
+    X(EBADTOTAL, -2007, "bad_total", "total is not an integer in range")       \
+    X(EBADHOLD, -2008, "bad_hold",                                             \
+      "hold is negative or more than half of the window")                      \
+    X(EBADTIME, -2009, "bad_time", "a time or duration is out of range")       \
+    X(EBADVERSION, -2010, "bad_version", "version is not an integer in range") \
+    X(EBADNAME, -2011, "bad_name", "name is not [a-z0-9_-]{1,32}")             \
+    X(EBADTOKEN, -2012, "bad_token", "token is malformed or its signature is " \
+                                     "wrong")                                  \
+    X(ETOKENEXPIRED, -2013, "token_expired", "token is past its expiry")       \
+    X(EBADOPTION, -2014, "bad_option", "an option is out of range")            \
+    X(ECONFLICT, -2020, "conflict",                                            \
+      "the same id or version was used with other parameters")                 \
+    X(ETOOOLD, -2021, "too_old", "the request id is older than the window")    \
+    X(EUNKNOWNITEM, -2022, "unknown_item", "no such item")                     \
+    X(ENOTSTARTED, -2023, "not_started", "the sale has not started")           \
+    X(EENDED, -2024, "ended", "the sale has ended")                            \
+    X(EPAUSED, -2025, "paused", "the item is paused")                          \
+    X(EQTYLIMIT, -2026, "qty_limit", "more than max_qty in one order")         \
+    X(EUSERLIMIT, -2027, "user_limit", "more than per_user for this user")     \
+    X(ESOLDOUT, -2028, "sold_out", "fewer units are available")                \
+    X(EREJECTED, -2029, "rejected", "over the limit")                          \
+    X(EBLOCKED, -2030, "blocked", "on a deny list")                            \
+    X(EUNKNOWNRESERVATION, -2040, "unknown_reservation",                       \
+      "no such reservation, or its window has passed")                         \
+    X(ERESERVED, -2041, "reserved", "the reservation is not confirmed yet")    \
+    X(EEXPIRED, -2042, "expired", "the hold has ended")                        \
+    X(ECANCELLED, -2043, "cancelled", "the reservation was cancelled")         \
+    X(ECONFIRMED, -2044, "confirmed", "the reservation was confirmed")         \
+    X(EREFUNDED, -2045, "refunded", "the reservation was refunded")            \
+    X(EPENDING, -2046, "pending", "recorded, not yet durable: ask again")      \
+    X(ESTALE, -2047, "stale", "a newer version is in place")                   \
+    X(EBELOWSOLD, -2048, "below_sold", "total would be under reserved + sold") \
+    X(EINUSE, -2049, "in_use", "reservations are still pending")               \
+    X(EUNKNOWNREQUEST, -2050, "unknown_request", "no such request id")         \
+    X(EFULL, -2060, "full", "a table is full")                                 \
+    X(EBUSY, -2061, "busy", "a lock was held too long; nothing happened")      \
+    X(ENOSPACE, -2080, "no_space", "not enough space for the segment")         \
+    X(EMISMATCH, -2081, "mismatch", "an option differs from the segment")      \
+    X(ELAYOUT, -2082, "bad_layout", "the segment has another layout")          \
+    X(ENOTOWNER, -2083, "not_owner", "the segment belongs to somebody else")   \
+    X(EUNKNOWNUSER, -2084, "unknown_user", "no such operating system user")    \
+    X(EIO, -2085, "io_error", "a system call failed")                          \
+    X(ENOMEM, -2086, "no_memory", "out of memory")                             \
+    X(ECORRUPT, -2087, "corrupt", "the segment fails its checks")              \
+    X(ENOTFOUND, -2088, "not_found", "no such object")                         \
+    X(ECLOSED, -2089, "closed", "the engine is closed")                        \
+    X(EBADFILE, -2100, "bad_file", "the file cannot be used")                  \
+    X(ETOOLARGE, -2101, "too_large", "over a size limit")                      \
+    X(ECANNOTYIELD, -2102, "cannot_yield", "this phase cannot wait")           \
+    X(ETIMEDOUT, -2103, "timeout", "not finished in time")                     \
+    X(ENOTSTARTEDTHREADS, -2104, "not_running", "engine:start() was not called")
+
+enum {
+    SECKILL_OK = 0,
+#define X(name, code, text, meaning) SECKILL_##name = code,
+    SECKILL_ERR_MAP(X)
+#undef X
+};
+
+typedef struct seckill seckill_t;
+typedef struct seckill_limiter seckill_limiter_t;
+typedef struct seckill_list seckill_list_t;
+
+/* ---- Library -------------------------------------------------------------- */
+
+/** SECKILL_ABI of the loaded library. Threads: any. */
+SECKILL_API int seckill_abi(void);
+/** SECKILL_VERSION of the loaded library. Threads: any. */
+SECKILL_API const char *seckill_version(void);
+
+enum {
+    SECKILL_SIZEOF_OPTIONS,
+    SECKILL_SIZEOF_ITEM,
+    SECKILL_SIZEOF_RESERVATION,
+    SECKILL_SIZEOF_LIMIT,
+    SECKILL_SIZEOF_TICKET,
+    SECKILL_SIZEOF_LIST_OPTIONS,
+    SECKILL_SIZEOF_LIST_STATS,
+    SECKILL_SIZEOF_EVENT,
+    SECKILL_SIZEOF_TOKEN
+};
+/** sizeof of a public struct, by SECKILL_SIZEOF_*; 0 for an unknown one. */
+SECKILL_API size_t seckill_sizeof(int which);
+
+/** Stable name of a code ("sold_out"); "unknown" for a code not in the table. */
+SECKILL_API const char *seckill_errname(int code);
+/** One sentence on a code. */
+SECKILL_API const char *seckill_errtext(int code);
+/** Walk the table: the i-th code, 0 past the end. */
+SECKILL_API int seckill_errcode_at(int i);
+
+/* ---- Engine --------------------------------------------------------------- */
+
+enum { SECKILL_IDS_OPAQUE = 1, SECKILL_IDS_UUIDV7 = 2, SECKILL_IDS_ULID = 3 };
+
+/** What to open. Zero everywhere means: the default when the segment is
+ *  created, whatever the segment has when it exists. */
+typedef struct {
+    uint32_t struct_size;  /* sizeof(seckill_options_t) */
+    uint32_t request_ids;  /* SECKILL_IDS_*; default opaque */
+    const char *name;      /* [a-z0-9_-]{1,32}; default "default" */
+    const char *shm_dir;   /* a tmpfs; default "/dev/shm" */
+    const char *user;      /* owner of the files when root opens */
+    int64_t window_ns;     /* life of a request id; default 1 h, 1 s .. 30 d */
+    uint32_t items;        /* capacities: 1 .. 2^26 each; defaults 256, */
+    uint32_t reservations; /*   2^15 live rows, */
+    uint32_t users;        /*   2^16 (item, user) pairs, */
+    uint32_t requests;     /*   2^16 live request ids, */
+    uint32_t limit_keys;   /*   2^16 keys over all limiters, */
+    uint32_t limiters;     /*   64 limiters, 1 .. 1024, */
+    uint32_t lists;        /*   16 access lists, 1 .. 256, */
+    uint32_t list_overlay; /*   4096 added or removed entries over all lists, */
+    uint32_t log_units;    /*   2^15 log units of 128 bytes, 64 .. 2^24, pow2 */
+    uint32_t reserved;
+} seckill_options_t;
+
+/**
+ * Open the engine: create the segment, or attach to it. The same name in the
+ * same process gives the same handle again (counted; also after fork).
+ * On failure `err` holds one line that names the option, file, or bytes.
+ * Errors: EBADNAME, EBADOPTION, EMISMATCH (err starts with the option's name
+ * and ':'), ENOSPACE, ELAYOUT, ENOTOWNER, EUNKNOWNUSER, EIO, ENOMEM, ECORRUPT.
+ * Threads: one at a time. Makes system calls: not for the request path.
+ */
+SECKILL_API int seckill_open(const seckill_options_t *options, seckill_t **out,
+                             char *err, size_t err_size);
+/** Drop one reference; the last one stops the threads of this process. */
+SECKILL_API void seckill_close(seckill_t *sk);
+/** Unlink the segment `name` and its directory. Processes attached keep their
+ *  mapping; the next open creates a new segment. ENOTFOUND, ENOTOWNER. */
+SECKILL_API int seckill_destroy(const char *name, const char *shm_dir);
+/** The options in force, as seckill_open would take them. Strings are owned by
+ *  the handle. */
+SECKILL_API void seckill_get_options(seckill_t *sk, seckill_options_t *out);
+/** Bytes of the segment. */
+SECKILL_API uint64_t seckill_segment_bytes(seckill_t *sk);
+
+/** Time of the ledger in ns since the epoch: boot time plus a slewed offset;
+ *  a step of the wall clock does not move it. Threads: any. */
+SECKILL_API int64_t seckill_now(seckill_t *sk);
+/** CLOCK_MONOTONIC in ns, the time of the limiters. Threads: any. */
+SECKILL_API int64_t seckill_mono_now(void);
+/** For tests: seckill_now() answers `now_ns` in this process; 0 undoes it. */
+SECKILL_API void seckill_set_test_clock(seckill_t *sk, int64_t now_ns);
+
+/* ---- Stock ledger --------------------------------------------------------- */
+
+enum { SECKILL_ITEM_OPEN = 1, SECKILL_ITEM_PAUSED = 2 };
+
+/** An item: input of seckill_put (the fields down to `version`), output of
+ *  seckill_get (all). */
+typedef struct {
+    uint32_t struct_size;
+    uint32_t item_len;
+    char item[SECKILL_ID_MAX];
+    int64_t total;     /* -1 in put: leave as it is */
+    int64_t per_user;  /* units a user may hold; 0 unlimited */
+    int64_t max_qty;   /* units of one order; 0 unlimited */
+    int64_t hold_ns;   /* life of an unconfirmed reservation; 0: sold at once */
+    int64_t starts_at; /* ns since the epoch; 0: always */
+    int64_t ends_at;   /* ns since the epoch, exclusive; 0: never */
+    int64_t version;   /* 1 .. 2^53 - 1 */
+    int64_t available;
+    int64_t reserved;
+    int64_t sold;
+    uint64_t lsn;   /* of the item's last change */
+    uint32_t state; /* SECKILL_ITEM_* */
+    uint32_t pad;
+} seckill_item_t;
+
+enum {
+    SECKILL_STATE_RESERVED = 1,
+    SECKILL_STATE_CONFIRMED = 2,
+    SECKILL_STATE_CANCELLED = 3,
+    SECKILL_STATE_EXPIRED = 4,
+    SECKILL_STATE_REFUNDED = 5
+};
+
+/** A reservation as reserve and find give it. */
+typedef struct {
+    int64_t qty;
+    int64_t remaining;  /* units available after this answer */
+    int64_t expires_at; /* ns since the epoch; 0: no hold */
+    uint64_t lsn;       /* of the record that reserved it */
+    uint32_t state;     /* SECKILL_STATE_* */
+    uint8_t replayed;   /* 1: the recorded answer of an earlier call */
+    uint8_t id_len;
+    uint8_t item_len;
+    uint8_t user_len;
+    uint8_t request_len;
+    uint8_t pad[7];
+    char id[SECKILL_ID_MAX];
+    char item[SECKILL_ID_MAX];
+    char user[SECKILL_ID_MAX];
+    char request[SECKILL_ID_MAX];
+} seckill_reservation_t;
+
+/**
+ * Create or change an item. Same version and fields: no-op. Same version, other
+ * fields: ECONFLICT. Lower version: ESTALE. Higher: sets the fields, and total
+ * only where it is not -1 (a new item needs one).
+ * Errors: EBADITEM, EBADTOTAL, EBADQTY (per_user, max_qty), EBADHOLD, EBADTIME,
+ * EBADVERSION, EBELOWSOLD, EFULL, EBUSY. Threads: any.
+ */
+SECKILL_API int seckill_put(seckill_t *sk, const seckill_item_t *item);
+/** Read a whole state of an item. EBADITEM, EUNKNOWNITEM, EBUSY. Threads: any. */
+SECKILL_API int seckill_get(seckill_t *sk, const char *item, size_t item_len,
+                            seckill_item_t *out);
+/** Walk the items: the first one at or after *cursor; *cursor moves past it.
+ *  ENOTFOUND at the end. Threads: any. */
+SECKILL_API int seckill_next_item(seckill_t *sk, uint32_t *cursor,
+                                  seckill_item_t *out);
+/** Forget an item. EUNKNOWNITEM; EINUSE while reservations are pending. Orders
+ *  stay findable for the window. Threads: any. */
+SECKILL_API int seckill_remove(seckill_t *sk, const char *item, size_t item_len);
+/** Change total and available by delta, once per request id. EBELOWSOLD when
+ *  available would be negative; EBADQTY when total would leave the range. */
+SECKILL_API int seckill_adjust(seckill_t *sk, const char *item, size_t item_len,
+                               int64_t delta, const char *request_id,
+                               size_t request_len);
+/** Refuse new reservations (`paused`); holds and confirms go on. */
+SECKILL_API int seckill_pause(seckill_t *sk, const char *item, size_t item_len);
+SECKILL_API int seckill_resume(seckill_t *sk, const char *item, size_t item_len);
+
+/**
+ * Reserve qty units for a user. Checks in this order: EBADITEM, EBADUSER,
+ * EBADQTY, EBADREQUEST, replay (OK, replayed = 1) or ECONFLICT, ETOOOLD,
+ * EUNKNOWNITEM, ENOTSTARTED, EENDED, EPAUSED, EQTYLIMIT, EUSERLIMIT, ESOLDOUT,
+ * EFULL, EBUSY. A refusal is not recorded: the same id may succeed later.
+ * At most 16 request ids per user, item and window (EUSERLIMIT).
+ * Threads: any.
+ */
+SECKILL_API int seckill_reserve(seckill_t *sk, const char *item, size_t item_len,
+                                const char *user, size_t user_len, int64_t qty,
+                                const char *request_id, size_t request_len,
+                                seckill_reservation_t *out);
+/** Sell a reservation. OK again when it is confirmed already.
+ *  EUNKNOWNRESERVATION, EEXPIRED, ECANCELLED, EREFUNDED, EBUSY. Threads: any. */
+SECKILL_API int seckill_confirm(seckill_t *sk, const char *id, size_t id_len);
+/** Give a reservation back. OK again when it is cancelled already.
+ *  EUNKNOWNRESERVATION, EEXPIRED, ECONFIRMED, EREFUNDED, EBUSY. Threads: any. */
+SECKILL_API int seckill_cancel(seckill_t *sk, const char *id, size_t id_len);
+/** Take a confirmed reservation back, once per request id. OK again when it is
+ *  refunded already. EBADREQUEST, ECONFLICT, ETOOOLD, EUNKNOWNRESERVATION,
+ *  ERESERVED, EEXPIRED, ECANCELLED, EFULL, EBUSY. Threads: any. */
+SECKILL_API int seckill_refund(seckill_t *sk, const char *id, size_t id_len,
+                               const char *request_id, size_t request_len);
+/** The reservation of a request id. EBADREQUEST, EUNKNOWNREQUEST, EBUSY. */
+SECKILL_API int seckill_find(seckill_t *sk, const char *request_id,
+                             size_t request_len, seckill_reservation_t *out);
+/**
+ * One bounded step of housekeeping: ends holds that are due, retires rows whose
+ * window has passed, slews the clock, repairs what dead processes left. At most
+ * `max` records are written. The io thread calls it; without threads call it
+ * yourself. Returns the number of records written, or a negative code.
+ */
+SECKILL_API int seckill_sweep(seckill_t *sk, int max);
+/**
+ * Recount everything, holding one lock at a time where it can. Returns the
+ * number of problems, 0 for a sound ledger, or a negative code; `text` gets one
+ * line for each (as many as fit).
+ */
+SECKILL_API int seckill_audit(seckill_t *sk, char *text, size_t text_size);
+/** Newest log sequence number. Threads: any. */
+SECKILL_API uint64_t seckill_lsn(seckill_t *sk);
+
+/* ---- Memory sink: proves that the log alone rebuilds the ledger ------------ */
+
+/** Keep a copy of every record from now on, in the memory of this process.
+ *  Must be called on a segment without records. While a sink is attached the
+ *  log is not overwritten before seckill_sink_drain() has read it (EBUSY). */
+SECKILL_API int seckill_sink_attach(seckill_t *sk);
+/** Copy new records; returns how many. One thread of one process. */
+SECKILL_API int seckill_sink_drain(seckill_t *sk);
+/** Drain, rebuild a segment from the records alone and compare it with the live
+ *  one byte by byte. Call it while nothing else uses the segment.
+ *  Returns the number of differing bytes; `text` says where the first is. */
+SECKILL_API int seckill_sink_compare(seckill_t *sk, char *text, size_t text_size);
+
+/* ---- Limiters ------------------------------------------------------------- */
+
+enum { SECKILL_TOKEN_BUCKET = 1 };
+enum { SECKILL_LIMIT_ENFORCE = 1, SECKILL_LIMIT_SHADOW = 2 };
+
+/** A limiter's numbers. 0 in an optional field: default or unchanged. */
+typedef struct {
+    uint32_t struct_size;
+    uint32_t algorithm; /* SECKILL_TOKEN_BUCKET */
+    double rate;        /* tokens per second, 1e-7 .. 1e7 */
+    double burst;       /* tokens, 1 .. 1e9; default max(1, rate / 100) */
+    uint32_t mode;      /* SECKILL_LIMIT_* */
+    uint32_t pad;
+} seckill_limit_t;
+
+/** What one admission took; zeroed by undo. Plain memory of the caller. */
+typedef struct {
+    uint64_t slot;
+    uint64_t key;
+    uint64_t tat;
+    uint64_t charge;
+} seckill_ticket_t;
+
+/** Create the limiter or attach to it. Another algorithm: ECONFLICT; other
+ *  numbers act as seckill_limiter_set. EBADNAME, EBADOPTION, EFULL. The handle
+ *  lives as long as the engine's. Not for the request path. */
+SECKILL_API int seckill_limiter_open(seckill_t *sk, const char *name,
+                                     const seckill_limit_t *limit,
+                                     seckill_limiter_t **out);
+/** Change numbers for all workers; the keys keep what they used. */
+SECKILL_API int seckill_limiter_set(seckill_limiter_t *lim,
+                                    const seckill_limit_t *limit);
+SECKILL_API void seckill_limiter_get(seckill_limiter_t *lim, seckill_limit_t *out);
+/**
+ * Ask for `cost` tokens of `key` at `now_ns` (seckill_mono_now).
+ * OK: *remaining is set, *ticket (may be NULL) is filled when commit is 1.
+ * EREJECTED: *retry_ns is the time after which the call would succeed, -1 for
+ * never (cost > burst). commit = 0 only looks. EBADKEY, EBADQTY (cost 0).
+ * A full table falls to a shared conservative bucket, counted, never amnesty.
+ * Threads: any; one compare-and-swap, no lock for a known key.
+ */
+SECKILL_API int seckill_limiter_take(seckill_limiter_t *lim, const char *key,
+                                     size_t key_len, uint32_t cost, int commit,
+                                     int64_t now_ns, seckill_ticket_t *ticket,
+                                     double *remaining, int64_t *retry_ns);
+/** Give back what the ticket took, never more than is still charged. A used or
+ *  zero ticket is a no-op. Returns 1 when something was given back, else 0. */
+SECKILL_API int seckill_limiter_undo(seckill_limiter_t *lim,
+                                     seckill_ticket_t *ticket, int64_t now_ns);
+
+/* ---- Access lists --------------------------------------------------------- */
+
+enum { SECKILL_LIST_ID = 1 };
+
+typedef struct {
+    uint32_t struct_size;
+    uint32_t kind;         /* SECKILL_LIST_ID */
+    const char *file;      /* path or NULL: only added entries */
+    uint32_t watch;        /* 1: reload when the file changes; 2: do not */
+    uint32_t allow_empty;  /* 1: a file without entries is accepted */
+    uint64_t max_bytes;    /* default 1 GiB; a larger file is refused */
+    uint32_t max_bad_lines; /* default 100; more of them refuse the file */
+    uint32_t settle_ms;    /* quiet time after a change; default 100 */
+} seckill_list_options_t;
+
+typedef struct {
+    uint64_t entries, bytes, generation, reloads, failures, bad_lines, overlay;
+    int64_t loaded_at;  /* ns since the epoch; 0 never */
+    int64_t load_ns;    /* duration of the last good load */
+    int64_t file_mtime; /* ns since the epoch, of the file in force */
+    char error[256];    /* of the last load; "" when it was good */
+} seckill_list_stats_t;
+
+/** Create the list or attach to it. With a file that was never loaded, loads it
+ *  at once (a bad file: the code, and `err` says why with line numbers; the
+ *  list exists then, empty). EBADNAME, EBADOPTION, ECONFLICT (other kind or
+ *  file), EFULL, EBADFILE, ETOOLARGE, EIO. Makes system calls. */
+SECKILL_API int seckill_list_open(seckill_t *sk, const char *name,
+                                  const seckill_list_options_t *options,
+                                  seckill_list_t **out, char *err,
+                                  size_t err_size);
+/**
+ * Look a value up. 1: denied, 0: not listed, 2: allowed by an allow entry (it
+ * wins over deny). `*reason` points to at most 255 bytes owned by the list,
+ * valid until the next call of this thread, NULL for none. EBADVALUE.
+ * Threads: one at a time in each process; never blocks.
+ */
+SECKILL_API int seckill_list_match(seckill_list_t *list, const char *value,
+                                   size_t value_len, int64_t now_ns,
+                                   const char **reason, size_t *reason_len);
+/** Deny (add) or undo a deny (remove) for all workers at once; ttl_ns 0: until
+ *  the opposite call. Outlives reloads. EBADVALUE, EBADTIME, EFULL, EBUSY. */
+SECKILL_API int seckill_list_add(seckill_list_t *list, const char *value,
+                                 size_t value_len, int64_t ttl_ns,
+                                 int64_t now_ns);
+SECKILL_API int seckill_list_remove(seckill_list_t *list, const char *value,
+                                    size_t value_len, int64_t now_ns);
+/** Load the file again, in this thread: for programs without start(). */
+SECKILL_API int seckill_list_reload(seckill_list_t *list, char *err,
+                                    size_t err_size);
+/** Ask the io thread for a reload; the answer comes as an event with *ticket.
+ *  ENOTSTARTEDTHREADS, EFULL. */
+SECKILL_API int seckill_list_reload_async(seckill_list_t *list,
+                                          uint64_t *ticket);
+SECKILL_API void seckill_list_stats(seckill_list_t *list,
+                                    seckill_list_stats_t *out);
+
+/* ---- Threads and completions ---------------------------------------------- */
+
+enum { SECKILL_EVENT_DONE = 1, SECKILL_EVENT_LIST = 2, SECKILL_EVENT_STOP = 3 };
+
+typedef struct {
+    uint64_t ticket; /* of the call that waits; 0 for a notice */
+    int32_t type;    /* SECKILL_EVENT_* */
+    int32_t rc;      /* SECKILL_OK or a code */
+    char text[240];  /* why, for a code */
+} seckill_event_t;
+
+/** Start the threads of this process (flush, io). Call it after fork, in each
+ *  worker; again is a no-op. EIO. */
+SECKILL_API int seckill_start(seckill_t *sk, char *err, size_t err_size);
+/** Stop and join them; what waits gets ECLOSED. Called at exit of a worker. */
+SECKILL_API void seckill_stop(seckill_t *sk);
+/** Path of this process's wake socket, "" before seckill_start. A connected
+ *  reader gets one byte whenever events are queued after a rearm. */
+SECKILL_API const char *seckill_wake_path(seckill_t *sk);
+/** Take up to max events. Never blocks. */
+SECKILL_API int seckill_cq_pop(seckill_t *sk, seckill_event_t *events, int max);
+/** Ask for a wake-up at the next event; at once when some are queued. */
+SECKILL_API void seckill_cq_rearm(seckill_t *sk);
+/** For programs without an event loop: wait for an event. 1 or 0. */
+SECKILL_API int seckill_cq_wait(seckill_t *sk, int timeout_ms);
+
+/* ---- Purchase tokens ------------------------------------------------------ */
+
+typedef struct {
+    int64_t expires_at; /* ns since the epoch */
+    uint8_t item_len, user_len, id_len, pad[5];
+    char item[SECKILL_ID_MAX];
+    char user[SECKILL_ID_MAX];
+    char id[SECKILL_ID_MAX];
+} seckill_token_t;
+
+typedef struct seckill_keyring seckill_keyring_t;
+
+/** A ring of HMAC-SHA256 keys with reused contexts. ENOMEM.
+ *  Threads: one at a time. */
+SECKILL_API int seckill_keyring_new(seckill_keyring_t **out);
+SECKILL_API void seckill_keyring_free(seckill_keyring_t *ring);
+/** Add a key (16 to 128 bytes) under an id 0..255; the last added signs, all
+ *  verify. EBADKEY, EFULL (16 keys), ECONFLICT (id in use). */
+SECKILL_API int seckill_keyring_add(seckill_keyring_t *ring, uint32_t key_id,
+                                    const char *key, size_t key_len);
+/** HMAC-SHA256 with the key `key_id` (-1: the signing key) into out[32]. */
+SECKILL_API int seckill_hmac(seckill_keyring_t *ring, int key_id,
+                             const char *data, size_t len, unsigned char *out);
+/** Compare in constant time: 1 equal, 0 not. */
+SECKILL_API int seckill_equal(const char *a, const char *b, size_t len);
+/** Write a token (base64url, at most 512 bytes) into out; returns its length
+ *  or ETOOLARGE, EBADTOKEN (a field is empty or over 64 bytes). */
+SECKILL_API int seckill_token_make(seckill_keyring_t *ring,
+                                   const seckill_token_t *fields, char *out,
+                                   size_t out_size);
+/** Verify and read a token. EBADTOKEN, ETOKENEXPIRED (now >= expires_at). */
+SECKILL_API int seckill_token_open(seckill_keyring_t *ring, const char *token,
+                                   size_t len, int64_t now_ns,
+                                   seckill_token_t *out);
+
+/* ---- Metrics -------------------------------------------------------------- */
+
+/** Write all counters and gauges as Prometheus text. Returns the bytes needed
+ *  (without the final NUL); written only where they fit. Not for a hot path. */
+SECKILL_API size_t seckill_metrics(seckill_t *sk, char *out, size_t out_size);
+/** Walk the counters: the i-th name and value; ENOTFOUND past the end. */
+SECKILL_API int seckill_counter_at(seckill_t *sk, int i, const char **name,
+                                   uint64_t *value);
+
+#if !defined(SECKILL_CDEF) && defined(__cplusplus)
+}
+#endif
+#endif

@@ -1,0 +1,38 @@
+/*
+ * The engine handle: what the files at the top (seckill*.c) share. Each of
+ * them wires one part of the public API to its module; nothing below this
+ * layer includes this file.
+ *
+ * One handle per segment and process, found again by name (open counts
+ * references); valid in children after fork, which share the mapping.
+ */
+#ifndef SECKILL_INTERNAL_H
+#define SECKILL_INTERNAL_H
+
+#include "acl/lists.h"
+#include "io/io.h"
+#include "limit/limits.h"
+#include "seckill.h"
+#include "shm/counters.h"
+#include "shm/segment.h"
+#include "stock/sink.h"
+#include "stock/stock.h"
+
+struct seckill {
+    struct seckill *next; /* registry of this process */
+    uint32_t references;
+    int32_t counters_pid; /* process whose stripe counters.mine is */
+    skl_segment_t segment;
+    skl_counters_t counters;
+    skl_stock_t stock;
+    skl_limits_t limits;
+    skl_lists_t lists;
+    skl_io_t *io; /* threads of this process; NULL before seckill_start */
+    skl_sink_t *sink;
+    _Atomic int64_t test_clock_ns;
+};
+
+/* A child of fork() counts on a stripe of its own. */
+void seckill_refresh_process(seckill_t *sk);
+
+#endif

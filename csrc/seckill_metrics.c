@@ -1,0 +1,168 @@
+/*
+ * stats() and metrics(): what the engine counted, as a walk over names and as
+ * Prometheus text. Any thread; not for a hot path (it adds stripes up).
+ */
+#include "base/assert.h"
+#include "base/clock.h"
+#include "metrics/text.h"
+#include "seckill_internal.h"
+
+#include <stdio.h>
+
+/* ---- Walk ----------------------------------------------------------------- */
+
+static int codes(void)
+{
+    int n = 0;
+
+    while (seckill_errcode_at(n) != 0) {
+        n++;
+    }
+    return n;
+}
+
+int seckill_counter_at(seckill_t *sk, int i, const char **name,
+                       uint64_t *value)
+{
+    static _Thread_local char text[96];
+    const int per_op = codes() + 1; /* OK, then the table */
+    const int results = SKL_OP_COUNT * per_op;
+
+    if (i < 0 || i >= results + SKL_EV_COUNT) {
+        return SECKILL_ENOTFOUND;
+    }
+    if (i < results) {
+        int op = i / per_op;
+        int rc = i % per_op == 0 ? SECKILL_OK
+                                 : seckill_errcode_at(i % per_op - 1);
+
+        (void)snprintf(text, sizeof(text), "%s.%s", skl_op_name(op),
+                       seckill_errname(rc));
+        *value = skl_counters_result(&sk->counters, op, rc);
+    } else {
+        (void)snprintf(text, sizeof(text), "events.%s",
+                       skl_event_name(i - results));
+        *value = skl_counters_event(&sk->counters, i - results);
+    }
+    *name = text;
+    return SECKILL_OK;
+}
+
+/* ---- Prometheus text ------------------------------------------------------ */
+
+static void write_results(seckill_t *sk, skl_text_t *t)
+{
+    skl_text_family(t, "seckill_results_total", "counter",
+                    "Calls by operation and answer");
+    for (int op = 0; op < SKL_OP_COUNT; op++) {
+        for (int i = -1; i < codes(); i++) {
+            int rc = i < 0 ? SECKILL_OK : seckill_errcode_at(i);
+            uint64_t n = skl_counters_result(&sk->counters, op, rc);
+
+            if (n == 0 && rc != SECKILL_OK) {
+                continue;
+            }
+            skl_text_printf(
+                t, "seckill_results_total{op=\"%s\",code=\"%s\"} %llu\n",
+                skl_op_name(op), seckill_errname(rc), (unsigned long long)n);
+        }
+    }
+}
+
+static void write_events(seckill_t *sk, skl_text_t *t)
+{
+    for (int i = 0; i < SKL_EV_COUNT; i++) {
+        char name[96];
+
+        (void)snprintf(name, sizeof(name), "seckill_%s_total",
+                       skl_event_name(i));
+        skl_text_family(t, name, "counter", skl_event_help(i));
+        skl_text_printf(
+            t, "%s %llu\n", name,
+            (unsigned long long)skl_counters_event(&sk->counters, i));
+    }
+}
+
+static void write_units(skl_text_t *t, const seckill_item_t *i,
+                        const char *state, int64_t n)
+{
+    skl_text_printf(t, "seckill_stock_units{item=\"");
+    skl_text_label(t, i->item, i->item_len);
+    skl_text_printf(t, "\",state=\"%s\"} %lld\n", state, (long long)n);
+}
+
+static void write_items(seckill_t *sk, skl_text_t *t)
+{
+    uint32_t cursor = 0;
+    seckill_item_t i;
+
+    skl_text_family(t, "seckill_stock_units", "gauge",
+                    "Units of an item by state");
+    while (skl_stock_next(&sk->stock, &cursor, &i) == SECKILL_OK) {
+        write_units(t, &i, "available", i.available);
+        write_units(t, &i, "reserved", i.reserved);
+        write_units(t, &i, "sold", i.sold);
+    }
+}
+
+static void write_table(skl_text_t *t, const char *name, uint64_t used,
+                        uint64_t capacity)
+{
+    skl_text_printf(t, "seckill_table_rows{table=\"%s\",kind=\"used\"} %llu\n",
+                    name, (unsigned long long)used);
+    skl_text_printf(
+        t, "seckill_table_rows{table=\"%s\",kind=\"capacity\"} %llu\n", name,
+        (unsigned long long)capacity);
+}
+
+static void write_tables(seckill_t *sk, skl_text_t *t)
+{
+    const skl_config_t *c = &sk->segment.header->config;
+    skl_usage_t used;
+
+    skl_stock_usage(&sk->stock, &used);
+    skl_text_family(t, "seckill_table_rows", "gauge",
+                    "Rows of the fixed tables");
+    write_table(t, "items", used.items, c->items);
+    write_table(t, "requests", used.requests, c->requests);
+    write_table(t, "users", used.users, c->users);
+    write_table(t, "reservations", used.rows, c->reservations);
+}
+
+static void write_gauge(skl_text_t *t, const char *name, const char *help,
+                        double value)
+{
+    skl_text_family(t, name, "gauge", help);
+    skl_text_printf(t, "%s %.9g\n", name, value);
+}
+
+static void write_engine(seckill_t *sk, skl_text_t *t)
+{
+    const skl_header_t *h = sk->segment.header;
+
+    skl_text_family(t, "seckill_build_info", "gauge", "Version");
+    skl_text_printf(t, "seckill_build_info{version=\"%s\"} 1\n",
+                    SECKILL_VERSION);
+    write_gauge(t, "seckill_segment_bytes", "Size of the shared segment",
+                (double)h->bytes);
+    write_gauge(t, "seckill_log_lsn", "Newest log sequence number",
+                (double)seckill_lsn(sk));
+    write_gauge(t, "seckill_clock_skew_seconds",
+                "Wall clock minus the clock of the ledger",
+                (double)atomic_load(&h->clock_skew) / (double)SKL_NS_PER_SEC);
+}
+
+size_t seckill_metrics(seckill_t *sk, char *out, size_t out_size)
+{
+    skl_text_t t = {.out = out, .size = out_size};
+
+    if (out_size > 0) {
+        out[0] = '\0';
+    }
+    write_engine(sk, &t);
+    write_items(sk, &t);
+    write_tables(sk, &t);
+    write_results(sk, &t);
+    write_events(sk, &t);
+    return t.used;
+}

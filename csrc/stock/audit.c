@@ -1,0 +1,292 @@
+/*
+ * Recount everything and compare it with the counters.
+ *
+ * Shards first, then items, one lock at a time: what a lock covers is counted
+ * while it is held, so the sale goes on meanwhile. Threads: any; not for the
+ * request path (an item is locked while its rows are counted).
+ */
+#include "base/assert.h"
+#include "stock/commit.h"
+#include "stock/stock.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct {
+    skl_stock_t *s;
+    char *text;
+    size_t size, used;
+    int problems;
+} report_t;
+
+__attribute__((format(printf, 2, 3))) static void
+problem(report_t *r, const char *format, ...)
+{
+    va_list args;
+    int n;
+
+    r->problems++;
+    if (r->used + 1 >= r->size) {
+        return;
+    }
+    va_start(args, format);
+    n = vsnprintf(r->text + r->used, r->size - r->used, format, args);
+    va_end(args);
+    if (n > 0) {
+        r->used += (size_t)n;
+    }
+    if (r->used >= r->size) {
+        r->used = r->size - 1;
+    }
+}
+
+/* ---- Shards: each slot is in exactly one of index and free list ----------- */
+
+static uint32_t count_chain(const skl_tables_t *t, uint32_t shard)
+{
+    const uint32_t n = t->shm->requests;
+    uint32_t found = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t slot = SKL_LD(t->request_heads[shard * n + i]);
+
+        while (slot != SKL_NONE && found <= n) {
+            found++;
+            slot = SKL_LD(t->requests[slot].next);
+        }
+    }
+    return found;
+}
+
+static uint32_t count_users(const skl_tables_t *t, uint32_t shard)
+{
+    const uint32_t n = t->shm->users;
+    uint32_t found = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t slot = SKL_LD(t->user_heads[shard * n + i]);
+
+        while (slot != SKL_NONE && found <= n) {
+            found++;
+            slot = SKL_LD(t->users[slot].next);
+        }
+    }
+    return found;
+}
+
+static uint32_t count_free_requests(const skl_tables_t *t, uint32_t shard)
+{
+    uint32_t found = 0;
+    uint32_t slot = SKL_LD(t->shards[shard].request_free);
+
+    for (; slot != SKL_NONE && found <= t->shm->requests; found++) {
+        slot = SKL_LD(t->requests[slot].next);
+    }
+    return found;
+}
+
+static uint32_t count_free_users(const skl_tables_t *t, uint32_t shard)
+{
+    uint32_t found = 0;
+    uint32_t slot = SKL_LD(t->shards[shard].user_free);
+
+    for (; slot != SKL_NONE && found <= t->shm->users; found++) {
+        slot = SKL_LD(t->users[slot].next);
+    }
+    return found;
+}
+
+static uint32_t count_free_rows(const skl_tables_t *t, uint32_t shard)
+{
+    uint32_t found = 0;
+    uint32_t slot = SKL_LD(t->shards[shard].row_free);
+
+    for (; slot != SKL_NONE && found <= t->shm->rows; found++) {
+        slot = t->rows[slot].next_free;
+    }
+    return found;
+}
+
+/* Walk the queue of live ids: how many, and how many own a reservation. */
+static uint32_t count_fifo(report_t *r, uint32_t shard, uint32_t *with_row)
+{
+    const skl_tables_t *t = &r->s->tables;
+    const uint32_t wrap = 2 * t->shm->requests;
+    const uint32_t end = SKL_LD(t->shards[shard].fifo_tail);
+    uint32_t n = 0;
+
+    *with_row = 0;
+    for (uint32_t at = SKL_LD(t->shards[shard].fifo_head); at != end;
+         at = (at + 1) % wrap) {
+        const skl_request_row_t *q =
+            &t->requests[skl_fifo_at(t, shard, at)];
+        const skl_hash_t key = {SKL_LD(q->lo), SKL_LD(q->hi)};
+
+        n++;
+        *with_row += q->kind == SKL_REQ_RESERVE;
+        if (q->kind == 0 ||
+            skl_find_request(t, shard, key) != skl_fifo_at(t, shard, at)) {
+            problem(r, "shard %u: a live id is not in the index\n", shard);
+        }
+    }
+    return n;
+}
+
+static void audit_shard_held(report_t *r, uint32_t shard)
+{
+    const skl_tables_t *t = &r->s->tables;
+    uint32_t with_row;
+    const uint32_t live = count_fifo(r, shard, &with_row);
+
+    if (count_chain(t, shard) != live) {
+        problem(r, "shard %u: index and queue of ids differ\n", shard);
+    }
+    if (live + count_free_requests(t, shard) != t->shm->requests) {
+        problem(r, "shard %u: request rows are lost\n", shard);
+    }
+    if (count_users(t, shard) + count_free_users(t, shard) != t->shm->users) {
+        problem(r, "shard %u: user rows are lost\n", shard);
+    }
+    if (with_row + count_free_rows(t, shard) != t->shm->rows) {
+        problem(r, "shard %u: reservation rows are lost\n", shard);
+    }
+}
+
+/* ---- Items: counters against rows ----------------------------------------- */
+
+typedef struct {
+    int64_t pending_qty, user_units, listed_qty;
+    uint64_t rows, ids, users;
+} recount_t;
+
+static void recount_rows(const skl_tables_t *t, uint32_t item, recount_t *c)
+{
+    const uint32_t end = t->shm->shards * t->shm->rows;
+
+    for (uint32_t i = 0; i < end; i++) {
+        const skl_row_t *row = &t->rows[i];
+
+        if (SKL_LD(row->lsn) != 0 && SKL_LD(row->item) == item) {
+            c->rows++;
+            if (row->state == SECKILL_STATE_RESERVED) {
+                c->pending_qty += row->qty;
+            }
+        }
+    }
+}
+
+static void recount_users(const skl_tables_t *t, uint32_t item, recount_t *c)
+{
+    const uint32_t end = t->shm->shards * t->shm->users;
+
+    for (uint32_t i = 0; i < end; i++) {
+        if (SKL_LD(t->users[i].item) == item) {
+            c->users++;
+            c->ids += SKL_LD(t->users[i].ids);
+            c->user_units += SKL_LD(t->users[i].count);
+        }
+    }
+}
+
+static void recount_holds(report_t *r, const skl_item_row_t *item,
+                          recount_t *c)
+{
+    const skl_tables_t *t = &r->s->tables;
+
+    for (int i = 0; i < SKL_HOLD_LISTS; i++) {
+        uint32_t slot = SKL_LD(item->lists[i].head);
+        uint32_t before = SKL_NONE;
+        uint64_t steps = 0;
+
+        while (slot != SKL_NONE && steps++ <= c->rows) {
+            const skl_row_t *row = &t->rows[slot];
+
+            c->listed_qty += row->qty;
+            if (row->prev != before ||
+                row->state != SECKILL_STATE_RESERVED ||
+                (before != SKL_NONE &&
+                 t->rows[before].deadline > row->deadline)) {
+                problem(r, "hold list %d: broken at slot %u\n", i, slot);
+            }
+            before = slot;
+            slot = row->next;
+        }
+    }
+}
+
+static void audit_item_held(report_t *r, uint32_t slot)
+{
+    const skl_tables_t *t = &r->s->tables;
+    const skl_item_row_t *item = &t->items[slot];
+    const int64_t a = SKL_LD(item->available), b = SKL_LD(item->reserved);
+    const int64_t c = SKL_LD(item->sold);
+    recount_t n = {0};
+
+    recount_rows(t, slot, &n);
+    recount_users(t, slot, &n);
+    recount_holds(r, item, &n);
+    if (a < 0 || b < 0 || c < 0 || a + b + c != SKL_LD(item->total)) {
+        problem(r,
+                "item %u: available %lld + reserved %lld + sold %lld is not "
+                "total %lld\n",
+                slot, (long long)a, (long long)b, (long long)c,
+                (long long)SKL_LD(item->total));
+    }
+    if (n.pending_qty != b || n.listed_qty != b) {
+        problem(r, "item %u: reserved %lld, pending rows %lld, listed %lld\n",
+                slot, (long long)b, (long long)n.pending_qty,
+                (long long)n.listed_qty);
+    }
+    if (n.user_units != b + c) {
+        problem(r, "item %u: users have %lld, reserved + sold is %lld\n", slot,
+                (long long)n.user_units, (long long)(b + c));
+    }
+    if (n.ids != n.rows || n.users != SKL_LD(item->users)) {
+        problem(r, "item %u: rows and ids of users differ\n", slot);
+    }
+    if (SKL_LD(item->earliest) != skl_hold_earliest(t, item)) {
+        problem(r, "item %u: the first deadline is wrong\n", slot);
+    }
+}
+
+/* An item that is removed loses its user rows one after the other. */
+static int auditable(const skl_item_row_t *item)
+{
+    const uint32_t state = SKL_LD(item->state);
+
+    return state == SECKILL_ITEM_OPEN || state == SECKILL_ITEM_PAUSED;
+}
+
+int skl_stock_audit(skl_stock_t *s, char *text, size_t size)
+{
+    report_t r = {.s = s, .text = text, .size = size};
+    const uint32_t items = SKL_LD(s->tables.shm->high_water);
+
+    if (size > 0) {
+        text[0] = '\0';
+    }
+    for (uint32_t i = 0; i < s->tables.shm->shards; i++) {
+        skl_held_t h = {.s = s};
+        int rc = skl_hold_shard(&h, i);
+
+        if (rc != SECKILL_OK) {
+            return rc;
+        }
+        audit_shard_held(&r, i);
+        skl_release(&h);
+    }
+    for (uint32_t i = 0; i < items; i++) {
+        skl_held_t h = {.s = s};
+        int rc = skl_hold_item(&h, i);
+
+        if (rc != SECKILL_OK) {
+            return rc;
+        }
+        if (auditable(&s->tables.items[i])) {
+            audit_item_held(&r, i);
+        }
+        skl_release(&h);
+    }
+    return r.problems;
+}

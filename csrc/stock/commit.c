@@ -1,0 +1,178 @@
+/* See commit.h. Any thread. */
+#include "stock/commit.h"
+
+#include "base/assert.h"
+
+#include <stddef.h>
+#include <string.h>
+
+/* ---- Repair: what a dead holder of one lock had published ----------------- */
+
+/* The parts of a record that live under this lock. */
+static uint32_t parts_of_lock(const skl_stock_t *s, const skl_record_t *r,
+                              const skl_lock_t *lock)
+{
+    const skl_tables_t *t = &s->tables;
+    uint32_t parts = 0;
+
+    if (lock == &t->shm->lock) {
+        parts = SKL_PART_CATALOG;
+    } else if (lock == &t->items[r->item].lock) {
+        parts = SKL_PART_ITEM;
+    } else {
+        if ((r->parts & SKL_PART_REQUEST) &&
+            lock == &t->shards[r->order.request_shard].lock) {
+            parts |= SKL_PART_REQUEST;
+        }
+        if ((r->parts & SKL_PART_USER) &&
+            lock == &t->shards[r->order.user_shard].lock) {
+            parts |= SKL_PART_USER;
+        }
+    }
+    return parts & r->parts;
+}
+
+/* The sequence of a domain stands right behind its lock. */
+static _Atomic uint64_t *seq_of(skl_lock_t *lock)
+{
+    return (_Atomic uint64_t *)(void *)((char *)lock + sizeof(*lock));
+}
+
+_Static_assert(offsetof(skl_shard_t, seq) == sizeof(skl_lock_t), "seq_of");
+_Static_assert(offsetof(skl_item_row_t, seq) == sizeof(skl_lock_t), "seq_of");
+_Static_assert(offsetof(skl_tables_shm_t, seq) == sizeof(skl_lock_t), "seq_of");
+
+/* May die at any instruction, too: then the next one does it again. The intent
+ * of a record that was never published is above the tail, or names a record
+ * of somebody else, which has no part under this lock. */
+static void repair(void *ctx, skl_lock_t *lock)
+{
+    skl_stock_t *s = ctx;
+    const uint64_t lsn = SKL_LD(lock->intent);
+    const uint32_t pending = skl_ring_pending(&s->ring, lsn);
+    skl_record_t r;
+
+    if (pending != 0 && skl_ring_read(&s->ring, lsn, &r)) {
+        uint32_t parts = parts_of_lock(s, &r, lock) & pending;
+
+        if (parts != 0) {
+            skl_apply(&s->tables, &r, parts, NULL);
+            skl_ring_part_applied(&s->ring, lsn, parts);
+        }
+    }
+    skl_seq_end(seq_of(lock));
+    skl_count(s->counters, SKL_EV_lock_repairs, 1);
+}
+
+/* ---- Locks ---------------------------------------------------------------- */
+
+static int take(skl_held_t *h, skl_lock_t *lock)
+{
+    int rc;
+
+    skl_assert(h->count < SKL_HELD_MAX);
+    if (h->try_only) {
+        rc = skl_lock_try(lock, repair, h->s);
+    } else {
+        rc = skl_lock_acquire(lock, &h->wait, repair, h->s);
+    }
+    if (rc == SECKILL_OK) {
+        h->locks[h->count] = lock;
+        h->seqs[h->count] = seq_of(lock);
+        h->count++;
+    }
+    return rc;
+}
+
+int skl_hold_catalog(skl_held_t *h)
+{
+    skl_assert(h->count == 0);
+    return take(h, &h->s->tables.shm->lock);
+}
+
+int skl_hold_shard(skl_held_t *h, uint32_t shard)
+{
+    skl_assert(shard < h->s->tables.shm->shards);
+    return take(h, &h->s->tables.shards[shard].lock);
+}
+
+int skl_hold_shards(skl_held_t *h, uint32_t a, uint32_t b)
+{
+    int rc = skl_hold_shard(h, a < b ? a : b);
+
+    if (rc == SECKILL_OK && a != b) {
+        rc = skl_hold_shard(h, a < b ? b : a);
+    }
+    return rc;
+}
+
+int skl_hold_item(skl_held_t *h, uint32_t item)
+{
+    skl_assert(item < h->s->tables.shm->items);
+    return take(h, &h->s->tables.items[item].lock);
+}
+
+void skl_release_last(skl_held_t *h)
+{
+    skl_assert(h->count > 0);
+    skl_lock_release(h->locks[--h->count]);
+}
+
+void skl_release(skl_held_t *h)
+{
+    while (h->count > 0) {
+        skl_release_last(h);
+    }
+}
+
+/* ---- Commit --------------------------------------------------------------- */
+
+/* Readers without a lock must not take the state between the commit and the
+ * end of apply() for a whole one, so the sequences turn odd before it. */
+static void mark_dirty(skl_held_t *h)
+{
+    for (int i = 0; i < h->count; i++) {
+        skl_seq_begin(h->seqs[i]);
+    }
+}
+
+static void mark_clean(skl_held_t *h)
+{
+    for (int i = 0; i < h->count; i++) {
+        skl_seq_end(h->seqs[i]);
+    }
+}
+
+int skl_commit(skl_held_t *h, skl_record_t *r, const skl_rec_keys_t *keys)
+{
+    skl_ring_t *ring = &h->s->ring;
+    int rc;
+
+    skl_assert(h->count > 0);
+    mark_dirty(h);
+    rc = skl_ring_publish(ring, r, h->locks, h->count, &h->wait);
+    if (rc == SECKILL_OK) {
+        skl_apply(&h->s->tables, r, r->parts, keys);
+        skl_ring_applied(ring, r->lsn);
+    }
+    mark_clean(h);
+    return rc;
+}
+
+void skl_rec_begin(skl_record_t *r, int type, uint32_t parts,
+                   const skl_stock_t *s, uint32_t item, int64_t now)
+{
+    const skl_item_row_t *row = &s->tables.items[item];
+
+    memset(r, 0, SKL_UNIT);
+    r->type = (uint8_t)type;
+    r->parts = (uint8_t)parts;
+    r->bytes = SKL_UNIT;
+    r->time = now;
+    r->item = item;
+    r->item_live = SKL_LD(row->live);
+    r->item_users = SKL_LD(row->users);
+    r->available = SKL_LD(row->available);
+    r->reserved = SKL_LD(row->reserved);
+    r->sold = SKL_LD(row->sold);
+}

@@ -1,0 +1,42 @@
+/*
+ * Taking the locks of an operation, and committing its record.
+ *
+ * A held set starts empty and zeroed, takes locks in the lock order, commits
+ * at most as many records as it likes, and is released as a whole. Taking a
+ * lock whose holder died repairs its domain first.
+ */
+#ifndef SKL_STOCK_COMMIT_H
+#define SKL_STOCK_COMMIT_H
+
+#include "stock/apply.h"
+#include "stock/stock.h"
+
+enum { SKL_HELD_MAX = 4 };
+
+typedef struct {
+    skl_stock_t *s;
+    skl_wait_t wait;
+    skl_lock_t *locks[SKL_HELD_MAX];
+    _Atomic uint64_t *seqs[SKL_HELD_MAX];
+    int count;
+    int try_only; /* do not wait at all: housekeeping gives way */
+} skl_held_t;
+
+/* Each: SECKILL_OK or SECKILL_EBUSY; after EBUSY the set is still valid. */
+int skl_hold_catalog(skl_held_t *h);
+int skl_hold_shard(skl_held_t *h, uint32_t shard);
+int skl_hold_shards(skl_held_t *h, uint32_t a, uint32_t b); /* in order */
+int skl_hold_item(skl_held_t *h, uint32_t item);
+void skl_release(skl_held_t *h);
+/* Release only the lock taken last. */
+void skl_release_last(skl_held_t *h);
+
+/* Publish and apply. EBUSY: nothing happened. The parts of the record must be
+ * those of locks held. */
+int skl_commit(skl_held_t *h, skl_record_t *r, const skl_rec_keys_t *keys);
+
+/* A record of an item: type, parts, and the item's counters as they are. */
+void skl_rec_begin(skl_record_t *r, int type, uint32_t parts,
+                   const skl_stock_t *s, uint32_t item, int64_t now);
+
+#endif

@@ -1,0 +1,411 @@
+/*
+ * reserve and find.
+ *
+ * reserve first tries to refuse without a lock: the crowd that comes too late
+ * gets its `sold_out` that way. All that the refusal rests on (the id is not
+ * recorded, the item's counters, the user's count) is read under sequences
+ * which are checked together at the end, so it was true at one instant. A
+ * known id, a hold that is due, or a change in progress: with locks.
+ *
+ * Any thread.
+ */
+#include "base/assert.h"
+#include "stock/lookup.h"
+#include "stock/retire.h"
+#include "stock/settle.h"
+
+#include <string.h>
+
+enum {
+    AGAIN = 1,        /* something changed between two locks: from the start */
+    RETRY_FULL = 2,   /* full, but ids may be retired */
+    ROUNDS = 64,
+    EXPIRE_CHUNK = 64 /* holds ended under one lock, then others get a turn */
+};
+
+/* One call of reserve. */
+typedef struct {
+    skl_stock_t *s;
+    skl_bytes_t item, user;
+    skl_new_request_t q;
+    skl_hash_t item_key, user_hash;
+    int64_t qty, now;
+    seckill_reservation_t *out;
+} call_t;
+
+/* What the locked part found. */
+typedef struct {
+    uint32_t item, user, user_shard;
+    uint64_t born;
+    skl_hash_t user_key;
+} place_t;
+
+static int check_args(const call_t *c, skl_bytes_t request)
+{
+    if (c->item.ptr == NULL || c->item.len < 1 ||
+        c->item.len > SECKILL_ID_MAX) {
+        return SECKILL_EBADITEM;
+    }
+    if (c->user.ptr == NULL || c->user.len < 1 ||
+        c->user.len > SECKILL_ID_MAX) {
+        return SECKILL_EBADUSER;
+    }
+    if (c->qty < 1 || c->qty > SECKILL_COUNT_MAX) {
+        return SECKILL_EBADQTY;
+    }
+    if (request.ptr == NULL || request.len < 1 ||
+        request.len > SECKILL_ID_MAX) {
+        return SECKILL_EBADREQUEST;
+    }
+    return SECKILL_OK;
+}
+
+/* ---- Without a lock ------------------------------------------------------- */
+
+/* Read the view of one item and user; 0 when it may be torn. */
+static int peek_view(const call_t *c, uint32_t slot, skl_view_t *v)
+{
+    const skl_tables_t *t = &c->s->tables;
+    skl_item_row_t *item = &t->items[slot];
+    const uint64_t item_seq = skl_seq_read(&item->seq);
+    skl_hash_t key = skl_user_key(c->user_hash, SKL_LD(item->born));
+    const uint32_t shard = skl_shard_of(t, key);
+    const uint64_t user_seq = skl_seq_read(&t->shards[shard].seq);
+
+    skl_view_item(item, v);
+    skl_view_user(t, skl_find_user(t, shard, key), v);
+    return skl_seq_same(&t->shards[shard].seq, user_seq) &&
+           skl_seq_same(&item->seq, item_seq);
+}
+
+/* The refusal of an id that is not recorded, or AGAIN. */
+static int peek_item(const call_t *c, uint32_t slot)
+{
+    skl_view_t v;
+    int rc;
+
+    if (skl_request_too_old(c->s, &c->q, c->now)) {
+        return SECKILL_ETOOOLD;
+    }
+    if (slot == SKL_NONE) {
+        return SECKILL_EUNKNOWNITEM;
+    }
+    if (!peek_view(c, slot, &v)) {
+        return AGAIN;
+    }
+    rc = skl_decide(&v, c->qty, c->now);
+    return rc == SECKILL_OK || skl_may_turn(&v, rc, c->now) ? AGAIN : rc;
+}
+
+/* A refusal that is certain without a lock, or AGAIN: look with locks. */
+static int peek(const call_t *c)
+{
+    const skl_tables_t *t = &c->s->tables;
+    skl_shard_t *shard = &t->shards[c->q.shard];
+    const uint64_t request_seq = skl_seq_read(&shard->seq);
+    const uint64_t catalog_seq = skl_seq_read(&t->shm->seq);
+    int rc;
+
+#ifndef MUTANT_SOLD_OUT_BEFORE_LOOKUP
+    if (skl_find_request(t, c->q.shard, c->q.key) != SKL_NONE) {
+        return AGAIN;
+    }
+#endif
+    rc = peek_item(c, skl_find_item(t, c->item_key));
+    if (rc == AGAIN || !skl_seq_same(&t->shm->seq, catalog_seq) ||
+        !skl_seq_same(&shard->seq, request_seq)) {
+        return AGAIN;
+    }
+    return rc;
+}
+
+/* ---- Replay --------------------------------------------------------------- */
+
+static int same_call(const call_t *c, const skl_row_t *row)
+{
+    return row->qty == c->qty && row->user_len == c->user.len &&
+           memcmp(row->user_id, c->user.ptr, c->user.len) == 0 &&
+           skl_item_is(&c->s->tables.items[SKL_LD(row->item)], c->item.ptr,
+                       (uint32_t)c->item.len);
+}
+
+/* The recorded reservation of a live id; its shard is held. The item is
+ * locked, a hold that is due ended. */
+static int recorded(skl_held_t *h, uint32_t request, int64_t now,
+                    uint32_t *slot)
+{
+    const skl_tables_t *t = &h->s->tables;
+    const skl_request_row_t *q = &t->requests[request];
+    const skl_row_t *row;
+    int rc;
+
+    if (q->kind != SKL_REQ_RESERVE) {
+        return SECKILL_ECONFLICT;
+    }
+    rc = skl_hold_item(h, q->item);
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    *slot = q->row;
+    row = &t->rows[q->row];
+    now = skl_item_now(&t->items[q->item], now);
+    if (row->state == SECKILL_STATE_RESERVED && row->deadline != 0 &&
+        row->deadline <= now) {
+        return skl_expire_row(h, q->item, q->row, now);
+    }
+    return SECKILL_OK;
+}
+
+static int replay(const call_t *c, skl_held_t *h, uint32_t request)
+{
+    uint32_t slot = SKL_NONE;
+    int rc = recorded(h, request, c->now, &slot);
+
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    if (!same_call(c, &c->s->tables.rows[slot])) {
+        return SECKILL_ECONFLICT;
+    }
+    skl_fill_answer(c->s, slot, c->out);
+    c->out->replayed = 1;
+    skl_count(c->s->counters, SKL_EV_replays, 1);
+    return SECKILL_OK;
+}
+
+/* ---- With locks ----------------------------------------------------------- */
+
+/* Slots for the new rows, into the record. */
+static int take_slots(const call_t *c, const place_t *p, skl_record_t *r)
+{
+    const skl_tables_t *t = &c->s->tables;
+    int rc = skl_new_request_slot(c->s, &c->q, r);
+
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    r->order.row = SKL_LD(t->shards[c->q.shard].row_free);
+    r->order.user = p->user;
+    r->order.user_shard = (uint16_t)p->user_shard;
+    if (p->user == SKL_NONE) {
+        r->order.user = SKL_LD(t->shards[p->user_shard].user_free);
+        r->flags |= SKL_FLAG_USER;
+        r->parts |= SKL_PART_USER;
+        r->item_users += 1;
+    }
+    return r->order.row == SKL_NONE || r->order.user == SKL_NONE
+               ? SECKILL_EFULL
+               : SECKILL_OK;
+}
+
+/* hold = 0: sold at once; else pending until the deadline. */
+static void set_terms(const call_t *c, const skl_item_row_t *item,
+                      skl_record_t *r, int64_t now)
+{
+    const int64_t hold = SKL_LD(item->hold_ns);
+
+    r->order.qty = c->qty;
+    r->available -= c->qty;
+    if (hold == 0) {
+        r->order.state = SECKILL_STATE_CONFIRMED;
+        r->sold += c->qty;
+        return;
+    }
+    r->order.state = SECKILL_STATE_RESERVED;
+    r->order.deadline = now + hold;
+    r->order.hold_list = (uint8_t)SKL_LD(item->hold_list);
+    r->flags |= SKL_FLAG_LISTED;
+    r->reserved += c->qty;
+}
+
+static int commit_reserve(const call_t *c, skl_held_t *h, const place_t *p,
+                          const skl_view_t *v, int64_t now)
+{
+    const skl_rec_keys_t keys = {c->q.key, c->user_hash};
+    skl_record_t r;
+    int rc;
+
+    skl_rec_begin(&r, SKL_REC_RESERVE, SKL_PART_REQUEST | SKL_PART_ITEM, c->s,
+                  p->item, now);
+    rc = take_slots(c, p, &r);
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    set_terms(c, &c->s->tables.items[p->item], &r, now);
+    r.order.user_count = v->user_count + c->qty;
+    r.order.user_ids = (uint16_t)(v->user_ids + 1);
+    skl_rec_strings(&r, c->user.ptr, (uint32_t)c->user.len, c->q.id.ptr,
+                    (uint32_t)c->q.id.len, c->item.ptr,
+                    (uint32_t)c->item.len);
+    rc = skl_commit(h, &r, &keys);
+    if (rc == SECKILL_OK) {
+        skl_fill_answer(c->s, r.order.row, c->out);
+    }
+    return rc;
+}
+
+/* Decide under the locks, ending holds that stand in the way. */
+static int decide_locked(const call_t *c, skl_held_t *h, const place_t *p,
+                         skl_view_t *v, int64_t *now)
+{
+    const skl_tables_t *t = &c->s->tables;
+    const skl_item_row_t *item = &t->items[p->item];
+    int rc;
+
+    skl_view_item(item, v);
+    skl_view_user(t, p->user, v);
+    *now = skl_item_now(item, c->now);
+    rc = skl_decide(v, c->qty, *now);
+    if (skl_may_turn(v, rc, *now)) {
+        int ended = skl_expire_due(h, p->item, *now, EXPIRE_CHUNK);
+
+        return ended < 0 ? ended : AGAIN;
+    }
+    return rc;
+}
+
+static int reserve_item(const call_t *c, skl_held_t *h, place_t *p)
+{
+    const skl_item_row_t *item = &c->s->tables.items[p->item];
+    skl_view_t v;
+    int64_t now;
+    int rc = skl_hold_item(h, p->item);
+
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    if (SKL_LD(item->born) != p->born ||
+        SKL_LD(item->state) == SKL_ITEM_REMOVED ||
+        SKL_LD(item->state) == SKL_ITEM_FREE) {
+        return AGAIN; /* removed since the lookup */
+    }
+    p->user = skl_find_user(&c->s->tables, p->user_shard, p->user_key);
+    rc = decide_locked(c, h, p, &v, &now);
+    if (rc == SECKILL_OK) {
+        rc = commit_reserve(c, h, p, &v, now);
+    }
+    return rc == SECKILL_EFULL ? RETRY_FULL : rc;
+}
+
+static int reserve_shards(const call_t *c, skl_held_t *h, place_t *p)
+{
+    uint32_t request;
+    int rc = skl_hold_shards(h, c->q.shard, p->user_shard);
+
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+#ifdef MUTANT_SKIP_REPLAY_LOOKUP
+    request = SKL_NONE;
+#else
+    request = skl_find_request(&c->s->tables, c->q.shard, c->q.key);
+#endif
+    if (request != SKL_NONE) {
+        return replay(c, h, request);
+    }
+    if (skl_request_too_old(c->s, &c->q, c->now)) {
+        return SECKILL_ETOOOLD;
+    }
+    return p->item == SKL_NONE ? SECKILL_EUNKNOWNITEM : reserve_item(c, h, p);
+}
+
+/* One attempt with locks. */
+static int attempt(const call_t *c, skl_wait_t *wait)
+{
+    skl_held_t h = {.s = c->s, .wait = *wait};
+    place_t p = {.item = SKL_NONE, .user_shard = c->q.shard};
+    int rc = skl_lookup_item(c->s, c->item_key, &p.item);
+
+    if (rc == SECKILL_EBUSY) {
+        return rc;
+    }
+    if (p.item != SKL_NONE) {
+        p.born = SKL_LD(c->s->tables.items[p.item].born);
+        p.user_key = skl_user_key(c->user_hash, p.born);
+        p.user_shard = skl_shard_of(&c->s->tables, p.user_key);
+    }
+    rc = reserve_shards(c, &h, &p);
+    skl_release(&h);
+    *wait = h.wait;
+    return rc;
+}
+
+/* Ids whose window has passed make room, a few of them in every shard. */
+static int make_room(const call_t *c)
+{
+    int done = skl_retire_shard(c->s, c->q.shard, c->now, 16);
+
+    for (uint32_t i = 0; i < c->s->tables.shm->shards; i++) {
+        int more = skl_retire_shard(c->s, i, c->now, 2);
+
+        done = done < 0 ? more : done + (more > 0 ? more : 0);
+    }
+    return done > 0;
+}
+
+static int with_locks(const call_t *c)
+{
+    skl_wait_t wait = {0};
+    int room_made = 0;
+
+    for (int i = 0; i < ROUNDS; i++) {
+        int rc = attempt(c, &wait);
+
+        if (rc == RETRY_FULL) {
+            if (room_made || !make_room(c)) {
+                return SECKILL_EFULL;
+            }
+            room_made = 1;
+        } else if (rc != AGAIN) {
+            return rc;
+        }
+    }
+    return SECKILL_EBUSY;
+}
+
+int skl_stock_reserve(skl_stock_t *s, skl_bytes_t item, skl_bytes_t user,
+                      int64_t qty, skl_bytes_t request, int64_t now,
+                      seckill_reservation_t *out)
+{
+    call_t c = {.s = s,
+                .item = item,
+                .user = user,
+                .qty = qty,
+                .now = now,
+                .out = out};
+    int rc = check_args(&c, request);
+
+    rc = rc == SECKILL_OK ? skl_new_request(s, request, now, &c.q) : rc;
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    c.item_key = skl_key_of(&s->tables, item.ptr, (uint32_t)item.len);
+    c.user_hash = skl_key_of(&s->tables, user.ptr, (uint32_t)user.len);
+    rc = peek(&c);
+    return rc == AGAIN ? with_locks(&c) : rc;
+}
+
+/* ---- Find ----------------------------------------------------------------- */
+
+int skl_stock_find(skl_stock_t *s, skl_bytes_t request, int64_t now,
+                   seckill_reservation_t *out)
+{
+    skl_held_t h = {.s = s};
+    skl_new_request_t q;
+    uint32_t found, slot = SKL_NONE;
+    int rc = skl_new_request(s, request, now, &q);
+
+    rc = rc == SECKILL_OK ? skl_hold_shard(&h, q.shard) : rc;
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    found = skl_find_request(&s->tables, q.shard, q.key);
+    rc = found == SKL_NONE ? SECKILL_EUNKNOWNREQUEST
+                           : recorded(&h, found, now, &slot);
+    if (rc == SECKILL_OK) {
+        skl_fill_answer(s, slot, out);
+        out->replayed = 1;
+    }
+    skl_release(&h);
+    return rc == SECKILL_ECONFLICT ? SECKILL_EUNKNOWNREQUEST : rc;
+}

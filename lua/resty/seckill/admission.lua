@@ -1,0 +1,255 @@
+-- admission.lua - the admission pipeline: a list of steps, run in order.
+--
+-- A step is a table with a method `enter(ctx)`, which answers true (or a
+-- result) or nil, code, retry_after, and, where it takes something, a method
+-- `undo(ctx)` that gives it back. When a step refuses or raises, the steps
+-- before it are undone in reverse order; what was raised is raised again. So
+-- a request that is refused at the stock costs its user no tokens.
+--
+-- ctx = { user, ip, item, qty, request_id, now } is the caller's table and may
+-- be used again for the next request. Nothing here yields, and steps must not
+-- yield: the tickets of limiter steps are one for each step and Lua VM.
+-- Nothing is allocated for a request, no closure is made.
+
+local args = require("resty.seckill.args")
+
+
+local error = error
+local format = string.format
+local ipairs = ipairs
+local pcall = pcall
+local setmetatable = setmetatable
+local type = type
+
+
+---@class seckill.admission
+local _M = { _VERSION = "0.1.0" }
+local mt = { __index = _M }
+
+local STEPS_MAX = 32
+
+
+local function check_step(step, i)
+    if type(step) ~= "table" or type(step.enter) ~= "function" then
+        error(format("step %d: table with a method enter expected", i), 3)
+    end
+    if step.undo ~= nil and type(step.undo) ~= "function" then
+        error(format("step %d: undo is not a function", i), 3)
+    end
+end
+
+
+--- A pipeline of the given steps.
+---@param steps table[]
+---@return seckill.admission
+function _M.new(steps)
+    if type(steps) ~= "table" or #steps < 1 or #steps > STEPS_MAX then
+        error(format("list of 1 to %d steps expected", STEPS_MAX), 2)
+    end
+    local copy = {}
+    for i, step in ipairs(steps) do
+        check_step(step, i)
+        copy[i] = step
+    end
+    return setmetatable({ steps = copy, count = #copy, at = 0 }, mt)
+end
+
+
+-- self.at is the step that runs: after an error it says how far things went.
+local function enter_all(self, ctx)
+    local steps = self.steps
+    local result = true
+    for i = 1, self.count do
+        self.at = i
+        local answer, code, retry_after, detail = steps[i]:enter(ctx)
+        if not answer then
+            return nil, code, retry_after, detail
+        end
+        if answer ~= true then
+            result = answer
+        end
+    end
+    return result
+end
+
+
+-- An undo that raises does not keep the others from being called; the first
+-- error is answered.
+local function undo_before(self, last, ctx)
+    local first_err
+    for i = last - 1, 1, -1 do
+        local step = self.steps[i]
+        if step.undo then
+            local ok, err = pcall(step.undo, step, ctx)
+            if not ok then
+                first_err = first_err or err
+            end
+        end
+    end
+    return first_err
+end
+
+
+--- Run the steps. On success: the result of the last step that gave one (the
+--- stock step: the reservation), else true. On refusal: nil, the code, seconds
+--- after which a retry makes sense (or nil), the name of the step, and what
+--- the step said beyond that (the stock step: the id of a pending order).
+---@param ctx table
+---@return table|true|nil result
+---@return string? code
+---@return number? retry_after
+---@return string? step
+---@return any detail
+function _M:run(ctx)
+    local ok, result, code, retry_after, detail = pcall(enter_all, self, ctx)
+    if ok and result then
+        return result
+    end
+    local at = self.at
+    local undo_err = undo_before(self, at, ctx)
+    if not ok then
+        error(result, 0)
+    end
+    if undo_err then
+        error(undo_err, 0)
+    end
+    return nil, code, retry_after, self.steps[at].name, detail
+end
+
+
+--- True when a step reads this field of ctx (steps made by this module).
+---@param field string
+---@return boolean
+function _M:reads(field)
+    for i = 1, self.count do
+        if self.steps[i].field == field then
+            return true
+        end
+    end
+    return false
+end
+
+
+local List = {}
+local list_mt = { __index = List }
+
+
+function List:enter(ctx)
+    local denied, reason = self.list:match(ctx[self.field])
+    if denied then
+        ctx.reason = reason
+        return nil, "blocked"
+    end
+    if denied == nil then
+        return nil, reason
+    end
+    return true
+end
+
+
+local function check_object(object, method, what)
+    if type(object) ~= "table" or type(object[method]) ~= "function" then
+        error(what .. " expected", 3)
+    end
+end
+
+
+local function check_field(field, default)
+    if field == nil then
+        return default
+    end
+    args.bytes(field, "field", 1, 64, 3)
+    return field
+end
+
+
+--- A step that refuses (`blocked`) whom the list denies. The reason is left in
+--- ctx.reason, for the log.
+---@param list table an access list of the engine
+---@param field string? of ctx; default "user"
+---@return table step
+function _M.access_list(list, field)
+    check_object(list, "match", "access list")
+    return setmetatable({ name = "access_list", list = list,
+                          field = check_field(field, "user") }, list_mt)
+end
+
+
+local Limiter = {}
+local limiter_mt = { __index = Limiter }
+
+
+function Limiter:enter(ctx)
+    local delay, rest, retry_after =
+        self.limiter:incoming(ctx[self.field], true, self.cost, self.ticket)
+    if not delay then
+        return nil, rest, retry_after
+    end
+    ctx.delay = delay
+    return true
+end
+
+
+function Limiter:undo()
+    self.limiter:uncommit(self.ticket)
+end
+
+
+local LIMITER_OPTIONS = { cost = "number", ticket = "cdata", name = "string" }
+
+
+--- A step that asks a limiter, and gives back what it took when a later step
+--- refuses. The delay of the limiter is left in ctx.delay.
+---@param limiter table a limiter of the engine
+---@param field string? of ctx, the key; default "user"
+---@param opts { cost: integer?, name: string? }?
+---@return table step
+function _M.limiter(limiter, field, opts)
+    check_object(limiter, "incoming", "limiter")
+    opts = opts or {}
+    args.check(opts, LIMITER_OPTIONS, 2)
+    local cost = args.integer(opts.cost, "cost", 1, 2 ^ 31 - 1, 2) or 1
+    local ticket = opts.ticket or require("resty.seckill").ticket()
+    return setmetatable({ name = opts.name or "limiter", limiter = limiter,
+                          field = check_field(field, "user"), cost = cost,
+                          ticket = ticket }, limiter_mt)
+end
+
+
+local Stock = {}
+local stock_mt = { __index = Stock }
+
+
+-- `pending` brings the id of the order where other codes have nothing.
+function Stock:enter(ctx)
+    local order, code, id = self.stock:reserve(ctx.item, ctx.user, ctx.qty,
+                                               ctx.request_id)
+    ctx.order = order
+    if order then
+        return order
+    end
+    return nil, code, nil, id
+end
+
+
+function Stock:undo(ctx)
+    local order = ctx.order
+    ctx.order = nil
+    if order and not order.replayed then
+        self.stock:cancel(order.id)
+    end
+end
+
+
+--- The step that reserves. It belongs at the end: when a later step refuses,
+--- the reservation is cancelled, which only an item with a hold allows, and
+--- the request id is used up.
+---@param stock table engine.stock
+---@return table step
+function _M.stock(stock)
+    check_object(stock, "reserve", "engine.stock")
+    return setmetatable({ name = "stock", stock = stock }, stock_mt)
+end
+
+
+return _M

@@ -1,0 +1,72 @@
+-- args.lua - checks of options: a programmer's mistake raises at the caller.
+--
+-- Plain Lua, used at construction only, never on a request.
+
+local error = error
+local format = string.format
+local pairs = pairs
+local type = type
+
+
+local _M = { _VERSION = "0.1.0" }
+
+
+--- Raise unless `opts` is a table whose fields are all known and of their type.
+---@param opts table
+---@param spec table<string, string> option -> Lua type
+---@param level integer as for error(), seen from the caller
+function _M.check(opts, spec, level)
+    level = (level or 1) + 1
+    if type(opts) ~= "table" then
+        error("options: table expected, got " .. type(opts), level)
+    end
+    for name, value in pairs(opts) do
+        local want = spec[name]
+        if not want then
+            error(format("unknown option \"%s\"", tostring(name)), level)
+        end
+        if type(value) ~= want then
+            error(format("option \"%s\": %s expected, got %s", name, want,
+                         type(value)), level)
+        end
+    end
+end
+
+
+--- Raise unless `value` is nil or an integer within min..max.
+---@param value integer?
+---@param name string
+---@param min integer
+---@param max integer
+---@param level integer
+---@return integer?
+function _M.integer(value, name, min, max, level)
+    if value == nil then
+        return nil
+    end
+    if type(value) ~= "number" or value % 1 ~= 0 or value < min
+       or value > max then
+        error(format("option \"%s\": integer of %d to %d expected", name, min,
+                     max), (level or 1) + 1)
+    end
+    return value
+end
+
+
+--- Raise unless `value` is a string of min..max bytes.
+---@param value string
+---@param name string
+---@param min integer
+---@param max integer
+---@param level integer
+---@return string
+function _M.bytes(value, name, min, max, level)
+    if type(value) ~= "string" or #value < min or #value > max then
+        error(format("option \"%s\": string of %d to %d bytes expected", name,
+                     min, max), (level or 1) + 1)
+    end
+    return value
+end
+
+
+return _M

@@ -1,0 +1,372 @@
+-- generated from csrc/seckill.h by make cdefs; do not edit
+--
+-- Declares the C API to the FFI, once in a process, and tells the loader what
+-- to check: the ABI number, the functions, and the structs with their number
+-- for seckill_sizeof().
+
+local ffi = require("ffi")
+
+
+if not pcall(ffi.typeof, "seckill_options_t") then
+    ffi.cdef([[
+enum {
+    SECKILL_OK = 0,
+    SECKILL_EBADITEM = -2001,
+    SECKILL_EBADUSER = -2002,
+    SECKILL_EBADQTY = -2003,
+    SECKILL_EBADREQUEST = -2004,
+    SECKILL_EBADKEY = -2005,
+    SECKILL_EBADVALUE = -2006,
+    SECKILL_EBADTOTAL = -2007,
+    SECKILL_EBADHOLD = -2008,
+    SECKILL_EBADTIME = -2009,
+    SECKILL_EBADVERSION = -2010,
+    SECKILL_EBADNAME = -2011,
+    SECKILL_EBADTOKEN = -2012,
+    SECKILL_ETOKENEXPIRED = -2013,
+    SECKILL_EBADOPTION = -2014,
+    SECKILL_ECONFLICT = -2020,
+    SECKILL_ETOOOLD = -2021,
+    SECKILL_EUNKNOWNITEM = -2022,
+    SECKILL_ENOTSTARTED = -2023,
+    SECKILL_EENDED = -2024,
+    SECKILL_EPAUSED = -2025,
+    SECKILL_EQTYLIMIT = -2026,
+    SECKILL_EUSERLIMIT = -2027,
+    SECKILL_ESOLDOUT = -2028,
+    SECKILL_EREJECTED = -2029,
+    SECKILL_EBLOCKED = -2030,
+    SECKILL_EUNKNOWNRESERVATION = -2040,
+    SECKILL_ERESERVED = -2041,
+    SECKILL_EEXPIRED = -2042,
+    SECKILL_ECANCELLED = -2043,
+    SECKILL_ECONFIRMED = -2044,
+    SECKILL_EREFUNDED = -2045,
+    SECKILL_EPENDING = -2046,
+    SECKILL_ESTALE = -2047,
+    SECKILL_EBELOWSOLD = -2048,
+    SECKILL_EINUSE = -2049,
+    SECKILL_EUNKNOWNREQUEST = -2050,
+    SECKILL_EFULL = -2060,
+    SECKILL_EBUSY = -2061,
+    SECKILL_ENOSPACE = -2080,
+    SECKILL_EMISMATCH = -2081,
+    SECKILL_ELAYOUT = -2082,
+    SECKILL_ENOTOWNER = -2083,
+    SECKILL_EUNKNOWNUSER = -2084,
+    SECKILL_EIO = -2085,
+    SECKILL_ENOMEM = -2086,
+    SECKILL_ECORRUPT = -2087,
+    SECKILL_ENOTFOUND = -2088,
+    SECKILL_ECLOSED = -2089,
+    SECKILL_EBADFILE = -2100,
+    SECKILL_ETOOLARGE = -2101,
+    SECKILL_ECANNOTYIELD = -2102,
+    SECKILL_ETIMEDOUT = -2103,
+    SECKILL_ENOTSTARTEDTHREADS = -2104,
+};
+typedef struct seckill seckill_t;
+typedef struct seckill_limiter seckill_limiter_t;
+typedef struct seckill_list seckill_list_t;
+int seckill_abi(void);
+const char *seckill_version(void);
+enum {
+    SECKILL_SIZEOF_OPTIONS,
+    SECKILL_SIZEOF_ITEM,
+    SECKILL_SIZEOF_RESERVATION,
+    SECKILL_SIZEOF_LIMIT,
+    SECKILL_SIZEOF_TICKET,
+    SECKILL_SIZEOF_LIST_OPTIONS,
+    SECKILL_SIZEOF_LIST_STATS,
+    SECKILL_SIZEOF_EVENT,
+    SECKILL_SIZEOF_TOKEN,
+};
+size_t seckill_sizeof(int which);
+const char *seckill_errname(int code);
+const char *seckill_errtext(int code);
+int seckill_errcode_at(int i);
+enum {
+    SECKILL_IDS_OPAQUE = 1,
+    SECKILL_IDS_UUIDV7 = 2,
+    SECKILL_IDS_ULID = 3,
+};
+typedef struct {
+    uint32_t struct_size;
+    uint32_t request_ids;
+    const char *name;
+    const char *shm_dir;
+    const char *user;
+    int64_t window_ns;
+    uint32_t items;
+    uint32_t reservations;
+    uint32_t users;
+    uint32_t requests;
+    uint32_t limit_keys;
+    uint32_t limiters;
+    uint32_t lists;
+    uint32_t list_overlay;
+    uint32_t log_units;
+    uint32_t reserved;
+} seckill_options_t;
+int seckill_open(const seckill_options_t *options, seckill_t **out, char *err,
+    size_t err_size);
+void seckill_close(seckill_t *sk);
+int seckill_destroy(const char *name, const char *shm_dir);
+void seckill_get_options(seckill_t *sk, seckill_options_t *out);
+uint64_t seckill_segment_bytes(seckill_t *sk);
+int64_t seckill_now(seckill_t *sk);
+int64_t seckill_mono_now(void);
+void seckill_set_test_clock(seckill_t *sk, int64_t now_ns);
+enum {
+    SECKILL_ITEM_OPEN = 1,
+    SECKILL_ITEM_PAUSED = 2,
+};
+typedef struct {
+    uint32_t struct_size;
+    uint32_t item_len;
+    char item[64];
+    int64_t total;
+    int64_t per_user;
+    int64_t max_qty;
+    int64_t hold_ns;
+    int64_t starts_at;
+    int64_t ends_at;
+    int64_t version;
+    int64_t available;
+    int64_t reserved;
+    int64_t sold;
+    uint64_t lsn;
+    uint32_t state;
+    uint32_t pad;
+} seckill_item_t;
+enum {
+    SECKILL_STATE_RESERVED = 1,
+    SECKILL_STATE_CONFIRMED = 2,
+    SECKILL_STATE_CANCELLED = 3,
+    SECKILL_STATE_EXPIRED = 4,
+    SECKILL_STATE_REFUNDED = 5,
+};
+typedef struct {
+    int64_t qty;
+    int64_t remaining;
+    int64_t expires_at;
+    uint64_t lsn;
+    uint32_t state;
+    uint8_t replayed;
+    uint8_t id_len;
+    uint8_t item_len;
+    uint8_t user_len;
+    uint8_t request_len;
+    uint8_t pad[7];
+    char id[64];
+    char item[64];
+    char user[64];
+    char request[64];
+} seckill_reservation_t;
+int seckill_put(seckill_t *sk, const seckill_item_t *item);
+int seckill_get(seckill_t *sk, const char *item, size_t item_len,
+    seckill_item_t *out);
+int seckill_next_item(seckill_t *sk, uint32_t *cursor, seckill_item_t *out);
+int seckill_remove(seckill_t *sk, const char *item, size_t item_len);
+int seckill_adjust(seckill_t *sk, const char *item, size_t item_len,
+    int64_t delta, const char *request_id, size_t request_len);
+int seckill_pause(seckill_t *sk, const char *item, size_t item_len);
+int seckill_resume(seckill_t *sk, const char *item, size_t item_len);
+int seckill_reserve(seckill_t *sk, const char *item, size_t item_len,
+    const char *user, size_t user_len, int64_t qty, const char *request_id,
+    size_t request_len, seckill_reservation_t *out);
+int seckill_confirm(seckill_t *sk, const char *id, size_t id_len);
+int seckill_cancel(seckill_t *sk, const char *id, size_t id_len);
+int seckill_refund(seckill_t *sk, const char *id, size_t id_len,
+    const char *request_id, size_t request_len);
+int seckill_find(seckill_t *sk, const char *request_id, size_t request_len,
+    seckill_reservation_t *out);
+int seckill_sweep(seckill_t *sk, int max);
+int seckill_audit(seckill_t *sk, char *text, size_t text_size);
+uint64_t seckill_lsn(seckill_t *sk);
+int seckill_sink_attach(seckill_t *sk);
+int seckill_sink_drain(seckill_t *sk);
+int seckill_sink_compare(seckill_t *sk, char *text, size_t text_size);
+enum {
+    SECKILL_TOKEN_BUCKET = 1,
+};
+enum {
+    SECKILL_LIMIT_ENFORCE = 1,
+    SECKILL_LIMIT_SHADOW = 2,
+};
+typedef struct {
+    uint32_t struct_size;
+    uint32_t algorithm;
+    double rate;
+    double burst;
+    uint32_t mode;
+    uint32_t pad;
+} seckill_limit_t;
+typedef struct {
+    uint64_t slot;
+    uint64_t key;
+    uint64_t tat;
+    uint64_t charge;
+} seckill_ticket_t;
+int seckill_limiter_open(seckill_t *sk, const char *name,
+    const seckill_limit_t *limit, seckill_limiter_t **out);
+int seckill_limiter_set(seckill_limiter_t *lim, const seckill_limit_t *limit);
+void seckill_limiter_get(seckill_limiter_t *lim, seckill_limit_t *out);
+int seckill_limiter_take(seckill_limiter_t *lim, const char *key,
+    size_t key_len, uint32_t cost, int commit, int64_t now_ns,
+    seckill_ticket_t *ticket, double *remaining, int64_t *retry_ns);
+int seckill_limiter_undo(seckill_limiter_t *lim, seckill_ticket_t *ticket,
+    int64_t now_ns);
+enum {
+    SECKILL_LIST_ID = 1,
+};
+typedef struct {
+    uint32_t struct_size;
+    uint32_t kind;
+    const char *file;
+    uint32_t watch;
+    uint32_t allow_empty;
+    uint64_t max_bytes;
+    uint32_t max_bad_lines;
+    uint32_t settle_ms;
+} seckill_list_options_t;
+typedef struct {
+    uint64_t entries, bytes, generation, reloads, failures, bad_lines, overlay;
+    int64_t loaded_at;
+    int64_t load_ns;
+    int64_t file_mtime;
+    char error[256];
+} seckill_list_stats_t;
+int seckill_list_open(seckill_t *sk, const char *name,
+    const seckill_list_options_t *options, seckill_list_t **out, char *err,
+    size_t err_size);
+int seckill_list_match(seckill_list_t *list, const char *value,
+    size_t value_len, int64_t now_ns, const char **reason, size_t *reason_len);
+int seckill_list_add(seckill_list_t *list, const char *value, size_t value_len,
+    int64_t ttl_ns, int64_t now_ns);
+int seckill_list_remove(seckill_list_t *list, const char *value,
+    size_t value_len, int64_t now_ns);
+int seckill_list_reload(seckill_list_t *list, char *err, size_t err_size);
+int seckill_list_reload_async(seckill_list_t *list, uint64_t *ticket);
+void seckill_list_stats(seckill_list_t *list, seckill_list_stats_t *out);
+enum {
+    SECKILL_EVENT_DONE = 1,
+    SECKILL_EVENT_LIST = 2,
+    SECKILL_EVENT_STOP = 3,
+};
+typedef struct {
+    uint64_t ticket;
+    int32_t type;
+    int32_t rc;
+    char text[240];
+} seckill_event_t;
+int seckill_start(seckill_t *sk, char *err, size_t err_size);
+void seckill_stop(seckill_t *sk);
+const char *seckill_wake_path(seckill_t *sk);
+int seckill_cq_pop(seckill_t *sk, seckill_event_t *events, int max);
+void seckill_cq_rearm(seckill_t *sk);
+int seckill_cq_wait(seckill_t *sk, int timeout_ms);
+typedef struct {
+    int64_t expires_at;
+    uint8_t item_len, user_len, id_len, pad[5];
+    char item[64];
+    char user[64];
+    char id[64];
+} seckill_token_t;
+typedef struct seckill_keyring seckill_keyring_t;
+int seckill_keyring_new(seckill_keyring_t **out);
+void seckill_keyring_free(seckill_keyring_t *ring);
+int seckill_keyring_add(seckill_keyring_t *ring, uint32_t key_id,
+    const char *key, size_t key_len);
+int seckill_hmac(seckill_keyring_t *ring, int key_id, const char *data,
+    size_t len, unsigned char *out);
+int seckill_equal(const char *a, const char *b, size_t len);
+int seckill_token_make(seckill_keyring_t *ring, const seckill_token_t *fields,
+    char *out, size_t out_size);
+int seckill_token_open(seckill_keyring_t *ring, const char *token, size_t len,
+    int64_t now_ns, seckill_token_t *out);
+size_t seckill_metrics(seckill_t *sk, char *out, size_t out_size);
+int seckill_counter_at(seckill_t *sk, int i, const char **name,
+    uint64_t *value);
+]])
+end
+
+
+return {
+    ABI = 1,
+    ID_MAX = 64,
+    NAME_MAX = 32,
+    VERSION = "0.1.0",
+    sizes = {
+        { 0, "seckill_options_t" },
+        { 1, "seckill_item_t" },
+        { 2, "seckill_reservation_t" },
+        { 3, "seckill_limit_t" },
+        { 4, "seckill_ticket_t" },
+        { 5, "seckill_list_options_t" },
+        { 6, "seckill_list_stats_t" },
+        { 7, "seckill_event_t" },
+        { 8, "seckill_token_t" },
+    },
+    functions = {
+        "seckill_abi",
+        "seckill_version",
+        "seckill_sizeof",
+        "seckill_errname",
+        "seckill_errtext",
+        "seckill_errcode_at",
+        "seckill_open",
+        "seckill_close",
+        "seckill_destroy",
+        "seckill_get_options",
+        "seckill_segment_bytes",
+        "seckill_now",
+        "seckill_mono_now",
+        "seckill_set_test_clock",
+        "seckill_put",
+        "seckill_get",
+        "seckill_next_item",
+        "seckill_remove",
+        "seckill_adjust",
+        "seckill_pause",
+        "seckill_resume",
+        "seckill_reserve",
+        "seckill_confirm",
+        "seckill_cancel",
+        "seckill_refund",
+        "seckill_find",
+        "seckill_sweep",
+        "seckill_audit",
+        "seckill_lsn",
+        "seckill_sink_attach",
+        "seckill_sink_drain",
+        "seckill_sink_compare",
+        "seckill_limiter_open",
+        "seckill_limiter_set",
+        "seckill_limiter_get",
+        "seckill_limiter_take",
+        "seckill_limiter_undo",
+        "seckill_list_open",
+        "seckill_list_match",
+        "seckill_list_add",
+        "seckill_list_remove",
+        "seckill_list_reload",
+        "seckill_list_reload_async",
+        "seckill_list_stats",
+        "seckill_start",
+        "seckill_stop",
+        "seckill_wake_path",
+        "seckill_cq_pop",
+        "seckill_cq_rearm",
+        "seckill_cq_wait",
+        "seckill_keyring_new",
+        "seckill_keyring_free",
+        "seckill_keyring_add",
+        "seckill_hmac",
+        "seckill_equal",
+        "seckill_token_make",
+        "seckill_token_open",
+        "seckill_metrics",
+        "seckill_counter_at",
+    },
+}

@@ -1,0 +1,449 @@
+--- stock.lua - the stock ledger: items and reservations.
+--
+-- A thin object over the C functions. Values that come from requests never
+-- raise, whatever their type: they are answered with `nil, "bad_..."`. No
+-- method yields, allocates in C or makes a system call (a contended lock: one
+-- futex wait of 5 ms at most, then `busy`).
+
+local ffi = require("ffi")
+local lib = require("resty.seckill.lib")
+
+
+local C = lib.C
+local OK = lib.OK
+local error = error
+local errname = lib.errname
+local ffi_copy = ffi.copy
+local ffi_string = ffi.string
+local format = string.format
+local pairs = pairs
+local setmetatable = setmetatable
+local tonumber = tonumber
+local tostring = tostring
+local type = type
+
+
+---@class seckill.stock
+local _M = { _VERSION = "0.1.0" }
+local mt = { __index = _M }
+
+local NS = 1e9
+local COUNT_MAX = 2^53 - 1
+local TIME_MAX = 9e9 -- seconds; int64 nanoseconds end in 2262
+local AUDIT_SIZE = 65536
+
+local RESERVATION_STATES = {
+    "reserved", "confirmed", "cancelled", "expired", "refunded",
+}
+local ITEM_STATES = { "open", "paused" }
+
+-- Scratch: filled and read without a yield in between.
+local found = ffi.new("seckill_reservation_t")
+local item_out = ffi.new("seckill_item_t")
+local cursor = ffi.new("uint32_t[1]")
+
+
+--- For resty.seckill.engine only.
+---@param handle ffi.cdata* seckill_t *
+---@return seckill.stock
+function _M.new(handle)
+    return setmetatable({ handle = handle }, mt)
+end
+
+
+local function is_id(value)
+    return type(value) == "string" and #value >= 1 and #value <= 64
+end
+
+
+-- NaN fails the first comparison.
+local function is_count(value, min)
+    return type(value) == "number" and value >= min and value <= COUNT_MAX
+           and value % 1 == 0
+end
+
+
+-- There are no levels without a log on disk.
+local function check_opts(opts)
+    if opts == nil then
+        return
+    end
+    if type(opts) ~= "table" then
+        error("opts: table expected, got " .. type(opts), 3)
+    end
+    for name in pairs(opts) do
+        if name == "durability" then
+            error("option \"durability\": the engine has no dir", 3)
+        end
+        error(format("unknown option \"%s\"", tostring(name)), 3)
+    end
+end
+
+
+local function outcome(rc)
+    if rc == OK then
+        return true
+    end
+    return nil, errname(rc)
+end
+
+
+-- ---- Reservations --------------------------------------------------------
+
+-- item and user are passed in where the caller has the strings already.
+local function to_reservation(r, item, user)
+    local expires_at = tonumber(r.expires_at)
+    return {
+        id = ffi_string(r.id, r.id_len),
+        item = item,
+        user = user,
+        qty = tonumber(r.qty),
+        state = RESERVATION_STATES[r.state],
+        remaining = tonumber(r.remaining),
+        expires_at = expires_at ~= 0 and expires_at / NS or nil,
+        replayed = r.replayed ~= 0,
+        lsn = tonumber(r.lsn),
+    }
+end
+
+
+--- Reserve units for a user, once per request id.
+---
+--- Phases: any. Never yields.
+---@param item string
+---@param user string
+---@param qty integer 1 .. 2^53 - 1
+---@param request_id string of the engine's format
+---@param opts table? none in this version
+---@return seckill.reservation? reservation
+---@return string? code in this order: bad_item, bad_user, bad_qty,
+---  bad_request_id, conflict, too_old, unknown_item, not_started, ended,
+---  paused, qty_limit, user_limit, sold_out, full, busy
+function _M:reserve(item, user, qty, request_id, opts)
+    if opts ~= nil then
+        check_opts(opts)
+    end
+    if not is_id(item) then
+        return nil, "bad_item"
+    end
+    if not is_id(user) then
+        return nil, "bad_user"
+    end
+    if not is_count(qty, 1) then
+        return nil, "bad_qty"
+    end
+    if not is_id(request_id) then
+        return nil, "bad_request_id"
+    end
+    local rc = C.seckill_reserve(self.handle, item, #item, user, #user, qty,
+                                 request_id, #request_id, found)
+    if rc ~= OK then
+        return nil, errname(rc)
+    end
+    return to_reservation(found, item, user)
+end
+
+
+--- Sell a reservation; again is true.
+--- Phases: any. Never yields.
+---@param id string
+---@param opts table? none in this version
+---@return boolean? ok
+---@return string? code unknown_reservation, expired, cancelled, refunded, busy
+function _M:confirm(id, opts)
+    check_opts(opts)
+    if type(id) ~= "string" then
+        return nil, "unknown_reservation"
+    end
+    return outcome(C.seckill_confirm(self.handle, id, #id))
+end
+
+
+--- Give a reservation back; again is true.
+--- Phases: any. Never yields.
+---@param id string
+---@param opts table? none in this version
+---@return boolean? ok
+---@return string? code unknown_reservation, expired, confirmed, refunded, busy
+function _M:cancel(id, opts)
+    check_opts(opts)
+    if type(id) ~= "string" then
+        return nil, "unknown_reservation"
+    end
+    return outcome(C.seckill_cancel(self.handle, id, #id))
+end
+
+
+--- Take a confirmed reservation back; again is true.
+--- Phases: any. Never yields.
+---@param id string
+---@param request_id string
+---@return boolean? ok
+---@return string? code bad_request_id, conflict, too_old,
+---  unknown_reservation, reserved, expired, cancelled, full, busy
+function _M:refund(id, request_id)
+    if not is_id(request_id) then
+        return nil, "bad_request_id"
+    end
+    if type(id) ~= "string" then
+        return nil, "unknown_reservation"
+    end
+    return outcome(C.seckill_refund(self.handle, id, #id, request_id,
+                                    #request_id))
+end
+
+
+--- The reservation of a request id, with its state now.
+--- Phases: any. Never yields.
+---@param request_id string
+---@return seckill.reservation? reservation
+---@return string? code bad_request_id, unknown_request, busy
+function _M:find(request_id)
+    if not is_id(request_id) then
+        return nil, "bad_request_id"
+    end
+    local rc = C.seckill_find(self.handle, request_id, #request_id, found)
+    if rc ~= OK then
+        return nil, errname(rc)
+    end
+    return to_reservation(found, ffi_string(found.item, found.item_len),
+                          ffi_string(found.user, found.user_len))
+end
+
+
+-- ---- Items ----------------------------------------------------------------
+
+-- field of put -> { field of the struct, code, scale }
+local PUT_FIELDS = {
+    total = { "total", "bad_total", 1 },
+    per_user = { "per_user", "bad_qty", 1 },
+    max_qty = { "max_qty", "bad_qty", 1 },
+    version = { "version", "bad_version", 1 },
+    hold = { "hold_ns", "bad_hold", NS },
+    starts_at = { "starts_at", "bad_time", NS },
+    ends_at = { "ends_at", "bad_time", NS },
+}
+
+
+-- A count is an integer, a time any number of seconds from 0.
+local function put_value(value, field)
+    if field[3] == 1 then
+        return is_count(value, 0) and value or nil
+    end
+    if not (value >= 0 and value <= TIME_MAX) then
+        return nil
+    end
+    return value * NS - (value * NS) % 1
+end
+
+
+local function check_put(config)
+    if type(config) ~= "table" then
+        error("put: table expected, got " .. type(config), 3)
+    end
+    for name, value in pairs(config) do
+        if name ~= "item" then
+            if not PUT_FIELDS[name] then
+                error(format("unknown option \"%s\"", tostring(name)), 3)
+            end
+            if type(value) ~= "number" then
+                error(format("option \"%s\": number expected, got %s", name,
+                             type(value)), 3)
+            end
+        end
+    end
+end
+
+
+local function fill_put(config)
+    local i = ffi.new("seckill_item_t")
+    i.struct_size = ffi.sizeof("seckill_item_t")
+    i.item_len = #config.item
+    ffi_copy(i.item, config.item, #config.item)
+    i.total = -1
+    i.version = 1
+    for name, field in pairs(PUT_FIELDS) do
+        if config[name] ~= nil then
+            local value = put_value(config[name], field)
+            if not value then
+                return nil, field[2]
+            end
+            i[field[1]] = value
+        end
+    end
+    return i
+end
+
+
+--- Create or change an item. Same version and fields: no-op. Higher version:
+--- sets the fields, and total only if given.
+---
+--- Phases: any. Never yields.
+---@param config seckill.item item is required, a new one needs total; per_user,
+---  max_qty 0 or absent: unlimited; hold 0 or absent: sold at once; version
+---  absent: 1
+---@return boolean? ok
+---@return string? code bad_item, bad_total, bad_qty, bad_hold, bad_time,
+---  bad_version, conflict, stale, below_sold, full, busy
+function _M:put(config)
+    check_put(config)
+    if not is_id(config.item) then
+        return nil, "bad_item"
+    end
+    local i, code = fill_put(config)
+    if not i then
+        return nil, code
+    end
+    return outcome(C.seckill_put(self.handle, i))
+end
+
+
+local function seconds(ns)
+    local n = tonumber(ns)
+    return n ~= 0 and n / NS or nil
+end
+
+
+local function to_item(i)
+    return {
+        item = ffi_string(i.item, i.item_len),
+        total = tonumber(i.total),
+        available = tonumber(i.available),
+        reserved = tonumber(i.reserved),
+        sold = tonumber(i.sold),
+        version = tonumber(i.version),
+        state = ITEM_STATES[i.state],
+        per_user = tonumber(i.per_user),
+        max_qty = tonumber(i.max_qty),
+        hold = tonumber(i.hold_ns) / NS,
+        starts_at = seconds(i.starts_at),
+        ends_at = seconds(i.ends_at),
+    }
+end
+
+
+--- A whole state of an item: available + reserved + sold = total.
+--- Phases: any. Never yields.
+---@param item string
+---@return seckill.item? item
+---@return string? code bad_item, unknown_item, busy
+function _M:get(item)
+    if not is_id(item) then
+        return nil, "bad_item"
+    end
+    local rc = C.seckill_get(self.handle, item, #item, item_out)
+    if rc ~= OK then
+        return nil, errname(rc)
+    end
+    return to_item(item_out)
+end
+
+
+--- All items, each as get() gives it.
+--- Phases: any. Never yields.
+---@return seckill.item[]? items
+---@return string? code busy
+function _M:items()
+    local list, n = {}, 0
+    cursor[0] = 0
+    while true do
+        local rc = C.seckill_next_item(self.handle, cursor, item_out)
+        if rc == lib.codes.not_found then
+            return list
+        end
+        if rc ~= OK then
+            return nil, errname(rc)
+        end
+        n = n + 1
+        list[n] = to_item(item_out)
+    end
+end
+
+
+local function by_item(fn)
+    return function(self, item)
+        if not is_id(item) then
+            return nil, "bad_item"
+        end
+        return outcome(C[fn](self.handle, item, #item))
+    end
+end
+
+
+--- Forget an item. Orders stay findable for the window.
+--- Phases: any. Never yields.
+---@type fun(self: seckill.stock, item: string): boolean?, string? codes:
+---  bad_item, unknown_item, in_use, busy
+_M.remove = by_item("seckill_remove")
+
+
+--- Refuse new reservations; holds and confirms go on.
+--- Phases: any. Never yields.
+---@type fun(self: seckill.stock, item: string): boolean?, string?
+_M.pause = by_item("seckill_pause")
+
+
+--- Undo pause.
+--- Phases: any. Never yields.
+---@type fun(self: seckill.stock, item: string): boolean?, string?
+_M.resume = by_item("seckill_resume")
+
+
+--- Change total and available by delta, once per request id.
+--- Phases: any. Never yields.
+---@param item string
+---@param delta integer not 0
+---@param request_id string
+---@return boolean? ok
+---@return string? code bad_item, bad_qty, bad_request_id, conflict, too_old,
+---  unknown_item, below_sold, full, busy
+function _M:adjust(item, delta, request_id)
+    if not is_id(item) then
+        return nil, "bad_item"
+    end
+    if not is_count(delta, -COUNT_MAX) or delta == 0 then
+        return nil, "bad_qty"
+    end
+    if not is_id(request_id) then
+        return nil, "bad_request_id"
+    end
+    return outcome(C.seckill_adjust(self.handle, item, #item, delta,
+                                    request_id, #request_id))
+end
+
+
+-- ---- Housekeeping ---------------------------------------------------------
+
+--- One step of housekeeping, for programs without engine:start().
+--- Phases: any.
+---@param max integer? records at most; 512 unless given
+---@return integer? records
+---@return string? code
+function _M:sweep(max)
+    local n = C.seckill_sweep(self.handle, max or 512)
+    if n < 0 then
+        return nil, errname(n)
+    end
+    return n
+end
+
+
+--- Recount everything and compare it with the counters.
+--- Phases: any; not for a hot path (an item is locked while it is counted).
+---@return { ok: boolean, problems: string[] }? report
+---@return string? code busy
+function _M:audit()
+    local buf = ffi.new("char[?]", AUDIT_SIZE)
+    local n = C.seckill_audit(self.handle, buf, AUDIT_SIZE)
+    if n < 0 then
+        return nil, errname(n)
+    end
+    local problems = {}
+    for line in ffi_string(buf):gmatch("[^\n]+") do
+        problems[#problems + 1] = line
+    end
+    return { ok = n == 0, problems = problems }
+end
+
+
+return _M

@@ -1,0 +1,190 @@
+-- The admission pipeline: order, undo, errors, and that its hot path compiles.
+-- The steps of the first part are recorders; the second part uses the engine.
+
+local admission = require "resty.seckill.admission"
+
+
+-- A step that writes down what is done to it.
+local function recorder(log, name, answer)
+    local step = { name = name }
+    function step.enter()
+        log[#log + 1] = "+" .. name
+        if type(answer) == "function" then
+            return answer()
+        end
+        if answer == nil then
+            return true
+        end
+        return answer
+    end
+    function step.undo()
+        log[#log + 1] = "-" .. name
+    end
+    return step
+end
+
+
+local function refuse()
+    return nil, "rejected", 1.5
+end
+
+
+describe("admission", function()
+    it("runs the steps in order and gives the last result", function()
+        local log, order = {}, { id = "r1" }
+        local p = admission.new { recorder(log, "a"), recorder(log, "b", order),
+                                  recorder(log, "c") }
+        assert.equal(order, p:run {})
+        assert.same({ "+a", "+b", "+c" }, log)
+    end)
+
+    it("answers true when no step has a result", function()
+        assert.is_true(admission.new { recorder({}, "a") }:run {})
+    end)
+
+    it("undoes the steps before a refusal, in reverse", function()
+        local log = {}
+        local p = admission.new { recorder(log, "a"), recorder(log, "b"),
+                                  recorder(log, "c", refuse),
+                                  recorder(log, "d") }
+        assert.same({ nil, "rejected", 1.5, "c" }, { p:run {} })
+        assert.same({ "+a", "+b", "+c", "-b", "-a" }, log)
+    end)
+
+    it("does without undo where a step has none", function()
+        local log = {}
+        local plain = { enter = function() return true end }
+        local p = admission.new { recorder(log, "a"), plain,
+                                  recorder(log, "c", refuse) }
+        assert.same({ nil, "rejected", 1.5, "c" }, { p:run {} })
+        assert.same({ "+a", "+c", "-a" }, log)
+    end)
+
+    it("undoes, then raises again what a step raised", function()
+        local log, err = {}, { "any value" }
+        local p = admission.new { recorder(log, "a"), recorder(log, "b"),
+                                  recorder(log, "c", function()
+                                      error(err, 0)
+                                  end) }
+        local ok, got = pcall(p.run, p, {})
+        assert.is_false(ok)
+        assert.equal(err, got)
+        assert.same({ "+a", "+b", "+c", "-b", "-a" }, log)
+    end)
+
+    it("undoes the others when one undo raises", function()
+        local log = {}
+        local bad = recorder(log, "b")
+        bad.undo = function() error("boom", 0) end
+        local p = admission.new { recorder(log, "a"), bad,
+                                  recorder(log, "c", refuse) }
+        assert.same({ false, "boom" }, { pcall(p.run, p, {}) })
+        assert.same({ "+a", "+b", "+c", "-a" }, log)
+    end)
+
+    it("can be used again after a refusal", function()
+        local log, deny = {}, true
+        local p = admission.new { recorder(log, "a"),
+                                  recorder(log, "b", function()
+                                      if deny then return refuse() end
+                                      return true
+                                  end) }
+        assert.is_nil((p:run {}))
+        deny = false
+        assert.is_true(p:run {})
+        assert.same({ "+a", "+b", "-a", "+a", "+b" }, log)
+    end)
+
+    it("is not changed by its caller's list", function()
+        local log = {}
+        local steps = { recorder(log, "a") }
+        local p = admission.new(steps)
+        steps[2] = recorder(log, "b")
+        p:run {}
+        assert.same({ "+a" }, log)
+    end)
+end)
+
+
+describe("admission steps", function()
+    it("refuse whom the list denies", function()
+        local answer
+        local list = { match = function(_, value)
+            assert.equal("10.0.0.1", value)
+            return unpack(answer)
+        end }
+        local p = admission.new { admission.access_list(list, "ip") }
+        local ctx = { ip = "10.0.0.1" }
+        answer = { true, "fraud" }
+        assert.same({ nil, "blocked", nil, "access_list" }, { p:run(ctx) })
+        assert.equal("fraud", ctx.reason)
+        answer = { false }
+        assert.is_true(p:run(ctx))
+        answer = { false, "allow" }
+        assert.is_true(p:run(ctx))
+        answer = { nil, "bad_value" }
+        assert.same({ nil, "bad_value", nil, "access_list" }, { p:run(ctx) })
+        assert.is_true(p:reads("ip"))
+        assert.is_false(p:reads("user"))
+    end)
+
+    it("name a pending order", function()
+        local stock = { reserve = function() return nil, "pending", "r7" end }
+        local p = admission.new { admission.stock(stock) }
+        assert.same({ nil, "pending", nil, "stock", "r7" }, { p:run {} })
+    end)
+
+    it("cancel a fresh reservation when a later step refuses", function()
+        local cancelled, order = {}, { id = "r1", replayed = false }
+        local stock = {
+            reserve = function() return order end,
+            cancel = function(_, id) cancelled[#cancelled + 1] = id end,
+        }
+        local p = admission.new { admission.stock(stock),
+                                  recorder({}, "late", refuse) }
+        p:run {}
+        assert.same({ "r1" }, cancelled)
+        order.replayed = true
+        p:run {}
+        assert.same({ "r1" }, cancelled)
+    end)
+end)
+
+
+describe("admission options", function()
+    local list = { match = function() end }
+    local limiter = { incoming = function() end }
+    local cases = {
+        { "steps", function() return admission.new(), 1 end },
+        { "steps", function() return admission.new {}, 1 end },
+        { "steps", function() return admission.new("x"), 1 end },
+        { "step 1", function() return admission.new { 5 }, 1 end },
+        { "step 1", function() return admission.new { {} }, 1 end },
+        { "step 1: undo", function()
+            return admission.new { { enter = print, undo = 5 } }, 1
+        end },
+        { "access list", function() return admission.access_list(), 1 end },
+        { "access list", function() return admission.access_list {}, 1 end },
+        { "field", function() return admission.access_list(list, 5), 1 end },
+        { "limiter", function() return admission.limiter(list), 1 end },
+        { "cost", function()
+            return admission.limiter(limiter, "user", { cost = 0 }), 1
+        end },
+        { "cost", function()
+            return admission.limiter(limiter, "user", { cost = 1.5 }), 1
+        end },
+        { "colour", function()
+            return admission.limiter(limiter, "user", { colour = 1 }), 1
+        end },
+        { "engine.stock", function() return admission.stock(limiter), 1 end },
+    }
+
+    it("that are wrong are named, at the caller", function()
+        for i, case in ipairs(cases) do
+            local ok, err = pcall(case[2])
+            assert.is_false(ok, "case " .. i)
+            assert.matches(case[1], err)
+            assert.matches("admission_spec.lua:", err, 1, true)
+        end
+    end)
+end)
