@@ -12,6 +12,8 @@
 /* The ledger's clock follows the wall clock by at most 500 ppm. */
 #define SLEW_PER_SECOND 2000 /* elapsed / 2000 = 500 ppm */
 
+enum { LIMIT_GROUPS = 16 }; /* of the limiters' table, in one sweep */
+
 static int counted(seckill_t *sk, int op, int rc)
 {
     skl_count_result(&sk->counters, op, rc);
@@ -149,8 +151,11 @@ static void slew_clock(skl_header_t *h)
 
 int seckill_sweep(seckill_t *sk, int max)
 {
-    skl_assert(max > 0);
+    if (max < 1) {
+        return SECKILL_EBADOPTION;
+    }
     slew_clock(sk->segment.header);
+    (void)skl_limits_sweep(&sk->limits, skl_clock_mono_ns(), LIMIT_GROUPS);
     return skl_stock_sweep(&sk->stock, max, seckill_now(sk));
 }
 

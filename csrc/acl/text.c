@@ -158,6 +158,10 @@ static void parse_line(skl_text_t *t, const char *at, size_t len)
         return;
     }
     e.allow = *at == '!';
+    if (len > SKL_TEXT_LINE_MAX) {
+        bad(t, "line too long");
+        return;
+    }
     why = parse_fields(t, (span_t){at + e.allow, len - (size_t)e.allow}, &e);
     if (why != NULL) {
         bad(t, why);

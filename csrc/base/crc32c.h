@@ -7,7 +7,7 @@
 
 /* Continue `crc` (0 to begin) over len bytes. */
 uint32_t skl_crc32c(uint32_t crc, const void *data, size_t len);
-/* The same by table: the fallback, and the oracle of the test. */
+/* The same bit by bit: the fallback, and the oracle of the test. */
 uint32_t skl_crc32c_soft(uint32_t crc, const void *data, size_t len);
 
 #endif

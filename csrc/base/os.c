@@ -184,24 +184,51 @@ int skl_os_free_bytes(int fd, uint64_t *out)
     return 0;
 }
 
-int skl_os_first_file(const char *dir, char *out, size_t size)
+static int is_entry(const struct dirent *entry)
+{
+    return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+}
+
+int skl_os_list(const char *dir, void (*see)(void *ctx, const char *name),
+                void *ctx)
 {
     const struct dirent *entry;
-    int found = 0;
-    DIR *d = opendir(dir);
+    DIR *d;
 
+    FAULT("list");
+    d = opendir(dir);
     if (d == NULL) {
         return -errno;
     }
-    while (!found && (entry = readdir(d)) != NULL) {
-        found = strcmp(entry->d_name, ".") != 0 &&
-                strcmp(entry->d_name, "..") != 0;
-        if (found) {
-            (void)snprintf(out, size, "%s", entry->d_name);
+    while ((entry = readdir(d)) != NULL) {
+        if (is_entry(entry)) {
+            see(ctx, entry->d_name);
         }
     }
     (void)closedir(d);
-    return found;
+    return 0;
+}
+
+/* By descriptor: its owner may put a link in its place meanwhile. */
+int skl_os_clear_dir(const char *dir)
+{
+    const struct dirent *entry;
+    int before, removed = 0;
+    int fd = skl_os_open(dir, O_RDONLY | O_DIRECTORY, 0);
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+
+    if (d == NULL) {
+        return fd >= 0 ? skl_os_close(fd), -ENOMEM : fd;
+    }
+    do {
+        before = removed;
+        rewinddir(d);
+        while ((entry = readdir(d)) != NULL) {
+            removed += is_entry(entry) && unlinkat(fd, entry->d_name, 0) == 0;
+        }
+    } while (removed > before);
+    (void)closedir(d); /* and fd */
+    return removed;
 }
 
 int skl_os_user(const char *name, uid_t *uid, gid_t *gid)

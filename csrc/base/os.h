@@ -35,8 +35,11 @@ int skl_os_random(void *out, size_t len);
 int skl_os_read_small(const char *path, char *out, size_t size);
 /* Free bytes of the file system of an open file. */
 int skl_os_free_bytes(int fd, uint64_t *out);
-/* Name of some entry of a directory: 1, 0 when it is empty. */
-int skl_os_first_file(const char *dir, char *out, size_t size);
+/* Show the names in a directory ("." and ".." left out). */
+int skl_os_list(const char *dir, void (*see)(void *ctx, const char *name),
+                void *ctx);
+/* Unlink the files in a directory, which is not a link: how many. */
+int skl_os_clear_dir(const char *dir);
 /* uid and gid of a user name; -ENOENT. */
 int skl_os_user(const char *name, uid_t *uid, gid_t *gid);
 

@@ -198,6 +198,7 @@ static int survey(load_t *ld)
     uint32_t limit = atomic_load(&ld->slot->max_bad_lines);
     int rc;
 
+    limit = limit == UINT32_MAX ? 0 : limit; /* 0 asks for the default */
     skl_text_begin(&ld->text, NULL, NULL, 0);
     rc = read_all(ld);
     if (rc != SECKILL_OK) {
@@ -485,10 +486,23 @@ static int load_locked(load_t *ld)
     return rc;
 }
 
+/* Loads are long: not the short waiting of the request path. */
+static int take_load_lock(skl_list_slot_t *slot, int64_t wait_ns)
+{
+    const struct timespec pause = {0, 2 * SKL_NS_PER_MS};
+    int64_t deadline = skl_clock_mono_ns() + wait_ns;
+    int rc = skl_lock_try(&slot->load_lock, NULL, NULL);
+
+    while (rc == SECKILL_EBUSY && skl_clock_mono_ns() < deadline) {
+        nanosleep(&pause, NULL);
+        rc = skl_lock_try(&slot->load_lock, NULL, NULL);
+    }
+    return rc;
+}
+
 int skl_list_load_once(const skl_list_env_t *env, struct seckill_list *list,
                        int flags, int64_t wait_ns, char *err, size_t err_size)
 {
-    skl_wait_t wait = {.deadline_ns = skl_clock_mono_ns() + wait_ns};
     load_t *ld = calloc(1, sizeof(*ld));
     char local[SKL_LIST_PATH_MAX] = "";
     int rc;
@@ -504,7 +518,7 @@ int skl_list_load_once(const skl_list_env_t *env, struct seckill_list *list,
     ld->flags = flags;
     ld->fd = -1;
     ld->started_ns = skl_clock_mono_ns();
-    rc = skl_lock_acquire(&ld->slot->load_lock, &wait, NULL, NULL);
+    rc = take_load_lock(ld->slot, wait_ns);
     if (rc == SECKILL_OK) {
         rc = load_locked(ld);
         skl_lock_release(&ld->slot->load_lock);

@@ -151,8 +151,12 @@ fail_bind:
 void skl_wake_close(skl_wake_t *wake)
 {
     if (wake->fd >= 0) {
-        (void)skl_os_close(wake->fd);
         (void)skl_os_unlink(wake->path);
+        for (int fd = skl_wake_accept(wake); fd >= 0;
+             fd = skl_wake_accept(wake)) {
+            (void)skl_os_close(fd); /* else it is reset: an error over there */
+        }
+        (void)skl_os_close(wake->fd);
     }
     wake->fd = -1;
     wake->path[0] = '\0';

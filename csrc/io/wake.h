@@ -23,6 +23,7 @@ typedef struct {
 /* EIO; `err` names the path or call. */
 int skl_wake_open(skl_wake_t *wake, const char *dir, char *err,
                   size_t err_size);
+/* Those who wait to be accepted see the end of the stream. */
 void skl_wake_close(skl_wake_t *wake);
 /* A new connection, or -1. */
 int skl_wake_accept(skl_wake_t *wake);

@@ -60,14 +60,20 @@ static size_t utf8_length(const unsigned char *s, size_t left)
     return n;
 }
 
-static void put_ascii(skl_text_t *t, unsigned char c)
+static void put_hex(skl_text_t *t, unsigned char c)
+{
+    skl_text_printf(t, "\\\\x%02x", c);
+}
+
+/* A backslash that would read as the begin of \xHH is written as one. */
+static void put_ascii(skl_text_t *t, unsigned char c, unsigned char next)
 {
     if (c == '\n') {
         skl_text_printf(t, "\\n");
+    } else if (c < 0x20 || c == 0x7f || (c == '\\' && next == 'x')) {
+        put_hex(t, c);
     } else if (c == '\\' || c == '"') {
         skl_text_printf(t, "\\%c", c);
-    } else if (c < 0x20 || c == 0x7f) {
-        skl_text_printf(t, "\\\\x%02x", c);
     } else {
         put(t, (char)c);
     }
@@ -81,9 +87,9 @@ void skl_text_label(skl_text_t *t, const char *value, size_t len)
         size_t n = utf8_length(s + i, len - i);
 
         if (n == 1) {
-            put_ascii(t, s[i]);
+            put_ascii(t, s[i], i + 1 < len ? s[i + 1] : 0);
         } else if (n == 0) {
-            skl_text_printf(t, "\\\\x%02x", s[i]);
+            put_hex(t, s[i]);
             n = 1;
         } else {
             for (size_t k = 0; k < n; k++) {

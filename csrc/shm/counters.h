@@ -9,6 +9,8 @@
 #ifndef SKL_SHM_COUNTERS_H
 #define SKL_SHM_COUNTERS_H
 
+#include "base/assert.h"
+
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -91,12 +93,16 @@ static inline uint32_t skl_code_index(int rc)
 
 static inline void skl_count_result(skl_counters_t *c, int op, int rc)
 {
-    atomic_fetch_add_explicit(&c->mine->results[op][skl_code_index(rc)], 1,
+    const uint32_t code = skl_code_index(rc);
+
+    skl_assert(op >= 0 && op < SKL_OP_COUNT && code < SKL_CODES);
+    atomic_fetch_add_explicit(&c->mine->results[op][code], 1,
                               memory_order_relaxed);
 }
 
 static inline void skl_count(skl_counters_t *c, int event, uint64_t n)
 {
+    skl_assert(event >= 0 && event < SKL_EV_COUNT);
     atomic_fetch_add_explicit(&c->mine->events[event], n, memory_order_relaxed);
 }
 

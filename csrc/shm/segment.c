@@ -25,9 +25,13 @@ typedef struct {
     uid_t uid;
     gid_t gid;
     int lock_fd;
+    int made_dir;
     char *err;
     size_t err_size;
 } opening_t;
+
+/* Not a code of the API: the directory went away meanwhile, begin again. */
+enum { GONE = 1, TRIES = 16 };
 
 /* ---- Small helpers -------------------------------------------------------- */
 
@@ -133,6 +137,13 @@ static int check_config(opening_t *o)
 int skl_config_compare(const skl_config_t *want, const skl_config_t *have,
                        char *err, size_t err_size)
 {
+    if (want->window_ns != 0 && want->window_ns != have->window_ns) {
+        (void)snprintf(err, err_size,
+                       "window: the segment has %g s, asked for %g s",
+                       (double)have->window_ns / (double)SKL_NS_PER_SEC,
+                       (double)want->window_ns / (double)SKL_NS_PER_SEC);
+        return SECKILL_EMISMATCH;
+    }
 #define SAME(field, name)                                                      \
     if (want->field != 0 && want->field != have->field) {                      \
         (void)snprintf(err, err_size,                                          \
@@ -140,7 +151,6 @@ int skl_config_compare(const skl_config_t *want, const skl_config_t *have,
                        (long long)have->field, (long long)want->field);        \
         return SECKILL_EMISMATCH;                                              \
     }
-    SAME(window_ns, "window")
     SAME(request_ids, "request_ids")
     SAME(items, "capacity.items")
     SAME(reservations, "capacity.reservations")
@@ -201,13 +211,17 @@ static int ensure_dir(opening_t *o, const char *dir)
 {
     struct stat st;
     int rc = skl_os_mkdir(dir, 0700);
-    int made = rc == 0;
     int fd;
 
+    o->made_dir = rc == 0;
     if (rc != 0 && rc != -EEXIST) {
         return io_error(o, "mkdir", dir, rc);
     }
     fd = skl_os_open(dir, O_RDONLY | O_DIRECTORY, 0);
+    if (fd == -ENOENT) {
+        say(o, "%s: removed by another process", dir);
+        return GONE;
+    }
     if (fd == -ENOTDIR || fd == -ELOOP || fd == -EACCES) {
         say(o, "%s: belongs to somebody else or is not a directory", dir);
         return SECKILL_ENOTOWNER;
@@ -215,12 +229,34 @@ static int ensure_dir(opening_t *o, const char *dir)
     if (fd < 0) {
         return io_error(o, "open", dir, fd);
     }
-    rc = made ? skl_os_fchown(fd, o->uid, o->gid) : 0;
+    rc = o->made_dir ? skl_os_fchown(fd, o->uid, o->gid) : 0;
     rc = rc == 0 ? skl_os_fstat(fd, &st) : rc;
     rc = rc == 0 ? check_stat(o, dir, &st, S_IFDIR)
                  : io_error(o, "stat", dir, rc);
     (void)skl_os_close(fd);
     return rc;
+}
+
+/* Wait for the lock; the file must still be the one that others will find. */
+static int wait_lock(opening_t *o, const char *path)
+{
+    struct stat held, found;
+    int rc = skl_os_fchown(o->lock_fd, o->uid, o->gid);
+
+    rc = rc == 0 ? skl_os_lock_file(o->lock_fd) : rc;
+    rc = rc == 0 ? skl_os_fstat(o->lock_fd, &held) : rc;
+    if (rc == 0) {
+        rc = skl_os_lstat(path, &found);
+        if (rc == -ENOENT || (rc == 0 && held.st_ino != found.st_ino)) {
+            say(o, "%s: removed by another process", path);
+            return GONE;
+        }
+    }
+    if (rc == -EWOULDBLOCK) {
+        say(o, "%s: held by another process for 5 s", path);
+        return SECKILL_EBUSY;
+    }
+    return rc == 0 ? SECKILL_OK : io_error(o, "lock", path, rc);
 }
 
 static int take_lock(opening_t *o)
@@ -230,23 +266,19 @@ static int take_lock(opening_t *o)
 
     (void)snprintf(path, sizeof(path), "%s/lock", o->dir);
     o->lock_fd = skl_os_open(path, O_RDWR | O_CREAT, 0600);
+    if (o->lock_fd == -ENOENT) {
+        say(o, "%s: removed by another process", path);
+        return GONE;
+    }
     if (o->lock_fd < 0) {
         return io_error(o, "open", path, o->lock_fd);
     }
-    rc = skl_os_fchown(o->lock_fd, o->uid, o->gid);
-    if (rc == 0) {
-        rc = skl_os_lock_file(o->lock_fd);
+    rc = wait_lock(o, path);
+    if (rc != SECKILL_OK) {
+        (void)skl_os_close(o->lock_fd);
+        o->lock_fd = -1;
     }
-    if (rc == 0) {
-        return SECKILL_OK;
-    }
-    (void)skl_os_close(o->lock_fd);
-    o->lock_fd = -1;
-    if (rc == -EWOULDBLOCK) {
-        say(o, "%s: held by another process for 5 s", path);
-        return SECKILL_EBUSY;
-    }
-    return io_error(o, "lock", path, rc);
+    return rc;
 }
 
 /* ---- Attach --------------------------------------------------------------- */
@@ -387,13 +419,14 @@ static int fill_header(opening_t *o, skl_header_t *h,
     return SECKILL_OK;
 }
 
-/* Ids of an earlier life of the segment must not be ids of this one: seconds
- * since the epoch, as there is no log that could count lives. */
+/* Ids of an earlier life of the segment must not be ids of this one. There is
+ * no log that could count lives, and two may begin in one second: the number
+ * is random. */
 static void start_life(skl_header_t *h)
 {
     int64_t wall = skl_clock_wall_ns();
 
-    h->incarnation = (uint32_t)(wall / SKL_NS_PER_SEC);
+    memcpy(&h->incarnation, h->uuid, sizeof(h->incarnation));
     atomic_store(&h->clock_offset, wall - skl_clock_boot_ns());
     atomic_store(&h->clock_slewed_at, skl_clock_boot_ns());
     atomic_store(&h->clock_skew, 0);
@@ -475,18 +508,53 @@ static int create(opening_t *o)
 
 /* ---- Entry points --------------------------------------------------------- */
 
+/* Make the directory and take its lock. A destroy may come in between. */
+static int enter(opening_t *o)
+{
+    int rc = GONE;
+
+    for (int i = 0; rc == GONE && i < TRIES; i++) {
+        rc = ensure_dir(o, o->dir);
+        if (rc != SECKILL_OK) {
+            if (o->made_dir) {
+                (void)skl_os_rmdir(o->dir);
+            }
+            continue;
+        }
+        rc = take_lock(o);
+    }
+    return rc == GONE ? SECKILL_EBUSY : rc;
+}
+
+/* An opening that failed leaves nothing behind that it made. */
+static void undo(opening_t *o)
+{
+    char path[sizeof(o->dir) + 8];
+    struct stat st;
+
+    if (o->made_dir && skl_os_lstat(o->seg->path, &st) == -ENOENT) {
+        (void)snprintf(path, sizeof(path), "%s/lock", o->dir);
+        (void)skl_os_unlink(path);
+        (void)skl_os_rmdir(o->dir);
+    }
+}
+
 static int open_locked(opening_t *o)
 {
-    int rc = ensure_dir(o, o->dir);
+    int rc = enter(o);
 
-    rc = rc == SECKILL_OK ? take_lock(o) : rc;
     if (rc != SECKILL_OK) {
         return rc;
     }
+    skl_assert(o->lock_fd >= 0);
     rc = attach(o);
     if (rc == SECKILL_OK && o->seg->header == NULL) {
         rc = create(o);
     }
+    if (rc != SECKILL_OK) {
+        undo(o);
+    }
+    skl_assert((rc == SECKILL_OK) == (o->seg->header != NULL));
     (void)skl_os_close(o->lock_fd); /* releases the lock */
     return rc;
 }
@@ -553,30 +621,69 @@ int skl_segment_dir(const skl_segment_t *seg, char *out, size_t size)
     return ensure_dir(&o, out);
 }
 
-/* Only plain files are in there; a name per call, so the order is moot. */
-static void remove_dir(const char *dir)
+/* Directories of processes of other users: seckill.<name>.d.<uid> */
+static void remove_other_dir(void *ctx, const char *entry)
 {
-    char path[SKL_PATH_MAX + 300];
-    int more = 1;
+    const skl_segment_t *seg = ctx;
+    const char *prefix = strrchr(seg->path, '/') + 1;
+    size_t len = strlen(prefix);
+    char dir[SKL_PATH_MAX + 16];
 
-    while (more) {
-        char name[256];
-
-        more = skl_os_first_file(dir, name, sizeof(name)) == 1;
-        if (more) {
-            (void)snprintf(path, sizeof(path), "%s/%s", dir, name);
-            more = skl_os_unlink(path) == 0;
-        }
+    if (strncmp(entry, prefix, len) == 0 && strncmp(entry + len, ".d.", 3) == 0 &&
+        strspn(entry + len + 3, "0123456789") == strlen(entry + len + 3)) {
+        (void)snprintf(dir, sizeof(dir), "%.200s/%.60s", seg->shm_dir, entry);
+        (void)skl_os_clear_dir(dir);
+        (void)skl_os_rmdir(dir);
     }
+}
+
+/* With the lock held, so that nobody is creating: all files of the name. */
+static int remove_files(skl_segment_t *seg, const char *dir, int exists)
+{
+    char temp[SKL_PATH_MAX + 8];
+
+    if (exists && skl_os_unlink(seg->path) != 0) {
+        return SECKILL_EIO;
+    }
+    (void)snprintf(temp, sizeof(temp), "%s.new", seg->path);
+    (void)skl_os_unlink(temp); /* of an opener that died */
+    (void)skl_os_list(seg->shm_dir, remove_other_dir, seg);
+    (void)skl_os_clear_dir(dir);
     (void)skl_os_rmdir(dir);
+    return SECKILL_OK;
+}
+
+static int destroy(skl_segment_t *seg)
+{
+    char dir[SKL_PATH_MAX + 8], lock[SKL_PATH_MAX + 16];
+    struct stat st;
+    int exists = skl_os_lstat(seg->path, &st) == 0;
+    int fd, rc;
+
+    (void)snprintf(dir, sizeof(dir), "%s.d", seg->path);
+    (void)snprintf(lock, sizeof(lock), "%s/lock", dir);
+    if (!exists && skl_os_lstat(dir, &st) != 0) {
+        return SECKILL_ENOTFOUND;
+    }
+    if (geteuid() != 0 && st.st_uid != geteuid()) {
+        return SECKILL_ENOTOWNER;
+    }
+    fd = skl_os_open(lock, O_RDWR, 0);
+    rc = fd >= 0 ? skl_os_lock_file(fd) : 0;
+    if (rc == 0) {
+        rc = remove_files(seg, dir, exists);
+    } else {
+        rc = rc == -EWOULDBLOCK ? SECKILL_EBUSY : SECKILL_EIO;
+    }
+    if (fd >= 0) {
+        (void)skl_os_close(fd);
+    }
+    return rc;
 }
 
 int skl_segment_destroy(const char *name, const char *shm_dir)
 {
     skl_segment_t seg = {0};
-    char dir[SKL_PATH_MAX + 16];
-    struct stat st;
-    int rc;
 
     if (!valid_name(name)) {
         return SECKILL_EBADNAME;
@@ -584,19 +691,5 @@ int skl_segment_destroy(const char *name, const char *shm_dir)
     if (set_paths(&seg, name, shm_dir) != SECKILL_OK) {
         return SECKILL_EBADOPTION;
     }
-    rc = skl_os_lstat(seg.path, &st);
-    if (rc != 0) {
-        return rc == -ENOENT ? SECKILL_ENOTFOUND : SECKILL_EIO;
-    }
-    if (geteuid() != 0 && st.st_uid != geteuid()) {
-        return SECKILL_ENOTOWNER;
-    }
-    rc = skl_os_unlink(seg.path);
-    if (rc != 0) {
-        return SECKILL_EIO;
-    }
-    seg.owner = st.st_uid;
-    (void)snprintf(dir, sizeof(dir), "%s.d", seg.path);
-    remove_dir(dir);
-    return SECKILL_OK;
+    return destroy(&seg);
 }

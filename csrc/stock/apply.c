@@ -134,7 +134,8 @@ static void fill_row(skl_tables_t *t, const skl_record_t *r)
     row->request_len = r->request_len;
     memcpy(row->user_id, skl_rec_user(r), r->user_len);
     memcpy(row->request_id, skl_rec_request(r), r->request_len);
-    SKL_ST(row->lsn, r->lsn); /* the identity of the reservation */
+    /* The identity of the reservation, last: who sees it sees the item. */
+    atomic_store_explicit(&row->lsn, r->lsn, memory_order_release);
 }
 
 static void item_reserve(skl_tables_t *t, skl_item_row_t *item,

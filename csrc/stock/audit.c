@@ -167,7 +167,8 @@ static void recount_rows(const skl_tables_t *t, uint32_t item, recount_t *c)
     for (uint32_t i = 0; i < end; i++) {
         const skl_row_t *row = &t->rows[i];
 
-        if (SKL_LD(row->lsn) != 0 && SKL_LD(row->item) == item) {
+        if (atomic_load_explicit(&row->lsn, memory_order_acquire) != 0 &&
+            SKL_LD(row->item) == item) {
             c->rows++;
             if (row->state == SECKILL_STATE_RESERVED) {
                 c->pending_qty += row->qty;

@@ -28,7 +28,7 @@ static int alive(const skl_item_row_t *item)
 static int hold_by_name(skl_held_t *h, skl_hash_t key, uint32_t *slot)
 {
     const skl_item_row_t *item;
-    int rc = skl_lookup_item(h->s, key, slot);
+    int rc = skl_lookup_item(h->s, key, slot, &h->wait);
 
     rc = rc == SECKILL_OK ? skl_hold_item(h, *slot) : rc;
     if (rc != SECKILL_OK) {
@@ -86,19 +86,28 @@ static int read_item(skl_stock_t *s, uint32_t slot, seckill_item_t *out)
     return rc;
 }
 
+static int is_alive(const seckill_item_t *i)
+{
+    return i->state == SECKILL_ITEM_OPEN || i->state == SECKILL_ITEM_PAUSED;
+}
+
 int skl_stock_get(skl_stock_t *s, skl_bytes_t item, seckill_item_t *out)
 {
+    skl_wait_t wait = {0};
+    skl_hash_t key;
     uint32_t slot;
     int rc = check_name(item);
 
     if (rc != SECKILL_OK) {
         return rc;
     }
-    rc = skl_lookup_item(s, skl_key_of(&s->tables, item.ptr,
-                                       (uint32_t)item.len),
-                         &slot);
+    key = skl_key_of(&s->tables, item.ptr, (uint32_t)item.len);
+    rc = skl_lookup_item(s, key, &slot, &wait);
     rc = rc == SECKILL_OK ? read_item(s, slot, out) : rc;
-    if (rc == SECKILL_OK && !alive(&s->tables.items[slot])) {
+    /* The slot may have been given to another item since the lookup. */
+    if (rc == SECKILL_OK &&
+        (!is_alive(out) || out->item_len != item.len ||
+         memcmp(out->item, item.ptr, item.len) != 0)) {
         rc = SECKILL_EUNKNOWNITEM;
     }
     return rc;
@@ -115,8 +124,7 @@ int skl_stock_next(skl_stock_t *s, uint32_t *cursor, seckill_item_t *out)
         if (rc != SECKILL_OK) {
             return rc;
         }
-        if (out->state == SECKILL_ITEM_OPEN ||
-            out->state == SECKILL_ITEM_PAUSED) {
+        if (is_alive(out)) {
             return SECKILL_OK;
         }
     }
@@ -451,32 +459,47 @@ static int adjust_held(skl_held_t *h, uint32_t slot, int64_t delta,
     return commit_adjust(h, slot, delta, q, now);
 }
 
-static int adjust_once(skl_stock_t *s, skl_hash_t key, int64_t delta,
+/* The recorded answer of an id that was used already. The slot of its item
+ * stays as long as the id lives, even when the item was removed. */
+static int adjust_replay(const skl_stock_t *s, uint32_t used, skl_bytes_t item,
+                         int64_t delta)
+{
+    const skl_request_row_t *q = &s->tables.requests[used];
+    const skl_item_row_t *row = &s->tables.items[q->item];
+
+    return q->kind == SKL_REQ_ADJUST &&
+                   skl_item_is(row, item.ptr, (uint32_t)item.len) &&
+                   q->arg == adjust_print(row, delta)
+               ? SECKILL_OK
+               : SECKILL_ECONFLICT;
+}
+
+static int adjust_new(skl_held_t *h, skl_bytes_t item, int64_t delta,
+                      const skl_new_request_t *q, int64_t now)
+{
+    uint32_t slot;
+    int rc;
+
+    if (skl_request_too_old(h->s, q, now)) {
+        return SECKILL_ETOOOLD;
+    }
+    rc = hold_by_name(
+        h, skl_key_of(&h->s->tables, item.ptr, (uint32_t)item.len), &slot);
+    return rc == SECKILL_OK ? adjust_held(h, slot, delta, q, now) : rc;
+}
+
+static int adjust_once(skl_stock_t *s, skl_bytes_t item, int64_t delta,
                        const skl_new_request_t *q, int64_t now,
                        skl_wait_t *wait)
 {
     skl_held_t h = {.s = s, .wait = *wait};
-    uint32_t slot, used = SKL_NONE;
+    uint32_t used;
     int rc = skl_hold_shard(&h, q->shard);
 
     if (rc == SECKILL_OK) {
         used = skl_find_request(&s->tables, q->shard, q->key);
-    }
-    if (rc == SECKILL_OK && used == SKL_NONE &&
-        skl_request_too_old(s, q, now)) {
-        rc = SECKILL_ETOOOLD;
-    }
-    rc = rc == SECKILL_OK ? hold_by_name(&h, key, &slot) : rc;
-    if (used != SKL_NONE && rc != SECKILL_EBUSY) {
-        const skl_request_row_t *row = &s->tables.requests[used];
-
-        rc = rc == SECKILL_OK && row->kind == SKL_REQ_ADJUST &&
-                     row->item == slot &&
-                     row->arg == adjust_print(&s->tables.items[slot], delta)
-                 ? SECKILL_OK
-                 : SECKILL_ECONFLICT;
-    } else if (rc == SECKILL_OK) {
-        rc = adjust_held(&h, slot, delta, q, now);
+        rc = used != SKL_NONE ? adjust_replay(s, used, item, delta)
+                              : adjust_new(&h, item, delta, q, now);
     }
     skl_release(&h);
     *wait = h.wait;
@@ -488,7 +511,6 @@ int skl_stock_adjust(skl_stock_t *s, skl_bytes_t item, int64_t delta,
 {
     skl_wait_t wait = {0};
     skl_new_request_t q;
-    skl_hash_t key;
     int room_made = 0;
     int rc = check_name(item);
 
@@ -500,11 +522,10 @@ int skl_stock_adjust(skl_stock_t *s, skl_bytes_t item, int64_t delta,
     if (rc != SECKILL_OK) {
         return rc;
     }
-    key = skl_key_of(&s->tables, item.ptr, (uint32_t)item.len);
     for (int i = 0; i < ROUNDS; i++) {
-        rc = adjust_once(s, key, delta, &q, now, &wait);
+        rc = adjust_once(s, item, delta, &q, now, &wait);
         if (rc == SECKILL_EFULL && !room_made) {
-            room_made = skl_retire_shard(s, q.shard, now, 16) > 0;
+            room_made = skl_retire_shard(s, q.shard, now, 16, 1) > 0;
             if (!room_made) {
                 return rc;
             }

@@ -5,11 +5,13 @@
 
 enum { TRIES = 16 };
 
-static int find_locked(skl_stock_t *s, skl_hash_t key, uint32_t *slot)
+static int find_locked(skl_stock_t *s, skl_hash_t key, uint32_t *slot,
+                       skl_wait_t *wait)
 {
-    skl_held_t h = {.s = s};
+    skl_held_t h = {.s = s, .wait = *wait};
     int rc = skl_hold_catalog(&h);
 
+    *wait = h.wait;
     if (rc != SECKILL_OK) {
         return rc;
     }
@@ -18,7 +20,8 @@ static int find_locked(skl_stock_t *s, skl_hash_t key, uint32_t *slot)
     return *slot == SKL_NONE ? SECKILL_EUNKNOWNITEM : SECKILL_OK;
 }
 
-int skl_lookup_item(skl_stock_t *s, skl_hash_t key, uint32_t *slot)
+int skl_lookup_item(skl_stock_t *s, skl_hash_t key, uint32_t *slot,
+                    skl_wait_t *wait)
 {
     _Atomic uint64_t *seq = &s->tables.shm->seq;
 
@@ -30,7 +33,7 @@ int skl_lookup_item(skl_stock_t *s, skl_hash_t key, uint32_t *slot)
             return *slot == SKL_NONE ? SECKILL_EUNKNOWNITEM : SECKILL_OK;
         }
     }
-    return find_locked(s, key, slot);
+    return find_locked(s, key, slot, wait);
 }
 
 void skl_view_item(const skl_item_row_t *item, skl_view_t *v)

@@ -21,7 +21,8 @@ typedef struct {
 } skl_view_t;
 
 /* The slot of an item: SECKILL_OK, EUNKNOWNITEM or EBUSY. */
-int skl_lookup_item(skl_stock_t *s, skl_hash_t key, uint32_t *slot);
+int skl_lookup_item(skl_stock_t *s, skl_hash_t key, uint32_t *slot,
+                    skl_wait_t *wait);
 
 /* The item part of a view; the caller holds the lock or checks the sequence. */
 void skl_view_item(const skl_item_row_t *item, skl_view_t *v);

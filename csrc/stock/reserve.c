@@ -17,8 +17,9 @@
 #include <string.h>
 
 enum {
-    AGAIN = 1,        /* something changed between two locks: from the start */
-    RETRY_FULL = 2,   /* full, but ids may be retired */
+    AGAIN = 1,      /* something changed between two locks: from the start */
+    RETRY_FULL = 2, /* full, but ids may be retired */
+    RETRY_IDS = 3,  /* the user has too many ids, of which some may be */
     ROUNDS = 64,
     EXPIRE_CHUNK = 64 /* holds ended under one lock, then others get a turn */
 };
@@ -82,6 +83,7 @@ static int peek_view(const call_t *c, uint32_t slot, skl_view_t *v)
 static int peek_item(const call_t *c, uint32_t slot)
 {
     skl_view_t v;
+    int64_t now;
     int rc;
 
     if (skl_request_too_old(c->s, &c->q, c->now)) {
@@ -93,8 +95,13 @@ static int peek_item(const call_t *c, uint32_t slot)
     if (!peek_view(c, slot, &v)) {
         return AGAIN;
     }
-    rc = skl_decide(&v, c->qty, c->now);
-    return rc == SECKILL_OK || skl_may_turn(&v, rc, c->now) ? AGAIN : rc;
+    now = c->now > v.last_time ? c->now : v.last_time;
+    rc = skl_decide(&v, c->qty, now);
+    if (rc == SECKILL_OK || skl_may_turn(&v, rc, now) ||
+        v.user_ids >= SKL_IDS_PER_USER) {
+        return AGAIN;
+    }
+    return rc;
 }
 
 /* A refusal that is certain without a lock, or AGAIN: look with locks. */
@@ -284,6 +291,9 @@ static int reserve_item(const call_t *c, skl_held_t *h, place_t *p)
     if (rc == SECKILL_OK) {
         rc = commit_reserve(c, h, p, &v, now);
     }
+    if (rc == SECKILL_EUSERLIMIT && v.user_ids >= SKL_IDS_PER_USER) {
+        return RETRY_IDS;
+    }
     return rc == SECKILL_EFULL ? RETRY_FULL : rc;
 }
 
@@ -314,7 +324,7 @@ static int attempt(const call_t *c, skl_wait_t *wait)
 {
     skl_held_t h = {.s = c->s, .wait = *wait};
     place_t p = {.item = SKL_NONE, .user_shard = c->q.shard};
-    int rc = skl_lookup_item(c->s, c->item_key, &p.item);
+    int rc = skl_lookup_item(c->s, c->item_key, &p.item, &h.wait);
 
     if (rc == SECKILL_EBUSY) {
         return rc;
@@ -333,14 +343,12 @@ static int attempt(const call_t *c, skl_wait_t *wait)
 /* Ids whose window has passed make room, a few of them in every shard. */
 static int make_room(const call_t *c)
 {
-    int done = skl_retire_shard(c->s, c->q.shard, c->now, 16);
+    int done = skl_retire_shard(c->s, c->q.shard, c->now, 16, 1) > 0;
 
     for (uint32_t i = 0; i < c->s->tables.shm->shards; i++) {
-        int more = skl_retire_shard(c->s, i, c->now, 2);
-
-        done = done < 0 ? more : done + (more > 0 ? more : 0);
+        done |= skl_retire_shard(c->s, i, c->now, 2, 1) > 0;
     }
-    return done > 0;
+    return done;
 }
 
 static int with_locks(const call_t *c)
@@ -351,9 +359,9 @@ static int with_locks(const call_t *c)
     for (int i = 0; i < ROUNDS; i++) {
         int rc = attempt(c, &wait);
 
-        if (rc == RETRY_FULL) {
+        if (rc == RETRY_FULL || rc == RETRY_IDS) {
             if (room_made || !make_room(c)) {
-                return SECKILL_EFULL;
+                return rc == RETRY_FULL ? SECKILL_EFULL : SECKILL_EUSERLIMIT;
             }
             room_made = 1;
         } else if (rc != AGAIN) {

@@ -157,9 +157,10 @@ static int retire_held(skl_held_t *h, uint32_t shard, uint32_t slot,
 }
 
 /* 1: retired; 0: nothing is due, or it changed under us; or EBUSY. */
-static int retire_one(skl_stock_t *s, uint32_t shard, int64_t now)
+static int retire_one(skl_stock_t *s, uint32_t shard, int64_t now,
+                      int try_only)
 {
-    skl_held_t h = {.s = s};
+    skl_held_t h = {.s = s, .try_only = try_only};
     uint32_t slot, again, user_shard = 0;
     int rc = skl_hold_shard(&h, shard);
 
@@ -188,12 +189,13 @@ static int retire_one(skl_stock_t *s, uint32_t shard, int64_t now)
     return rc;
 }
 
-int skl_retire_shard(skl_stock_t *s, uint32_t shard, int64_t now, int max)
+int skl_retire_shard(skl_stock_t *s, uint32_t shard, int64_t now, int max,
+                     int try_only)
 {
     int done = 0;
 
     while (done < max) {
-        int rc = retire_one(s, shard, now);
+        int rc = retire_one(s, shard, now, try_only);
 
         if (rc < 0) {
             return done > 0 ? done : rc;

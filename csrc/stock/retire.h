@@ -27,7 +27,8 @@ int skl_request_too_old(const skl_stock_t *s, const skl_new_request_t *q,
 int skl_new_request_slot(const skl_stock_t *s, const skl_new_request_t *q,
                          skl_record_t *r);
 /* Retire at most `max` ids of a shard whose window has passed. No lock is
- * held. How many, or EBUSY. */
-int skl_retire_shard(skl_stock_t *s, uint32_t shard, int64_t now, int max);
+ * held. How many, or EBUSY; with try_only nothing is waited for. */
+int skl_retire_shard(skl_stock_t *s, uint32_t shard, int64_t now, int max,
+                     int try_only);
 
 #endif

@@ -336,7 +336,7 @@ int skl_stock_refund(skl_stock_t *s, skl_bytes_t id, skl_bytes_t request,
         return rc;
     }
     rc = refund_once(s, id, &q, now);
-    if (rc == SECKILL_EFULL && skl_retire_shard(s, q.shard, now, 16) > 0) {
+    if (rc == SECKILL_EFULL && skl_retire_shard(s, q.shard, now, 16, 1) > 0) {
         rc = refund_once(s, id, &q, now);
     }
     return rc;

@@ -62,7 +62,8 @@ static int sweep_shards(skl_stock_t *s, int64_t now, int max)
         uint32_t shard = s->sweep_shard++ % shards;
         int rc = skl_retire_shard(s, shard, now,
                                   max - done < IDS_PER_SHARD ? max - done
-                                                             : IDS_PER_SHARD);
+                                                             : IDS_PER_SHARD,
+                                  0);
 
         done += rc > 0 ? rc : 0;
     }

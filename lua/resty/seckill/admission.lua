@@ -14,12 +14,18 @@
 local args = require("resty.seckill.args")
 
 
+local assert = assert
+local concat = table.concat
 local error = error
 local format = string.format
+local gsub = string.gsub
+local insert = table.insert
 local ipairs = ipairs
+local load = load
 local pcall = pcall
 local setmetatable = setmetatable
 local type = type
+local unpack = unpack
 
 
 ---@class seckill.admission
@@ -39,6 +45,73 @@ local function check_step(step, i)
 end
 
 
+-- The two passes over the steps are written out, step by step, as source and
+-- loaded once: LuaJIT does not compile a function whose loop runs only a few
+-- times, and leaves it to the interpreter. self.at is the step that runs:
+-- after an error it says how far things went.
+local ENTER = [[
+    self.at = ${i}
+    answer, code, retry_after, detail = s${i}:enter(ctx)
+    if not answer then
+        return nil, code, retry_after, detail
+    end
+    if answer ~= true then
+        result = answer
+    end
+]]
+
+-- An undo that raises does not keep the others from being called; the first
+-- error is answered.
+local UNDO = [[
+    if at > ${i} then
+        ok, err = pcall(s${i}.undo, s${i}, ctx)
+        if not ok and not first_err then
+            first_err = err
+        end
+    end
+]]
+
+local SOURCE = [[
+local pcall, ${names} = ...
+
+local function enter_all(self, ctx)
+    local result = true
+    local answer, code, retry_after, detail
+    ${enter}
+    return result
+end
+
+local function undo_before(at, ctx)
+    local ok, err, first_err
+    ${undo}
+    return first_err
+end
+
+return enter_all, undo_before
+]]
+
+
+local function fill(template, values)
+    return (gsub(template, "%${(%w+)}", values))
+end
+
+
+local function compile(steps)
+    local names, enter, undo = {}, {}, {}
+    for i, step in ipairs(steps) do
+        names[i] = "s" .. i
+        enter[i] = fill(ENTER, { i = i })
+        if step.undo then
+            insert(undo, 1, fill(UNDO, { i = i }))
+        end
+    end
+    local source = fill(SOURCE, { names = concat(names, ", "),
+                                  enter = concat(enter),
+                                  undo = concat(undo) })
+    return assert(load(source, "=admission", "t"))(pcall, unpack(steps))
+end
+
+
 --- A pipeline of the given steps.
 ---@param steps table[]
 ---@return seckill.admission
@@ -51,42 +124,9 @@ function _M.new(steps)
         check_step(step, i)
         copy[i] = step
     end
-    return setmetatable({ steps = copy, count = #copy, at = 0 }, mt)
-end
-
-
--- self.at is the step that runs: after an error it says how far things went.
-local function enter_all(self, ctx)
-    local steps = self.steps
-    local result = true
-    for i = 1, self.count do
-        self.at = i
-        local answer, code, retry_after, detail = steps[i]:enter(ctx)
-        if not answer then
-            return nil, code, retry_after, detail
-        end
-        if answer ~= true then
-            result = answer
-        end
-    end
-    return result
-end
-
-
--- An undo that raises does not keep the others from being called; the first
--- error is answered.
-local function undo_before(self, last, ctx)
-    local first_err
-    for i = last - 1, 1, -1 do
-        local step = self.steps[i]
-        if step.undo then
-            local ok, err = pcall(step.undo, step, ctx)
-            if not ok then
-                first_err = first_err or err
-            end
-        end
-    end
-    return first_err
+    local self = { steps = copy, at = 0 }
+    self.enter_all, self.undo_before = compile(copy)
+    return setmetatable(self, mt)
 end
 
 
@@ -101,12 +141,13 @@ end
 ---@return string? step
 ---@return any detail
 function _M:run(ctx)
-    local ok, result, code, retry_after, detail = pcall(enter_all, self, ctx)
+    local ok, result, code, retry_after, detail =
+        pcall(self.enter_all, self, ctx)
     if ok and result then
         return result
     end
     local at = self.at
-    local undo_err = undo_before(self, at, ctx)
+    local undo_err = self.undo_before(at, ctx)
     if not ok then
         error(result, 0)
     end
@@ -121,8 +162,8 @@ end
 ---@param field string
 ---@return boolean
 function _M:reads(field)
-    for i = 1, self.count do
-        if self.steps[i].field == field then
+    for _, step in ipairs(self.steps) do
+        if step.field == field then
             return true
         end
     end

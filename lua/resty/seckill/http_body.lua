@@ -69,20 +69,28 @@ local function read(max)
 end
 
 
--- The name of a field that is not known, or nil. Arrays have numbers.
+-- The name of a field that is not known, or nil. Arrays have numbers. There
+-- are three known names at most, so that the fourth is not: no loop, for
+-- LuaJIT would not compile one that runs so few times.
 local function unknown_name(object, known)
     local name = next(object)
-    while name ~= nil do
-        if not known[name] then
-            return name
-        end
-        name = next(object, name)
+    if name == nil or not known[name] then
+        return name
     end
+    name = next(object, name)
+    if name == nil or not known[name] then
+        return name
+    end
+    name = next(object, name)
+    if name == nil or not known[name] then
+        return name
+    end
+    return (next(object, name))
 end
 
 
 --- The object in the body, or nil after the refusal was sent.
----@param known table<string, true> names of fields
+---@param known table<string, true> names of fields, three at most
 ---@param max integer bytes
 ---@return table?
 function _M.object(known, max)

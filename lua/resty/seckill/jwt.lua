@@ -21,12 +21,14 @@
 local ffi = require("ffi")
 local args = require("resty.seckill.args")
 local base64url = require("resty.seckill.base64url")
+local jwt_claims = require("resty.seckill.jwt_claims")
 local keyring = require("resty.seckill.keyring")
 local lib = require("resty.seckill.lib")
 local strict_json = require("resty.seckill.strict_json")
 
 
 local C = lib.C
+local cast = ffi.cast
 local byte = string.byte
 local decode_json = strict_json.decode
 local error = error
@@ -53,6 +55,7 @@ local MAC_CHARS = 43
 local HEADERS_MAX = 64
 local CACHE_DEFAULT = 8192
 local ANY_KEY = -1
+local SPACE = 32
 
 local OPTIONS = {
     keys = "table", require_exp = "boolean", leeway = "number",
@@ -62,6 +65,7 @@ local OPTIONS = {
 local decoded = ffi.new("uint8_t[?]", TOKEN_MAX)
 local given_mac = ffi.new("uint8_t[?]", MAC_SIZE + 4)
 local right_mac = ffi.new("uint8_t[?]", MAC_SIZE)
+local chars_t = ffi.typeof("const char *")
 local given_chars = ffi.cast("const char *", given_mac)
 local right_chars = ffi.cast("const char *", right_mac)
 
@@ -146,42 +150,43 @@ end
 
 -- Issuers write the same header into every token: judged once. Bounded, and
 -- only headers that were accepted enter.
-local function key_of_header(self, token, last)
-    local text = sub(token, 1, last)
-    local key = self.headers[text]
+local function key_of_header(self, text, first, last)
+    local part = sub(text, first, last)
+    local key = self.headers[part]
     if key then
         return key
     end
-    local header = decode_object(token, 1, last)
+    local header = decode_object(text, first, last)
     key = header and judge_header(self, header)
     if key then
         if self.header_count >= HEADERS_MAX then
             self.headers, self.header_count = {}, 0
         end
-        self.headers[text] = key
+        self.headers[part] = key
         self.header_count = self.header_count + 1
     end
     return key
 end
 
 
-local function mac_fits(self, key, token, signed_len)
-    C.seckill_hmac(self.ring, key, token, signed_len, right_mac)
+local function mac_fits(self, key, signed, len)
+    C.seckill_hmac(self.ring, key, signed, len, right_mac)
     return C.seckill_equal(given_chars, right_chars, MAC_SIZE) == 1
 end
 
 
--- `dot` is the position of the second dot.
-local function signature_fits(self, key, token, dot)
-    if #token - dot ~= MAC_CHARS
-       or not base64url.decode(token, dot + 1, #token, given_mac) then
+-- Signed is what stands before the second dot, at `dot`.
+local function signature_fits(self, key, text, first, dot)
+    if #text - dot ~= MAC_CHARS
+       or not base64url.decode(text, dot + 1, #text, given_mac) then
         return false
     end
+    local signed, len = cast(chars_t, text) + (first - 1), dot - first
     if key ~= ANY_KEY then
-        return mac_fits(self, key, token, dot - 1)
+        return mac_fits(self, key, signed, len)
     end
     for i = self.key_count - 1, 0, -1 do
-        if mac_fits(self, i, token, dot - 1) then
+        if mac_fits(self, i, signed, len) then
             return true
         end
     end
@@ -189,8 +194,15 @@ local function signature_fits(self, key, token, dot)
 end
 
 
-local function read_claims(self, claims)
-    local user, exp, nbf = claims[self.claim], claims.exp, claims.nbf
+local function read_claims(self, text, first, last)
+    local n = base64url.decode(text, first, last, decoded)
+    if not n then
+        return nil, "bad_token"
+    end
+    local user, exp, nbf = jwt_claims.read(decoded, n, self.claim)
+    if user == false then
+        return nil, "bad_token"
+    end
     if type(user) ~= "string" or #user < 1 or #user > USER_MAX then
         return nil, "bad_user"
     end
@@ -207,21 +219,18 @@ local function read_claims(self, claims)
 end
 
 
-local function verify_text(self, token)
-    local first_dot = find(token, ".", 1, true)
-    local dot = first_dot and find(token, ".", first_dot + 1, true)
-    if not dot or #token > TOKEN_MAX then
+-- The token stands in `text` from `first` to the end: no string is made of it.
+local function verify_text(self, text, first)
+    local first_dot = find(text, ".", first, true)
+    local dot = first_dot and find(text, ".", first_dot + 1, true)
+    if not dot or #text - first >= TOKEN_MAX then
         return nil, "bad_token"
     end
-    local key = key_of_header(self, token, first_dot - 1)
-    if not key or not signature_fits(self, key, token, dot) then
+    local key = key_of_header(self, text, first, first_dot - 1)
+    if not key or not signature_fits(self, key, text, first, dot) then
         return nil, "bad_token"
     end
-    local claims = decode_object(token, first_dot + 1, dot - 1)
-    if not claims then
-        return nil, "bad_token"
-    end
-    return read_claims(self, claims)
+    return read_claims(self, text, first_dot + 1, dot - 1)
 end
 
 
@@ -258,10 +267,10 @@ local function cached(self, text)
 end
 
 
--- `text` is what the cache is keyed by: a token or a whole header value. What
--- is over its time is not kept: it would only push out others.
-local function verify(self, text, token, now)
-    local entry, code = verify_text(self, token)
+-- The cache is keyed by `text`: a token or a whole header value. What is over
+-- its time is not kept: it would only push out others.
+local function verify(self, text, first, now)
+    local entry, code = verify_text(self, text, first)
     if not entry then
         return nil, code
     end
@@ -287,17 +296,21 @@ function _M:verify(token, now)
     if entry then
         return check_times(self, entry, now)
     end
-    return verify(self, token, token, now)
+    return verify(self, token, 1, now)
 end
 
 
--- The scheme is case-insensitive; one or more spaces follow (RFC 7235).
-local function strip_scheme(header)
-    if lower(sub(header, 1, 6)) ~= "bearer" or byte(header, 7) ~= 32 then
+-- Where the token starts. The scheme is case-insensitive; one or more spaces
+-- follow (RFC 7235).
+local function skip_scheme(header)
+    if lower(sub(header, 1, 6)) ~= "bearer" or byte(header, 7) ~= SPACE then
         return nil
     end
-    local at = find(header, "[^ ]", 8)
-    return at and sub(header, at)
+    local at = 8
+    while byte(header, at) == SPACE do
+        at = at + 1
+    end
+    return at <= #header and at or nil
 end
 
 
@@ -319,11 +332,11 @@ function _M:bearer(header, now)
     if #header > TOKEN_MAX + 16 then
         return nil, "bad_token"
     end
-    local token = strip_scheme(header)
-    if not token then
+    local first = skip_scheme(header)
+    if not first then
         return nil, "unauthorized"
     end
-    return verify(self, header, token, now)
+    return verify(self, header, first, now)
 end
 
 

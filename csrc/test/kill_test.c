@@ -1,0 +1,775 @@
+/*
+ * Death of a process at any instruction of any operation of the ledger.
+ *
+ * How it works. For each operation below a child makes the call one
+ * instruction at a time (stepper.h) on a tiny ledger (crash.h). Between any
+ * two instructions the parent does to the shared bytes what the kernel does
+ * when the child dies there, takes over, checks, and puts the bytes back for
+ * the next instruction. What is checked:
+ *   - readers: get and find see a whole state, the one before the call or the
+ *     one after it, and which of the two is decided by the commit point alone;
+ *   - the same call again, with the same request id, gives the one answer;
+ *   - the ledger then is, byte for byte, the one of an undisturbed call;
+ *   - audit finds nothing, and the records alone rebuild the same tables.
+ * At sampled instructions the child is really killed: the bytes must be those
+ * that the emulated death gave, and the same checks follow. Then the process
+ * that takes over dies, too, at each of its instructions, and a third one
+ * finishes. At last, processes that sell at full speed are killed at random.
+ *
+ * SECKILL_FULL=1 samples far more. A stepped sanitizer proves nothing more:
+ * variants: rel
+ */
+#include "test/support/crash.h"
+#include "test/support/ledger.h"
+#include "test/support/stepper.h"
+
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+enum {
+    ANY = 1,        /* case.again: any count is a good answer */
+    TWO_SHARDS = 1, /* the id and the user are in different shards */
+    USER_FIRST = 2, /* ... the user's is locked first */
+    LOOSE = 4,      /* a retry may leave another, equally good state */
+    SAMPLES_MAX = 4096
+};
+
+typedef struct run run_t;
+
+typedef struct {
+    void (*prepare)(run_t *);
+    int (*call)(run_t *, seckill_reservation_t *);
+    int again; /* what the call answers when it was done already */
+    int flags;
+    int records; /* that the call writes */
+} case_t;
+
+/* What readers see. */
+typedef struct {
+    int get_rc, find_rc;
+    seckill_item_t item;
+    seckill_reservation_t found;
+} sight_t;
+
+struct run {
+    const case_t *c;
+    crash_world_t w;
+    crash_image_t before, after, here, there;
+    sight_t sees_before, sees_after;
+    int want_rc;
+    seckill_reservation_t want;
+    uint64_t tail_before, tail_after;
+    char user[16], request[16], id[SECKILL_ID_MAX];
+    size_t id_len;
+    long steps, first_lock, published, released;
+    uint64_t random;
+    long points, deaths, double_deaths;
+    char why[256];
+};
+
+static uint64_t seed;
+
+static uint64_t next_random(uint64_t *state)
+{
+    *state += 0x9e3779b97f4a7c15ULL;
+    return skl_mix64(*state);
+}
+
+/* ---- Steps of a preparation ----------------------------------------------- */
+
+static void must(run_t *t, int want, int rc)
+{
+    if (rc != want && t->why[0] == '\0') {
+        snprintf(t->why, sizeof(t->why), "prepare: %s instead of %s",
+                 seckill_errname(rc), seckill_errname(want));
+    }
+    (void)crash_note(&t->w);
+}
+
+static seckill_item_t shoes(int64_t total, int64_t hold_s, int64_t version)
+{
+    seckill_item_t i = {.struct_size = sizeof(i), .total = total,
+                        .hold_ns = hold_s * CRASH_SEC, .version = version,
+                        .per_user = 4, .item_len = 5, .item = "shoes"};
+
+    return i;
+}
+
+static int put(run_t *t, int64_t total, int64_t hold_s, int64_t version)
+{
+    seckill_item_t i = shoes(total, hold_s, version);
+
+    return seckill_put(t->w.sk, &i);
+}
+
+static int reserve(run_t *t, const char *user, const char *request,
+                   int64_t qty, seckill_reservation_t *out)
+{
+    return seckill_reserve(t->w.sk, "shoes", 5, user, strlen(user), qty,
+                           request, strlen(request), out);
+}
+
+/* A reservation; the call under test is about it. */
+static void order(run_t *t, const char *user, const char *request, int64_t qty)
+{
+    seckill_reservation_t r;
+
+    must(t, SECKILL_OK, reserve(t, user, request, qty, &r));
+    memcpy(t->id, r.id, r.id_len);
+    t->id_len = r.id_len;
+}
+
+static void pass(run_t *t, int64_t ns)
+{
+    crash_at(&t->w, t->w.now + ns);
+}
+
+/* With two shards: names that fall where the case wants them. */
+static void choose_names(run_t *t)
+{
+    const skl_tables_t *tables = &t->w.sk->stock.tables;
+    const uint64_t born = SKL_LD(tables->items[0].born);
+    const uint32_t last = tables->shm->shards - 1;
+    const uint32_t of_user = t->c->flags & USER_FIRST ? 0 : last;
+    uint32_t n = 0;
+
+    do {
+        snprintf(t->user, sizeof(t->user), "user%u", n++);
+    } while (skl_shard_of(tables,
+                          skl_user_key(skl_key_of(tables, t->user,
+                                                  (uint32_t)strlen(t->user)),
+                                       born)) != of_user);
+    do {
+        snprintf(t->request, sizeof(t->request), "request%u", n++);
+    } while (skl_shard_of(tables,
+                          skl_key_of(tables, t->request,
+                                     (uint32_t)strlen(t->request))) !=
+             last - of_user);
+}
+
+/* An item with holds of 10 s, and some life in it. */
+static void open_sale(run_t *t)
+{
+    must(t, SECKILL_OK, put(t, 10, 10, 1));
+    choose_names(t);
+    order(t, "early", "early-1", 1);
+    must(t, SECKILL_OK, seckill_confirm(t->w.sk, t->id, t->id_len));
+    order(t, "other", "other-1", 1);
+}
+
+static void open_sale_at_once(run_t *t)
+{
+    must(t, SECKILL_OK, put(t, 10, 0, 1));
+    choose_names(t);
+    order(t, "early", "early-1", 1);
+}
+
+static void known_user(run_t *t)
+{
+    open_sale(t);
+    order(t, t->user, "first", 1);
+}
+
+static void reserved(run_t *t)
+{
+    open_sale(t);
+    order(t, "later", "later-1", 1);
+    order(t, t->user, t->request, 2);
+}
+
+/* ... in the middle of the hold list. */
+static void reserved_between(run_t *t)
+{
+    char id[SECKILL_ID_MAX];
+
+    reserved(t);
+    memcpy(id, t->id, sizeof(id));
+    order(t, "later", "later-2", 1);
+    memcpy(t->id, id, sizeof(id));
+}
+
+static void confirmed(run_t *t)
+{
+    reserved(t);
+    must(t, SECKILL_OK, seckill_confirm(t->w.sk, t->id, t->id_len));
+}
+
+static void cancelled(run_t *t)
+{
+    reserved(t);
+    must(t, SECKILL_OK, seckill_cancel(t->w.sk, t->id, t->id_len));
+}
+
+/* Everything is on hold, and all holds are due. */
+static void sold_out_and_due(run_t *t)
+{
+    must(t, SECKILL_OK, put(t, 3, 10, 1));
+    choose_names(t);
+    order(t, "early", "early-1", 1);
+    pass(t, CRASH_SEC);
+    order(t, "other", "other-1", 2);
+    pass(t, 20 * CRASH_SEC);
+}
+
+static void holds_due(run_t *t)
+{
+    reserved_between(t);
+    pass(t, 20 * CRASH_SEC);
+    snprintf(t->request, sizeof(t->request), "early-1"); /* to find: not due */
+}
+
+/* One id is past its window, the user has another one. */
+static void id_due(run_t *t)
+{
+    open_sale(t);
+    pass(t, CRASH_WINDOW - CRASH_SEC);
+    order(t, "early", "early-2", 1);
+    pass(t, 3 * CRASH_SEC);
+}
+
+/* All ids are past their window; one user has nothing. */
+static void all_due(run_t *t)
+{
+    cancelled(t);
+    must(t, SECKILL_OK, seckill_adjust(t->w.sk, "shoes", 5, 2, "adj", 3));
+    pass(t, CRASH_WINDOW + CRASH_SEC);
+}
+
+static void removed(run_t *t)
+{
+    cancelled(t);
+    order(t, "early", "early-3", 2);
+    must(t, SECKILL_OK, seckill_confirm(t->w.sk, t->id, t->id_len));
+    pass(t, 20 * CRASH_SEC);
+    must(t, SECKILL_OK, seckill_remove(t->w.sk, "shoes", 5));
+    pass(t, CRASH_WINDOW);
+}
+
+/* No free row is left until old ids are retired. */
+static void full_of_old(run_t *t)
+{
+    must(t, SECKILL_OK, put(t, 100, 10, 1));
+    choose_names(t);
+    for (int i = 0; i < 12; i++) {
+        char user[16];
+
+        snprintf(user, sizeof(user), "old%d", i % 4);
+        order(t, user, (char[]){'o', (char)('a' + i), '\0'}, 1);
+        must(t, SECKILL_OK, seckill_cancel(t->w.sk, t->id, t->id_len));
+    }
+    pass(t, CRASH_WINDOW + CRASH_SEC);
+}
+
+/* The log has gone around: publishing drops old records. */
+static void log_around(run_t *t)
+{
+    open_sale(t);
+    for (int i = 0; i < 80; i++) {
+        must(t, SECKILL_OK, i % 2 == 0 ? seckill_pause(t->w.sk, "shoes", 5)
+                                       : seckill_resume(t->w.sk, "shoes", 5));
+    }
+}
+
+static void nothing(run_t *t)
+{
+    choose_names(t);
+}
+
+static void removable(run_t *t)
+{
+    cancelled(t);
+    pass(t, 20 * CRASH_SEC);
+}
+
+/* ---- The calls under test ------------------------------------------------- */
+
+static int call_reserve(run_t *t, seckill_reservation_t *out)
+{
+    return reserve(t, t->user, t->request, 2, out);
+}
+
+static int call_confirm(run_t *t, seckill_reservation_t *out)
+{
+    (void)out;
+    return seckill_confirm(t->w.sk, t->id, t->id_len);
+}
+
+static int call_cancel(run_t *t, seckill_reservation_t *out)
+{
+    (void)out;
+    return seckill_cancel(t->w.sk, t->id, t->id_len);
+}
+
+static int call_refund(run_t *t, seckill_reservation_t *out)
+{
+    (void)out;
+    return seckill_refund(t->w.sk, t->id, t->id_len, "refund-1", 8);
+}
+
+static int call_adjust(run_t *t, seckill_reservation_t *out)
+{
+    (void)out;
+    return seckill_adjust(t->w.sk, "shoes", 5, 7, "adjust-1", 8);
+}
+
+static int call_put(run_t *t, seckill_reservation_t *out)
+{
+    (void)out;
+    return put(t, 12, 20, 2);
+}
+
+static int call_remove(run_t *t, seckill_reservation_t *out)
+{
+    (void)out;
+    return seckill_remove(t->w.sk, "shoes", 5);
+}
+
+static int call_pause(run_t *t, seckill_reservation_t *out)
+{
+    (void)out;
+    return seckill_pause(t->w.sk, "shoes", 5);
+}
+
+static int call_sweep(run_t *t, seckill_reservation_t *out)
+{
+    int sum = 0, n;
+
+    (void)out;
+    do {
+        n = seckill_sweep(t->w.sk, 64);
+        sum += n;
+    } while (n > 0);
+    return n < 0 ? n : sum;
+}
+
+static int call_find(run_t *t, seckill_reservation_t *out)
+{
+    return seckill_find(t->w.sk, t->request, strlen(t->request), out);
+}
+
+/* ---- Checks --------------------------------------------------------------- */
+
+static int no(run_t *t, const char *what)
+{
+    if (t->why[0] == '\0') {
+        snprintf(t->why, sizeof(t->why), "%s", what);
+    }
+    return 0;
+}
+
+static void look(run_t *t, sight_t *s)
+{
+    memset(s, 0, sizeof(*s));
+    s->get_rc = seckill_get(t->w.sk, "shoes", 5, &s->item);
+    s->find_rc = seckill_find(t->w.sk, t->request, strlen(t->request),
+                              &s->found);
+}
+
+/* A state between the records of one call: as its last record says. */
+static int is_record_state(run_t *t, const seckill_item_t *i)
+{
+    const skl_record_t *r;
+
+    if (!crash_note(&t->w) || i->lsn < 1 || i->lsn > t->w.known) {
+        return 0;
+    }
+    r = &t->w.records[i->lsn - 1];
+    return i->available == r->available && i->reserved == r->reserved &&
+           i->sold == r->sold;
+}
+
+static int check_get(run_t *t, uint64_t tail)
+{
+    const sight_t *want = tail == t->tail_after ? &t->sees_after
+                                                : &t->sees_before;
+    seckill_item_t got;
+    int rc;
+
+    memset(&got, 0, sizeof(got));
+    rc = seckill_get(t->w.sk, "shoes", 5, &got);
+    if (rc == SECKILL_OK &&
+        got.available + got.reserved + got.sold != got.total) {
+        return no(t, "get: available + reserved + sold is not total");
+    }
+    if (tail != t->tail_before && tail != t->tail_after) {
+        return rc == SECKILL_OK ? is_record_state(t, &got) ||
+                                      no(t, "get: no state of the records")
+                                : 1;
+    }
+    if (t->c->flags & LOOSE) {
+        return 1;
+    }
+    return (rc == want->get_rc && memcmp(&got, &want->item, sizeof(got)) == 0)
+               ? 1
+               : no(t, tail == t->tail_after
+                           ? "get: not the state after the commit"
+                           : "get: not the state before the commit");
+}
+
+static int check_find(run_t *t, uint64_t tail)
+{
+    const sight_t *want = tail == t->tail_after ? &t->sees_after
+                                                : &t->sees_before;
+    seckill_reservation_t got;
+    int rc;
+
+    memset(&got, 0, sizeof(got));
+    rc = seckill_find(t->w.sk, t->request, strlen(t->request), &got);
+    if (t->c->again == ANY || (t->c->flags & LOOSE)) {
+        return rc == SECKILL_OK || rc == SECKILL_EUNKNOWNREQUEST ||
+               no(t, "find: fails");
+    }
+    return (rc == want->find_rc && memcmp(&got, &want->found, sizeof(got)) == 0)
+               ? 1
+               : no(t, "find: not what the commit point says");
+}
+
+static int check_retry(run_t *t, uint64_t tail)
+{
+    const int done = t->c->records > 0 && tail == t->tail_after;
+    seckill_reservation_t got;
+    int rc;
+
+    memset(&got, 0, sizeof(got));
+    rc = t->c->call(t, &got);
+    if (t->c->again == ANY) {
+        return rc >= 0 || no(t, "the call again: an error");
+    }
+    if (rc != (done ? t->c->again : t->want_rc)) {
+        snprintf(t->why, sizeof(t->why), "the call again: %s",
+                 seckill_errname(rc));
+        return 0;
+    }
+    if (t->c->flags & LOOSE) {
+        return 1;
+    }
+    if (got.replayed != (done && got.qty > 0 ? 1 : t->want.replayed)) {
+        return no(t, "the call again: wrong `replayed`");
+    }
+    got.replayed = t->want.replayed;
+    return memcmp(&got, &t->want, sizeof(got)) == 0 ||
+           no(t, "the call again: another answer");
+}
+
+/* After everything: as if nobody had died. */
+static int check_end(run_t *t)
+{
+    char text[200] = "";
+    const char *differs;
+
+    if (!crash_touch(&t->w)) {
+        return no(t, "a lock is not free in the end");
+    }
+    if (crash_unfinished(&t->w) || crash_held(&t->w, 0) > 0) {
+        return no(t, "a change is unfinished in the end");
+    }
+    if (!crash_sound(&t->w, text, sizeof(text))) {
+        snprintf(t->why, sizeof(t->why), "not sound: %s", text);
+        return 0;
+    }
+    differs = t->c->flags & LOOSE ? NULL
+                                  : crash_differs(&t->w, &t->after, 0);
+    return differs == NULL ||
+           no(t, differs); /* from the ledger of an undisturbed call */
+}
+
+/* The three ways to come across what a dead process left. */
+static int check_after_death(run_t *t, uint64_t tail, uint64_t way)
+{
+    switch (way % 3) {
+    case 0:
+        return check_get(t, tail) && check_find(t, tail) &&
+               check_retry(t, tail) && check_end(t);
+    case 1:
+        return check_retry(t, tail) && check_find(t, t->tail_after) &&
+               check_get(t, t->tail_after) && check_end(t);
+    default:
+        return (crash_touch(&t->w) || no(t, "a lock cannot be taken")) &&
+               check_find(t, tail) && check_get(t, tail) &&
+               check_retry(t, tail) && check_end(t);
+    }
+}
+
+/* ---- Stepping ------------------------------------------------------------- */
+
+static void run_call(void *ctx)
+{
+    run_t *t = ctx;
+    seckill_reservation_t out;
+
+    (void)t->c->call(t, &out);
+}
+
+static int start(run_t *t, stepper_t *st)
+{
+    const char *why = "";
+
+    return stepper_start(st, run_call, t, &why) || no(t, why);
+}
+
+static uint64_t tail_of(run_t *t)
+{
+    return skl_ring_tail(&t->w.sk->stock.ring);
+}
+
+/* As if the stopped child died now: check, and put everything back. */
+static int die_here(run_t *t, const stepper_t *st, crash_image_t *saved,
+                    uint64_t way)
+{
+    uint64_t tail;
+    int good;
+
+    crash_save(&t->w, saved);
+    crash_owner_died(&t->w, st->pid);
+    tail = tail_of(t);
+    good = check_after_death(t, tail, way);
+    crash_restore(&t->w, saved);
+    t->points++;
+    return good;
+}
+
+static void where(run_t *t, long k, long j)
+{
+    const size_t used = strlen(t->why);
+
+    snprintf(t->why + used, sizeof(t->why) - used,
+             " (after instruction %ld of %ld, then %ld)", k, t->steps, j);
+}
+
+/* One pass without checks: how long it is, and where the locks are held. */
+static int measure(run_t *t)
+{
+    stepper_t st;
+    int rc = 1;
+
+    crash_restore(&t->w, &t->before);
+    if (!start(t, &st)) {
+        return 0;
+    }
+    t->first_lock = t->published = t->released = -1;
+    while (rc == 1) {
+        if (crash_held(&t->w, st.pid) > 0) {
+            t->first_lock = t->first_lock < 0 ? st.steps : t->first_lock;
+            t->released = st.steps;
+        }
+        if (t->published < 0 && tail_of(t) != t->tail_before) {
+            t->published = st.steps;
+        }
+        rc = stepper_step(&st);
+    }
+    t->steps = st.steps;
+    stepper_kill(&st);
+    return rc == 0 || no(t, "the stepped call died by itself");
+}
+
+/* Die between any two instructions. */
+static int die_everywhere(run_t *t)
+{
+    stepper_t st;
+    int rc = 1;
+
+    crash_restore(&t->w, &t->before);
+    if (!start(t, &st)) {
+        return 0;
+    }
+    while (rc == 1) {
+        for (uint64_t way = 0; way < (tap_full() ? 3 : 1); way++) {
+            if (!die_here(t, &st, &t->here, way + (uint64_t)st.steps)) {
+                where(t, st.steps, 0);
+                stepper_kill(&st);
+                return 0;
+            }
+        }
+        rc = stepper_step(&st);
+    }
+    stepper_kill(&st);
+    return rc == 0 || no(t, "the stepped call died by itself");
+}
+
+/* The same with a real death, which must leave the same bytes. */
+static int die_really(run_t *t, long k)
+{
+    const char *differs;
+    stepper_t st;
+
+    crash_restore(&t->w, &t->before);
+    if (!start(t, &st)) {
+        return 0;
+    }
+    (void)stepper_run(&st, k);
+    crash_save(&t->w, &t->here);
+    crash_owner_died(&t->w, st.pid);
+    crash_save(&t->w, &t->there);
+    crash_restore(&t->w, &t->here);
+    stepper_kill(&st);
+    t->deaths++;
+    differs = crash_differs(&t->w, &t->there, 1);
+    if (differs != NULL) {
+        return no(t, "a real death and the emulated one differ");
+    }
+    return check_after_death(t, tail_of(t), next_random(&t->random));
+}
+
+/* The call dies after k instructions; the next process makes it again and
+ * dies after any j (every `stride`-th) of its own; a third one finishes. */
+static int die_twice(run_t *t, long k, long stride)
+{
+    stepper_t first, second;
+    long j = 0;
+    int rc = 1;
+
+    crash_restore(&t->w, &t->before);
+    if (!start(t, &first)) {
+        return 0;
+    }
+    (void)stepper_run(&first, k);
+    stepper_kill(&first);
+    if (!start(t, &second)) {
+        return 0;
+    }
+    while (rc == 1) {
+        if (!die_here(t, &second, &t->there, (uint64_t)j)) {
+            where(t, k, second.steps);
+            stepper_kill(&second);
+            return 0;
+        }
+        t->double_deaths++;
+        rc = stepper_run(&second, stride);
+        j++;
+    }
+    stepper_kill(&second);
+    return rc == 0 || no(t, "the stepped repair died by itself");
+}
+
+/* ---- One operation -------------------------------------------------------- */
+
+/* Prepare the state before and after the undisturbed call. */
+static int prepare(run_t *t)
+{
+    const uint32_t requests = t->c->flags & (TWO_SHARDS | USER_FIRST)
+                                  ? 4097 : 16;
+
+    if (!crash_open(&t->w, requests, seed, t->why, sizeof(t->why))) {
+        return 0;
+    }
+    crash_image_new(&t->w, &t->before);
+    crash_image_new(&t->w, &t->after);
+    crash_image_new(&t->w, &t->here);
+    crash_image_new(&t->w, &t->there);
+    t->c->prepare(t);
+    crash_save(&t->w, &t->before);
+    look(t, &t->sees_before);
+    crash_restore(&t->w, &t->before);
+    t->tail_before = tail_of(t);
+    memset(&t->want, 0, sizeof(t->want));
+    t->want_rc = t->c->call(t, &t->want);
+    t->tail_after = tail_of(t);
+    crash_save(&t->w, &t->after);
+    look(t, &t->sees_after);
+    crash_restore(&t->w, &t->after);
+    return t->why[0] == '\0' && check_end(t);
+}
+
+/* An instruction of the call: mostly one while it holds locks. */
+static long sample(run_t *t)
+{
+    const uint64_t r = next_random(&t->random);
+    const uint64_t held = (uint64_t)(t->released - t->first_lock + 1);
+
+    if (t->first_lock < 0 || r % 4 == 0) {
+        return (long)((r >> 8) % (uint64_t)t->steps);
+    }
+    return t->first_lock + (long)((r >> 8) % held);
+}
+
+static int die_all_ways(run_t *t)
+{
+    const int kills = tap_full() ? 400 : 16;
+    const int twice = tap_full() ? 40 : 2;
+    const long stride = tap_full() ? 1 : 17;
+
+    if (!measure(t) || !die_everywhere(t)) {
+        return 0;
+    }
+    for (int i = 0; i < kills; i++) {
+        long k = sample(t);
+
+        if (!die_really(t, k)) {
+            where(t, k, -1);
+            return 0;
+        }
+    }
+    for (int i = 0; i < twice && t->published >= 0; i++) {
+        long window = t->released - t->published + 1;
+        long k = t->published +
+                 (long)(next_random(&t->random) % (uint64_t)window);
+
+        if (!die_twice(t, k, stride)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static void kill_everywhere(const case_t *c)
+{
+    static run_t run;
+    run_t *t = &run;
+
+    memset(t, 0, sizeof(*t));
+    t->c = c;
+    seed = seed != 0 ? seed : tap_seed(1);
+    t->random = seed;
+    if (!CHECK(prepare(t) && die_all_ways(t))) {
+        printf("# %s\n", t->why);
+    }
+    CHECK_INT(c->records, t->tail_after - t->tail_before);
+    if (t->why[0] == '\0') {
+        printf("# %ld deaths: %ld instructions, of which %ld hold locks; "
+               "%ld by kill -9, %ld of a repair\n",
+               t->points + t->deaths, t->steps,
+               t->released - t->first_lock + 1, t->deaths, t->double_deaths);
+    }
+    crash_image_free(&t->before);
+    crash_image_free(&t->after);
+    crash_image_free(&t->here);
+    crash_image_free(&t->there);
+    CHECK(crash_close(&t->w));
+}
+
+#define KILL(name, prepare, call, again, flags, records)                       \
+    TEST(killed_in_##name)                                                     \
+    {                                                                          \
+        static const case_t c = {prepare, call, again, flags, records};        \
+                                                                               \
+        kill_everywhere(&c);                                                   \
+    }
+
+KILL(reserve_of_a_fresh_user, open_sale, call_reserve, 0, 0, 1)
+KILL(reserve_of_a_known_user, known_user, call_reserve, 0, 0, 1)
+KILL(reserve_sold_at_once, open_sale_at_once, call_reserve, 0, 0, 1)
+KILL(reserve_in_two_shards, open_sale, call_reserve, 0, TWO_SHARDS, 1)
+KILL(reserve_in_two_shards_user_first, open_sale, call_reserve, 0, USER_FIRST,
+     1)
+KILL(reserve_that_ends_holds, sold_out_and_due, call_reserve, 0, 0, 3)
+KILL(reserve_that_retires_ids, full_of_old, call_reserve, 0, LOOSE, 13)
+KILL(reserve_when_the_log_is_around, log_around, call_reserve, 0, 0, 1)
+KILL(replay, reserved, call_reserve, 0, 0, 0)
+KILL(find, reserved, call_find, 0, 0, 0)
+KILL(confirm, reserved, call_confirm, 0, 0, 1)
+KILL(cancel, reserved, call_cancel, 0, 0, 1)
+KILL(cancel_between_holds, reserved_between, call_cancel, 0, 0, 1)
+KILL(refund, confirmed, call_refund, 0, 0, 1)
+KILL(sweep_of_holds, holds_due, call_sweep, ANY, 0, 4)
+KILL(sweep_of_an_id, id_due, call_sweep, ANY, 0, 3)
+KILL(sweep_of_all_ids, all_due, call_sweep, ANY, 0, 7)
+KILL(sweep_of_all_ids_in_two_shards, all_due, call_sweep, ANY, TWO_SHARDS, 7)
+KILL(sweep_of_a_removed_item, removed, call_sweep, ANY, 0, 7)
+KILL(put_of_a_new_item, nothing, call_put, 0, 0, 1)
+KILL(put_of_other_terms, reserved, call_put, 0, 0, 1)
+KILL(adjust, reserved, call_adjust, 0, 0, 1)
+KILL(remove, removable, call_remove, SECKILL_EUNKNOWNITEM, 0, 1)
+KILL(pause, reserved, call_pause, 0, 0, 1)
+
+TAP_MAIN()

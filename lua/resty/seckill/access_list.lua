@@ -1,0 +1,304 @@
+--- access_list.lua - black and white lists of ids, shared by all workers.
+--
+-- A thin object over the C functions (docs/api/access_list.md). A lookup
+-- neither yields, allocates nor makes a system call. What comes from requests
+-- (the value, a ttl) never raises: it is answered with `nil, "bad_..."`.
+
+local ffi = require("ffi")
+local args = require("resty.seckill.args")
+local completion = require("resty.seckill.completion")
+local lib = require("resty.seckill.lib")
+
+
+local C = lib.C
+local OK = lib.OK
+local error = error
+local errname = lib.errname
+local ffi_string = ffi.string
+local format = string.format
+local setmetatable = setmetatable
+local tonumber = tonumber
+local type = type
+
+
+---@class seckill.access_list
+---@field name string
+---@field handle ffi.cdata* seckill_list_t *
+local _M = { _VERSION = "0.1.0" }
+local mt = { __index = _M }
+
+local NS = 1e9
+local ERR_SIZE = 256
+local TTL_MAX = 1e9
+local RELOAD_TIMEOUT = 60
+local NO_BAD_LINES = 2^32 - 1 -- 0 asks for the default
+
+local OPTIONS = { kind = "string", file = "string", watch = "boolean",
+                  allow_empty = "boolean", max_bad_lines = "number",
+                  max_bytes = "number", settle = "number" }
+local KINDS = { id = 1 }
+
+-- Scratch: filled and read without a yield in between.
+local reason = ffi.new("const char *[1]")
+local reason_len = ffi.new("size_t[1]")
+
+
+local function to_kind(kind, level)
+    if not KINDS[kind or "id"] then
+        error(format("option \"kind\": \"id\" expected, got \"%s\"", kind),
+              level + 1)
+    end
+    return KINDS[kind or "id"]
+end
+
+
+local function to_settle(settle, level)
+    if settle and not (settle >= 0.001 and settle <= 60) then
+        error("option \"settle\": 0.001 to 60 seconds expected", level + 1)
+    end
+    return settle and settle * 1000 or 0
+end
+
+
+-- true: 1, false: 2, absent: 0 (as it is, else watched).
+local function to_watch(watch)
+    if watch == nil then
+        return 0
+    end
+    return watch and 1 or 2
+end
+
+
+-- The C struct of the options; `opts` anchors the path.
+local function to_options(opts, level)
+    local o = ffi.new("seckill_list_options_t")
+    if opts.file and opts.file:find("%z") then
+        error("option \"file\": contains a NUL byte", level + 1)
+    end
+    local bad = args.integer(opts.max_bad_lines, "max_bad_lines", 0, 2^31,
+                             level + 1)
+    o.struct_size = ffi.sizeof("seckill_list_options_t")
+    o.kind = to_kind(opts.kind, level + 1)
+    o.file = opts.file
+    o.watch = to_watch(opts.watch)
+    o.allow_empty = opts.allow_empty and 1 or 0
+    o.max_bytes = args.integer(opts.max_bytes, "max_bytes", 1, 2^40,
+                               level + 1) or 0
+    o.max_bad_lines = bad == 0 and NO_BAD_LINES or bad or 0
+    o.settle_ms = to_settle(opts.settle, level + 1)
+    return o
+end
+
+
+-- A load that failed leaves an older list in force, if there was one.
+local function opened(self, rc, err)
+    if rc == OK then
+        return self
+    end
+    local code, detail = errname(rc), ffi_string(err)
+    if code == "bad_option" then
+        error("option " .. detail, 3)
+    end
+    if self and self:stats().generation > 0 then
+        return self, code, detail
+    end
+    return nil, code, detail
+end
+
+
+--- Create a list or attach to it. A file that was never loaded, or changed
+--- since, is loaded at once. When it cannot be used and an earlier list is in
+--- force, the list is returned with the code and the detail; without an
+--- earlier one, nil with both. In either case a watched file is tried again
+--- when it changes.
+---
+--- Phases: init_by_lua*, init_worker_by_lua*, any LuaJIT program; it reads
+--- files.
+---@class seckill.access_list.options
+---@field kind? "id" any string of 1 to 64 bytes
+---@field file? string path; without one there are added entries only
+---@field watch? boolean load the file again when it changes; default true
+---@field allow_empty? boolean a file without entries is good; default false
+---@field max_bad_lines? integer more of them refuse the file; default 100
+---@field max_bytes? integer a larger file is refused; default 2^30
+---@field settle? number quiet seconds after a change; default 0.1
+---
+---@param engine_handle ffi.cdata* seckill_t *
+---@param name string [a-z0-9_-]{1,32}
+---@param opts seckill.access_list.options?
+---@return seckill.access_list? list
+---@return string? code bad_name, conflict, full, busy, bad_file, too_large,
+---  no_space, io_error, no_memory
+---@return string? detail with line numbers
+function _M.open(engine_handle, name, opts)
+    if type(name) ~= "string" then
+        error("name: string expected, got " .. type(name), 2)
+    end
+    opts = opts or {}
+    args.check(opts, OPTIONS, 2)
+    local options = to_options(opts, 2)
+    if name:find("%z") then
+        return nil, "bad_name"
+    end
+    local out = ffi.new("seckill_list_t *[1]")
+    local err = ffi.new("char[?]", ERR_SIZE)
+    local rc = C.seckill_list_open(engine_handle, name, options, out, err,
+                                   ERR_SIZE)
+    local self = out[0] ~= nil
+        and setmetatable({ name = name, handle = out[0],
+                           engine_handle = engine_handle }, mt) or nil
+    return opened(self, rc, err)
+end
+
+
+--- Is the value denied? `true, reason` (reason only where the file gives one),
+--- `false`, or `false, "allow"` when an allow entry won. A value that is not a
+--- string of 1 to 64 bytes is `nil, "bad_value"`.
+---
+--- Phases: any. Does not yield.
+---@param value string
+---@return boolean? denied
+---@return string? reason_or_code
+function _M:match(value)
+    if type(value) ~= "string" then
+        return nil, "bad_value"
+    end
+    local rc = C.seckill_list_match(self.handle, value, #value, 0, reason,
+                                    reason_len)
+    if rc == 0 then
+        return false
+    end
+    if rc == 2 then
+        return false, "allow"
+    end
+    if rc ~= 1 then
+        return nil, errname(rc)
+    end
+    local n = tonumber(reason_len[0])
+    if n == 0 then
+        return true
+    end
+    return true, ffi_string(reason[0], n)
+end
+
+
+local function result(rc)
+    if rc == OK then
+        return true
+    end
+    return nil, errname(rc)
+end
+
+
+--- Deny a value for all workers at once, for `ttl` seconds or until remove().
+--- Outlives reloads of the file. An allow entry of the file still wins.
+---
+--- Phases: any. Does not yield.
+---@param value string
+---@param ttl number? seconds over 0, at most 1e9
+---@return boolean? ok
+---@return string? code bad_value, bad_time, full, busy
+function _M:add(value, ttl)
+    if type(value) ~= "string" then
+        return nil, "bad_value"
+    end
+    local ns = 0
+    if ttl ~= nil then
+        if type(ttl) ~= "number" or not (ttl >= 1e-9 and ttl <= TTL_MAX) then
+            return nil, "bad_time"
+        end
+        ns = ttl * NS
+    end
+    return result(C.seckill_list_add(self.handle, value, #value, ns, 0))
+end
+
+
+--- Undo a deny, of add() or of the file, for all workers at once, until add()
+--- of the same value. Outlives reloads of the file.
+---
+--- Phases: any. Does not yield.
+---@param value string
+---@return boolean? ok
+---@return string? code bad_value, full, busy
+function _M:remove(value)
+    if type(value) ~= "string" then
+        return nil, "bad_value"
+    end
+    return result(C.seckill_list_remove(self.handle, value, #value, 0))
+end
+
+
+local function reload_here(self)
+    local err = ffi.new("char[?]", ERR_SIZE)
+    local rc = C.seckill_list_reload(self.handle, err, ERR_SIZE)
+    if rc ~= OK then
+        return nil, errname(rc), ffi_string(err)
+    end
+    return true
+end
+
+
+--- Load the file again now. In nginx the io thread of this worker does it and
+--- the coroutine yields; a LuaJIT program without engine:start() reads the
+--- file in this call.
+---
+--- Phases: those that can yield (rewrite, access, content, timers), and any
+--- LuaJIT program; in others it answers `cannot_yield` and does nothing.
+---@return boolean? ok
+---@return string? code cannot_yield, not_running, bad_file, too_large,
+---  no_space, io_error, no_memory, full, busy, closed, timeout
+---@return string? detail
+function _M:reload()
+    local can, why = completion.can_wait()
+    if not can then
+        return nil, why
+    end
+    if not completion.in_nginx() and not completion.running(self.engine_handle)
+    then
+        return reload_here(self)
+    end
+    local ticket = ffi.new("uint64_t[1]")
+    local rc = completion.submit(self.engine_handle, function()
+        return C.seckill_list_reload_async(self.handle, ticket)
+    end)
+    if rc ~= OK then
+        return nil, errname(rc)
+    end
+    local answer, text = completion.wait(self.engine_handle,
+                                         tonumber(ticket[0]), RELOAD_TIMEOUT)
+    if answer == OK then
+        return true
+    end
+    if not answer then
+        return nil, text
+    end
+    return nil, errname(answer), text
+end
+
+
+--- Numbers of the list, over all processes. `error` is that of the last load,
+--- "" when it was good; bad_lines counts those of that load.
+---
+--- Phases: any. Not for a hot path.
+---@return table stats { entries, bytes, generation, reloads, failures,
+---  bad_lines, overlay, loaded_at, load_seconds, file_mtime, error }
+function _M:stats()
+    local s = ffi.new("seckill_list_stats_t")
+    C.seckill_list_stats(self.handle, s)
+    return {
+        entries = tonumber(s.entries),
+        bytes = tonumber(s.bytes),
+        generation = tonumber(s.generation),
+        reloads = tonumber(s.reloads),
+        failures = tonumber(s.failures),
+        bad_lines = tonumber(s.bad_lines),
+        overlay = tonumber(s.overlay),
+        loaded_at = tonumber(s.loaded_at) / NS,
+        load_seconds = tonumber(s.load_ns) / NS,
+        file_mtime = tonumber(s.file_mtime) / NS,
+        error = ffi_string(s.error),
+    }
+end
+
+
+return _M

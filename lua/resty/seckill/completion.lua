@@ -1,0 +1,341 @@
+--- completion.lua - waiting for the threads of this process without blocking.
+--
+-- A C call that takes long gives a ticket; its answer comes as an event of the
+-- completion queue. In nginx one light thread for each worker reads the wake
+-- socket with a cosocket, takes events in bounded batches and posts the
+-- semaphore of the coroutine that waits. In plain LuaJIT wait() takes events
+-- itself and blocks on a condition variable in between.
+--
+-- Leaving. nginx does not end a worker while a cosocket is open. A timer that
+-- is far away is called early (premature) when the worker begins to leave;
+-- it stops the threads, C closes the socket, the light thread ends. While
+-- requests that are still served wait for an answer the threads go on, or are
+-- started again, until the last one has its answer.
+
+local ffi = require("ffi")
+local lib = require("resty.seckill.lib")
+
+
+local C = lib.C
+local OK = lib.OK
+local ffi_string = ffi.string
+local max = math.max
+local min = math.min
+local pairs = pairs
+local pcall = pcall
+local tonumber = tonumber
+
+
+local _M = { _VERSION = "0.1.0" }
+
+local ngx = ngx
+local BATCH = 32
+local ROUNDS = 8          -- batches taken for one wake-up
+local MONTH_MS = 2^31 - 1 -- the longest timer of nginx
+local DAY = 86400
+local FAR = 7 * DAY
+local BACKOFF_MIN, BACKOFF_MAX = 0.01, 1
+local ERR_SIZE = 256
+
+local CAN_YIELD = { rewrite = true, access = true, content = true,
+                    timer = true, server_rewrite = true, preread = true,
+                    ssl_cert = true, ssl_session_fetch = true,
+                    ssl_client_hello = true }
+
+-- Scratch: filled and read without a yield in between.
+local events = ffi.new("seckill_event_t[?]", BATCH)
+
+-- Engines of this process by the address of their handle.
+local states = {}
+
+
+--- True inside nginx, also in init_by_lua*.
+---@return boolean
+function _M.in_nginx()
+    return ngx ~= nil and ngx.get_phase ~= nil
+end
+
+
+--- May this call wait? Asked before anything is done.
+---@return boolean? ok
+---@return string? code cannot_yield
+function _M.can_wait()
+    if not _M.in_nginx() or CAN_YIELD[ngx.get_phase()] then
+        return true
+    end
+    return nil, "cannot_yield"
+end
+
+
+local function state_of(handle)
+    local key = tonumber(ffi.cast("uintptr_t", handle))
+    local state = states[key]
+    if not state then
+        state = { handle = handle, waiters = {}, waiting = 0, leaving = false,
+                  reading = false, sentinel = false }
+        states[key] = state
+    end
+    return state
+end
+
+
+--- Do the threads of this process run?
+---@param handle ffi.cdata* seckill_t *
+---@return boolean
+function _M.running(handle)
+    return C.seckill_wake_path(handle)[0] ~= 0
+end
+
+
+-- A list that was loaded, or not, without anybody waiting for it.
+local function report(event)
+    local text = ffi_string(event.text)
+    if event.type ~= C.SECKILL_EVENT_LIST or not ngx then
+        return
+    end
+    if event.rc == OK then
+        ngx.log(ngx.INFO, "seckill: list ", text, ": new generation in use")
+    else
+        ngx.log(ngx.WARN, "seckill: the old list stays, ",
+                lib.errname(event.rc), ": ", text)
+    end
+end
+
+
+local function finish(state, event)
+    local ticket = tonumber(event.ticket)
+    if ticket == 0 then
+        return report(event)
+    end
+    local waiter = state.waiters[ticket]
+    if waiter then -- else it gave up
+        state.waiters[ticket] = nil
+        waiter.rc = event.rc
+        waiter.text = ffi_string(event.text)
+        if waiter.sem then
+            waiter.sem:post(1)
+        end
+    end
+end
+
+
+-- Take events; true when there may be more.
+local function take(state)
+    for _ = 1, ROUNDS do
+        local n = C.seckill_cq_pop(state.handle, events, BATCH)
+        for i = 0, n - 1 do
+            finish(state, events[i])
+        end
+        if n < BATCH then
+            return false
+        end
+    end
+    return true
+end
+
+
+-- ---- nginx ------------------------------------------------------------------
+
+-- Until the socket is closed, by C or by an error.
+local function serve(state, sock)
+    repeat
+        take(state)
+        C.seckill_cq_rearm(state.handle) -- more is queued: at once
+        local data, err = sock:receiveany(256)
+    until not data and err ~= "timeout"
+    take(state)
+end
+
+
+local function connect(state)
+    local path = ffi_string(C.seckill_wake_path(state.handle))
+    if path == "" then
+        return nil
+    end
+    local sock = ngx.socket.tcp()
+    sock:settimeouts(1000, 1000, MONTH_MS)
+    if not sock:connect("unix:" .. path) then
+        return nil
+    end
+    return sock
+end
+
+
+local function read_until_stopped(state)
+    local pause = BACKOFF_MIN
+    while _M.running(state.handle) do
+        local sock = connect(state)
+        if sock then
+            serve(state, sock)
+            sock:close()
+            pause = BACKOFF_MIN
+        end
+        if _M.running(state.handle) then
+            ngx.sleep(pause)
+            pause = min(pause * 2, BACKOFF_MAX)
+        end
+    end
+    take(state)
+end
+
+
+local function read_events(_, state)
+    local ok, err = pcall(read_until_stopped, state)
+    state.reading = false
+    if not ok then
+        ngx.log(ngx.ERR, "seckill: the reader of completions failed: ", err)
+    end
+end
+
+
+local function ensure_reader(state)
+    if state.reading then
+        return true
+    end
+    local ok, err = ngx.timer.at(0, read_events, state)
+    if not ok then
+        return nil, err
+    end
+    state.reading = true
+    return true
+end
+
+
+local function stop_when_idle(state)
+    if state.leaving and state.waiting == 0 then
+        C.seckill_stop(state.handle)
+    end
+end
+
+
+-- Called early when the worker begins to leave; else it is set again.
+local function on_sentinel(premature, state)
+    if premature then
+        state.leaving = true
+        return stop_when_idle(state)
+    end
+    state.sentinel = ngx.timer.at(FAR, on_sentinel, state) and true or false
+end
+
+
+--- Read the completions of an engine whose threads were just started.
+--- Phases: init_worker_by_lua*, and those where ngx.timer.at() works; any
+--- LuaJIT program, where there is nothing to do.
+---@param handle ffi.cdata* seckill_t *
+---@return boolean? ok
+---@return string? code io_error
+---@return string? detail
+function _M.start(handle)
+    local state = state_of(handle)
+    if not _M.in_nginx() then
+        return true
+    end
+    local ok, err = ensure_reader(state)
+    if ok and not state.sentinel then
+        ok, err = ngx.timer.at(FAR, on_sentinel, state)
+        state.sentinel = ok and true or false
+    end
+    if not ok then
+        return nil, "io_error", err
+    end
+    return true
+end
+
+
+-- A worker that leaves has stopped its threads: once more for this call.
+local function start_again(state)
+    local err = ffi.new("char[?]", ERR_SIZE)
+    local rc = C.seckill_start(state.handle, err, ERR_SIZE)
+    return rc == OK and ensure_reader(state) and true or false
+end
+
+
+--- Call a C function that submits work and returns a code.
+---@param handle ffi.cdata* seckill_t *
+---@param call fun(): integer
+---@return integer rc
+function _M.submit(handle, call)
+    local state = state_of(handle)
+    if state.leaving and not _M.running(handle) then
+        start_again(state)
+    end
+    local rc = call()
+    if rc ~= OK then
+        stop_when_idle(state)
+    end
+    return rc
+end
+
+
+local function wait_yielding(state, waiter, timeout)
+    ensure_reader(state)
+    local ok, semaphore = pcall(require, "ngx.semaphore")
+    if ok then
+        waiter.sem = semaphore.new()
+        waiter.sem:wait(timeout)
+        return
+    end
+    -- Without lua-resty-core: look now and then.
+    local deadline = ngx.now() + timeout
+    while not waiter.rc and ngx.now() < deadline do
+        ngx.sleep(0.005)
+    end
+end
+
+
+-- ---- Plain LuaJIT -----------------------------------------------------------
+
+local function wait_blocking(state, waiter, timeout)
+    local deadline = tonumber(C.seckill_mono_now()) / 1e9 + timeout
+    local left = timeout
+    repeat
+        take(state)
+        if waiter.rc then
+            return
+        end
+        C.seckill_cq_wait(state.handle, max(left * 1000, 1))
+        left = deadline - tonumber(C.seckill_mono_now()) / 1e9
+    until left <= 0
+    take(state)
+end
+
+
+--- Wait for the answer to a ticket; to be called without a yield after the
+--- call that gave it, in a phase where can_wait() is true.
+---@param handle ffi.cdata* seckill_t *
+---@param ticket integer
+---@param timeout number seconds
+---@return integer? rc
+---@return string text why; or "timeout"
+function _M.wait(handle, ticket, timeout)
+    local state = state_of(handle)
+    local waiter = {}
+    state.waiters[ticket] = waiter
+    state.waiting = state.waiting + 1
+    if _M.in_nginx() then
+        wait_yielding(state, waiter, timeout)
+    else
+        wait_blocking(state, waiter, timeout)
+    end
+    state.waiters[ticket] = nil
+    state.waiting = state.waiting - 1
+    stop_when_idle(state)
+    if waiter.rc then
+        return waiter.rc, waiter.text
+    end
+    return nil, "timeout"
+end
+
+
+--- Calls that wait in this process.
+---@return integer
+function _M.waiting()
+    local n = 0
+    for _, state in pairs(states) do
+        n = n + state.waiting
+    end
+    return n
+end
+
+
+return _M

@@ -1,0 +1,292 @@
+-- Token buckets through the FFI: returns, codes, options, the JIT. Time is the
+-- real clock here; rates are so low or waits so short that it does not matter.
+
+local ffi = require "ffi"
+local lib = require "resty.seckill.lib"
+local limiter = require "resty.seckill.limiter"
+
+local C = lib.C
+local NAME = "limiter_spec"
+local HOURLY = 1 / 3600
+
+
+local function open_engine()
+    local options = ffi.new("seckill_options_t")
+    local out, err = ffi.new("seckill_t *[1]"), ffi.new("char[512]")
+    local name = NAME .. "_" .. tostring(C.seckill_mono_now()):gsub("%D", "")
+    name = name:sub(1, 32)
+    options.struct_size = ffi.sizeof(options)
+    options.name = name
+    options.limiters = 32
+    options.limit_keys = 1024
+    local rc = C.seckill_open(options, out, err, 512)
+    assert(rc == lib.OK, ffi.string(err))
+    return out[0], name
+end
+
+
+-- What `fn` raises: the message, with where it blames.
+local function raised(fn, ...)
+    local ok, message = pcall(fn, ...)
+    assert.is_false(ok)
+    return message
+end
+
+
+-- Run `body` n times with an eager JIT; traces made, and traces given up for
+-- what cannot be compiled.
+local function compiled(body, n)
+    local vmdef = require "jit.vmdef"
+    local traces, bad = 0, {}
+    local function on_trace(what, _, _, _, code, arg)
+        if what == "stop" then
+            traces = traces + 1
+        elseif what == "abort" then
+            local text = vmdef.traceerr[code] or tostring(code)
+            text = type(arg) == "number" and text:format(arg) or text
+            if text:find("NYI") or text:find("blacklisted") then
+                bad[#bad + 1] = text .. " " .. tostring(arg)
+            end
+        end
+    end
+    jit.flush()
+    jit.opt.start("hotloop=10")
+    jit.attach(on_trace, "trace")
+    for i = 1, n do
+        body(i)
+    end
+    jit.attach(on_trace)
+    jit.opt.start("hotloop=56")
+    return traces, bad
+end
+
+
+describe("limiter", function()
+    local engine, name
+
+    setup(function()
+        engine, name = open_engine()
+    end)
+
+    teardown(function()
+        C.seckill_close(engine)
+        C.seckill_destroy(name, nil)
+    end)
+
+    local count = 0
+    local function new(opts)
+        count = count + 1
+        return assert(limiter.open(engine, "l" .. count, opts))
+    end
+
+    it("admits the burst, then says when to come again", function()
+        local lim = new { rate = HOURLY, burst = 3 }
+        for left = 2, 0, -1 do
+            local delay, remaining = lim:incoming("alice")
+            assert.equal(0, delay)
+            assert.equal(left, remaining)
+        end
+        local delay, code, retry_after = lim:incoming("alice")
+        assert.is_nil(delay)
+        assert.equal("rejected", code)
+        assert.is_true(retry_after > 3500 and retry_after <= 3600.001)
+        assert.equal(0, (lim:incoming("bob")))
+    end)
+
+    it("refills", function()
+        local lim = new { rate = 1000, burst = 1 }
+        assert.equal(0, (lim:incoming("alice")))
+        local until_ns = C.seckill_mono_now() + 2000000
+        while C.seckill_mono_now() < until_ns do end
+        assert.equal(0, (lim:incoming("alice")))
+    end)
+
+    it("takes a cost, and never more than the burst", function()
+        local lim = new { rate = HOURLY, burst = 10 }
+        local delay, code, retry_after = lim:incoming("alice", true, 11)
+        assert.is_nil(delay)
+        assert.equal("rejected", code)
+        assert.equal(math.huge, retry_after)
+        assert.equal(3, select(2, lim:incoming("alice", true, 7)))
+        assert.equal("rejected", select(2, lim:incoming("alice", true, 4)))
+        assert.equal(0, select(2, lim:incoming("alice", true, 3)))
+    end)
+
+    it("only looks without commit", function()
+        local lim = new { rate = HOURLY, burst = 1 }
+        for _ = 1, 10 do
+            assert.same({ 0, 0 }, { lim:incoming("alice", false) })
+        end
+        assert.equal(0, (lim:incoming("alice", true)))
+        assert.equal("rejected", select(2, lim:incoming("alice", false)))
+    end)
+
+    it("answers wrong keys and costs, whatever their type", function()
+        local lim = new { rate = HOURLY, burst = 100 }
+        local bad_keys = { "", ("x"):rep(65), 42, true, {}, print,
+                           ffi.new("int[1]") }
+        for _, key in ipairs(bad_keys) do
+            assert.same({ nil, "bad_key" }, { lim:incoming(key) })
+        end
+        assert.same({ nil, "bad_key" }, { lim:incoming(nil) })
+        for _, cost in ipairs { 0, -1, 1.5, 0 / 0, math.huge, 2 ^ 32, "1",
+                                {}, true } do
+            assert.same({ nil, "bad_qty" },
+                        { lim:incoming("alice", true, cost) })
+        end
+        assert.equal(99, select(2, lim:incoming("alice")))
+    end)
+
+    it("takes any bytes as a key", function()
+        local lim = new { rate = HOURLY, burst = 1 }
+        for _, key in ipairs { "\0", "\0\0", "a\0b", "a\0c", "\255",
+                               ("x"):rep(64), ("x"):rep(63) } do
+            assert.equal(0, (lim:incoming(key)))
+            assert.is_nil((lim:incoming(key)))
+        end
+    end)
+
+    it("gives back by ticket, once", function()
+        local lim = new { rate = HOURLY, burst = 2 }
+        local t = limiter.ticket()
+        lim:incoming("alice")
+        assert.equal(0, select(2, lim:incoming("alice", true, 1, t)))
+        assert.is_nil((lim:incoming("alice")))
+        assert.is_true(lim:uncommit(t))
+        assert.is_false(lim:uncommit(t))
+        assert.equal(0, (lim:incoming("alice", true, 1, t)))
+        -- A refusal empties the ticket: nothing of before is given back.
+        assert.is_nil((lim:incoming("alice", true, 1, t)))
+        assert.is_false(lim:uncommit(t))
+        assert.is_nil((lim:incoming("alice")))
+    end)
+
+    it("gives nothing back for a new ticket, a look or a left one", function()
+        local lim = new { rate = HOURLY, burst = 1 }
+        local t = limiter.ticket()
+        assert.is_false(lim:uncommit(t))
+        lim:incoming("alice", false, 1, t)
+        assert.is_false(lim:uncommit(t))
+        lim:incoming("alice", true, 1, t)
+        assert.is_true(lim:leaving(t))
+        assert.is_false(lim:uncommit(t))
+        assert.is_nil((lim:incoming("alice")))
+    end)
+
+    it("raises at the caller for what is not a ticket", function()
+        local lim = new { rate = HOURLY }
+        for _, call in ipairs {
+            function() lim:uncommit(nil) end,
+            function() lim:uncommit({}) end,
+            function() lim:leaving("t") end,
+            function() local _ = lim:incoming("a", true, 1, 5) end,
+        } do
+            local message = raised(call)
+            assert.matches("limiter_spec", message)
+            assert.matches("ticket expected", message)
+        end
+    end)
+
+    it("counts in shadow mode and refuses nothing", function()
+        local lim = new { rate = HOURLY, burst = 1, mode = "shadow" }
+        for _ = 1, 5 do
+            assert.same({ 0, 0 }, { lim:incoming("alice") })
+        end
+        assert.equal("shadow", lim:get().mode)
+        assert.is_true(lim:set { mode = "enforce" })
+        assert.equal("rejected", select(2, lim:incoming("alice")))
+    end)
+
+    it("changes for all who have it open", function()
+        local a = new { rate = HOURLY, burst = 1 }
+        local b = assert(limiter.open(engine, a.name))
+        assert.equal(0, (a:incoming("alice")))
+        assert.is_nil((b:incoming("alice")))
+        assert.is_true(b:set { burst = 3 })
+        assert.equal(3, a:get().burst)
+        assert.equal(1, select(2, a:incoming("alice")))
+        assert(limiter.open(engine, a.name, { rate = 5, mode = "shadow" }))
+        assert.same({ name = a.name, algorithm = "token_bucket", rate = 5,
+                      burst = 3, mode = "shadow" }, b:get())
+    end)
+
+    it("has defaults", function()
+        assert.equal(1, new({ rate = 50 }):get().burst)
+        local numbers = new({ rate = 5000 }):get()
+        assert.equal(50, numbers.burst)
+        assert.equal("enforce", numbers.mode)
+    end)
+
+    it("names the option that is wrong, at the caller", function()
+        local lim = new { rate = HOURLY }
+        local cases = {
+            { { rat = 1 }, "unknown option \"rat\"" },
+            { { rate = "1" }, "option \"rate\": number expected, got string" },
+            { { rate = 0 }, "option \"rate\": 1e%-07 to 1e%+07 expected" },
+            { { rate = 0 / 0 }, "option \"rate\"" },
+            { { rate = 1, burst = 0 }, "option \"burst\"" },
+            { { rate = 1, burst = 2e9 }, "option \"burst\"" },
+            { { rate = 1e-7, burst = 2 }, "option \"burst\": more than 208" },
+            { { rate = 1, mode = "off" }, "option \"mode\": \"enforce\" or" },
+        }
+        for _, case in ipairs(cases) do
+            for _, call in ipairs {
+                function() new(case[1]) end,
+                function() lim:set(case[1]) end,
+            } do
+                local message = raised(call)
+                assert.matches("limiter_spec", message)
+                assert.matches(case[2], message)
+            end
+        end
+        assert.matches("option \"rate\": needed", raised(new, {}))
+        assert.matches("option \"algorithm\": \"token_bucket\" expected",
+                       raised(new, { rate = 1, algorithm = "sliding_log" }))
+        assert.matches("name: string expected",
+                       raised(limiter.open, engine, 5, { rate = 1 }))
+        assert.matches("table expected", raised(limiter.open, engine, "x", 5))
+        assert.matches("unknown option", raised(lim.set, lim,
+                                                { algorithm = "x" }))
+    end)
+
+    it("answers wrong names", function()
+        for _, bad in ipairs { "", "A", "a b", "a/b", "a\0b",
+                               ("x"):rep(33) } do
+            assert.same({ nil, "bad_name" },
+                        { limiter.open(engine, bad, { rate = 1 }) })
+        end
+    end)
+
+    it("compiles", function()
+        local lim = new { rate = HOURLY, burst = 1000 }
+        local t = limiter.ticket()
+        local keys = {}
+        for i = 1, 50 do
+            keys[i] = "user" .. i
+        end
+        local function body(i)
+            local key = keys[i % 50 + 1]
+            if lim:incoming(key, true, 1, t) and i % 3 == 0 then
+                lim:uncommit(t)
+            end
+            lim:incoming(key, false)
+            lim:incoming(key, true, 2000)
+            lim:leaving(t)
+        end
+        local traces, bad = compiled(body, 3000)
+        assert.same({}, bad)
+        assert.is_true(traces > 0)
+    end)
+
+    -- Last: it uses up all limiters.
+    it("is full at the capacity", function()
+        local lim, code
+        repeat
+            count = count + 1
+            lim, code = limiter.open(engine, "l" .. count, { rate = 1 })
+        until not lim
+        assert.equal("full", code)
+        assert.is_true(count > 10)
+        assert.is_table(limiter.open(engine, "l1"))
+    end)
+end)
