@@ -188,3 +188,98 @@ describe("admission options", function()
         end
     end)
 end)
+
+
+describe("admission over an engine", function()
+    local ffi = require "ffi"
+    local seckill = require "resty.seckill"
+    ffi.cdef "int getpid(void);"
+    local name = "spec_admission_" .. ffi.C.getpid()
+    local engine, list, limiter, pipeline
+    local n = 0
+
+    setup(function()
+        engine = assert(seckill.open { name = name })
+        assert(engine.stock:put { item = "phone", total = 400, version = 1 })
+        list = assert(engine:access_list("deny", { kind = "id" }))
+        assert(list:add("mallory"))
+        limiter = assert(engine:limiter("user", {
+            algorithm = "token_bucket", rate = 0.001, burst = 2 }))
+        pipeline = admission.new {
+            admission.access_list(list, "user"),
+            admission.limiter(limiter, "user"),
+            admission.stock(engine.stock),
+        }
+    end)
+
+    teardown(function()
+        engine:close()
+        seckill.destroy(name)
+    end)
+
+    local function ask(user, item, qty)
+        n = n + 1
+        return pipeline:run { user = user, item = item, qty = qty or 1,
+                              request_id = "r" .. n }
+    end
+
+    it("reserves for who is allowed", function()
+        local order = assert(ask("alice", "phone"))
+        assert.equal("confirmed", order.state)
+        assert.equal(399, order.remaining)
+    end)
+
+    it("names the step that refuses", function()
+        assert.same({ nil, "blocked", nil, "access_list" },
+                    { ask("mallory", "phone") })
+        assert.same({ nil, "unknown_item", nil, "stock" },
+                    { ask("bob", "nothing") })
+        assert.same({ nil, "bad_qty", nil, "stock" },
+                    { ask("bob", "phone", 0) })
+    end)
+
+    it("charges only who gets through", function()
+        for _ = 1, 10 do
+            assert.equal("sold_out", select(2, ask("carol", "phone", 1000)))
+        end
+        assert(ask("carol", "phone"))
+        assert(ask("carol", "phone"))
+        local _, code, retry_after, step = ask("carol", "phone")
+        assert.same({ "rejected", "limiter" }, { code, step })
+        assert.is_true(retry_after > 900)
+    end)
+
+    it("answers keys that are none", function()
+        for _, user in ipairs { 5, true, "", ("x"):rep(65) } do
+            local order, code = ask(user, "phone")
+            assert.is_nil(order)
+            assert.matches("^bad_", code)
+        end
+        assert.matches("^bad_", select(2, ask(nil, "phone")))
+    end)
+
+    it("compiles: nothing in it is left to the interpreter", function()
+        local vmdef = require "jit.vmdef"
+        local traces, nyi = 0, {}
+        local function watch(what, _, _, _, code)
+            traces = traces + (what == "stop" and 1 or 0)
+            local text = what == "abort" and vmdef.traceerr[code] or ""
+            if text:find("NYI") or text:find("blacklisted") then
+                nyi[#nyi + 1] = text
+            end
+        end
+        local ctx = { user = "dave", item = "phone", qty = 1 }
+        jit.flush()
+        jit.opt.start("hotloop=10")
+        jit.attach(watch, "trace")
+        for i = 1, 300 do
+            ctx.request_id = "dave"
+            ctx.item = i % 2 == 0 and "phone" or "nothing"
+            pipeline:run(ctx)
+        end
+        jit.attach(watch)
+        jit.opt.start("hotloop=56")
+        assert.is_true(traces > 0)
+        assert.same({}, nyi)
+    end)
+end)

@@ -616,9 +616,11 @@ void skl_segment_dir_of(const skl_segment_t *seg, uid_t uid, char *out,
 int skl_segment_dir(const skl_segment_t *seg, char *out, size_t size)
 {
     opening_t o = {.uid = geteuid(), .gid = getegid()};
+    int rc;
 
     skl_segment_dir_of(seg, o.uid, out, size);
-    return ensure_dir(&o, out);
+    rc = ensure_dir(&o, out);
+    return rc == GONE ? SECKILL_EIO : rc;
 }
 
 /* Directories of processes of other users: seckill.<name>.d.<uid> */

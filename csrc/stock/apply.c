@@ -241,7 +241,12 @@ static void apply_item(skl_tables_t *t, const skl_record_t *r)
     skl_item_row_t *item = &t->items[r->item];
 
     item_by_type(t, item, r);
-    SKL_ST(item->available, r->available);
+#ifdef MUTANT_DELTA_APPLY
+    if (r->type == SKL_REC_RESERVE) {
+        SKL_ST(item->available, SKL_LD(item->available) - r->order.qty);
+    } else
+#endif
+        SKL_ST(item->available, r->available);
     SKL_ST(item->reserved, r->reserved);
     SKL_ST(item->sold, r->sold);
     SKL_ST(item->live, r->item_live);

@@ -149,10 +149,21 @@ int skl_commit(skl_held_t *h, skl_record_t *r, const skl_rec_keys_t *keys)
     int rc;
 
     skl_assert(h->count > 0);
+#ifndef MUTANT_DIRTY_AFTER_PUBLISH
     mark_dirty(h);
+#endif
+#ifdef MUTANT_APPLY_BEFORE_PUBLISH
+    r->lsn = skl_ring_tail(ring) + 1;
+    skl_apply(&h->s->tables, r, r->parts, keys);
+#endif
     rc = skl_ring_publish(ring, r, h->locks, h->count, &h->wait);
+#ifdef MUTANT_DIRTY_AFTER_PUBLISH
+    mark_dirty(h);
+#endif
     if (rc == SECKILL_OK) {
+#ifndef MUTANT_APPLY_BEFORE_PUBLISH
         skl_apply(&h->s->tables, r, r->parts, keys);
+#endif
         skl_ring_applied(ring, r->lsn);
     }
     mark_clean(h);

@@ -130,8 +130,14 @@ static int publish_locked(skl_ring_t *ring, skl_record_t *r, uint32_t body_crc,
     if (!make_room(ring, tail, at + units)) {
         return SECKILL_EBUSY;
     }
+#ifdef MUTANT_COMMIT_BEFORE_COPY
+    atomic_store_explicit(&ring->shm->tail, lsn, memory_order_release);
+#endif
     stamp(ring, r, lsn, body_crc);
     copy_words(ring->units + (at & ring->mask) * SKL_UNIT, r, r->bytes);
+#ifdef MUTANT_NO_INTENT
+    count = 0;
+#endif
     for (int i = 0; i < count; i++) {
         atomic_store_explicit(&locks[i]->intent, lsn, RELAXED);
     }

@@ -25,7 +25,8 @@ enum {
     RETIRE_STEP = 16,
     EXPIRE_STEP = 64,
     IDS_PER_USER = 16,
-    LISTS = 8
+    LISTS = 8,
+    SWEEPS = 8 /* that find nothing to do: then there is nothing */
 };
 
 /* ---- The model ------------------------------------------------------------ */
@@ -147,6 +148,16 @@ static int m_expire_due(model_t *m, m_item_t *item, int64_t now, int most)
         done++;
     }
     return done;
+}
+
+/* In steps; the time is read anew before each. */
+static void m_expire_all(model_t *m, m_item_t *item)
+{
+    int done;
+
+    do {
+        done = m_expire_due(m, item, m_item_now(m, item), EXPIRE_STEP);
+    } while (done == EXPIRE_STEP);
 }
 
 static void m_expire_if_due(model_t *m, m_order_t *o)
@@ -310,15 +321,17 @@ static int m_reserve(model_t *m, int name, int user, int64_t qty, int request,
     }
     for (int i = 0;; i++) {
         int rc = m_decide_now(m, item, user, qty);
+        int crowded = rc == SECKILL_EUSERLIMIT &&
+                      item->ids[user] >= IDS_PER_USER;
 
-        if (rc != SECKILL_OK) {
+        if (rc != SECKILL_OK && !crowded) {
             return rc;
         }
-        if (m_has_room(m, item, user)) {
+        if (rc == SECKILL_OK && m_has_room(m, item, user)) {
             break;
         }
         if (i == 1 || m_retire(m, RETIRE_STEP + 2) == 0) {
-            return SECKILL_EFULL;
+            return crowded ? rc : SECKILL_EFULL;
         }
     }
     m_take(m, item, user, qty, request);
@@ -491,8 +504,7 @@ static int m_put(model_t *m, int name, const seckill_item_t *in)
                : m_same(item, in)            ? SECKILL_OK
                                              : SECKILL_ECONFLICT;
     }
-    while (m_expire_due(m, item, m_item_now(m, item), EXPIRE_STEP) > 0) {
-    }
+    m_expire_all(m, item);
     if (m_ninth_length(m, item, in->hold_ns)) {
         return SECKILL_EBUSY;
     }
@@ -530,8 +542,7 @@ static int m_remove(model_t *m, int name)
     if (item == NULL) {
         return SECKILL_EUNKNOWNITEM;
     }
-    while (m_expire_due(m, item, m_item_now(m, item), EXPIRE_STEP) > 0) {
-    }
+    m_expire_all(m, item);
     if (item->c.reserved > 0) {
         return SECKILL_EINUSE;
     }
@@ -542,8 +553,7 @@ static int m_remove(model_t *m, int name)
 
 static int m_adjust_refusal(model_t *m, m_item_t *item, int64_t delta)
 {
-    while (m_expire_due(m, item, m_item_now(m, item), EXPIRE_STEP) > 0) {
-    }
+    m_expire_all(m, item);
     if (item->c.available + delta < 0) {
         return SECKILL_EBELOWSOLD;
     }
@@ -951,16 +961,19 @@ static void do_remove(run_t *run)
               ledger_remove(&run->l, p.item_text));
 }
 
+/* One sweep looks at a part of large tables only. */
 static void do_sweep(run_t *run)
 {
-    int done = 0, rc;
+    int done = 0, idle = 0;
 
     snprintf(run->text, sizeof(run->text), "sweep");
-    do {
-        rc = ledger_sweep(&run->l);
+    while (idle < SWEEPS) {
+        int rc = ledger_sweep(&run->l);
+
+        idle = rc > 0 ? 0 : idle + 1;
         done += rc;
         (void)seckill_sink_drain(run->l.sk);
-    } while (rc > 0);
+    }
     same(run, "swept", m_sweep(&run->m), done);
 }
 
@@ -999,7 +1012,7 @@ static void do_one(run_t *run, const op_t *ops, size_t count)
 static const op_t mix[] = {{do_reserve, 45}, {do_settle, 20}, {do_refund, 5},
                            {do_find, 4},     {do_put, 7},     {do_adjust, 5},
                            {do_pause, 3},    {do_remove, 3},  {do_sweep, 2},
-                           {do_clock, 10}};
+                           {do_clock, 16}};
 
 static void compare_all(run_t *run, int deep)
 {
@@ -1070,6 +1083,35 @@ static void finish(run_t *run, uint64_t *hits, uint64_t seed)
     }
 }
 
+/* One run with each of some seeds. */
+typedef struct {
+    seckill_options_t options;
+    int names, user_names, id_names;
+    int rounds, every;
+    int shards; /* at least */
+} plan_t;
+
+static void follow(const plan_t *plan, uint64_t seed, uint64_t *hits)
+{
+    run_t *run = new_run();
+    uint64_t records = 0;
+
+    for (int i = 0; i < plan->rounds && (i == 0 || run->good); i++) {
+        if (!begin(run, &plan->options, seed + (uint64_t)i)) {
+            break;
+        }
+        run->names = plan->names;
+        run->user_names = plan->user_names;
+        run->id_names = plan->id_names;
+        drive(run, 20000, plan->every);
+        CHECK((int)run->l.sk->stock.tables.shm->shards >= plan->shards);
+        records += run->m.lsn;
+        finish(run, hits, seed + (uint64_t)i);
+    }
+    printf("# %d rounds, %" PRIu64 " records\n", plan->rounds, records);
+    free(run);
+}
+
 TEST(tiny_tables_do_what_the_model_says)
 {
     static const int codes[] = {
@@ -1079,57 +1121,60 @@ TEST(tiny_tables_do_what_the_model_says)
         SECKILL_ECANCELLED, SECKILL_ECONFIRMED,      SECKILL_EREFUNDED,
         SECKILL_ERESERVED,  SECKILL_ESTALE,          SECKILL_EBELOWSOLD,
         SECKILL_EINUSE,     SECKILL_EUNKNOWNREQUEST, SECKILL_EFULL,
-        SECKILL_EBADTOTAL,  SECKILL_EBADQTY,         SECKILL_EUNKNOWNRESERVATION};
-    const uint64_t seed = tap_seed(20260101);
-    const int rounds = tap_full() ? 40 : 4;
-    seckill_options_t o = ledger_options();
+        SECKILL_EBADTOTAL,  SECKILL_EBADQTY, SECKILL_EUNKNOWNRESERVATION};
+    plan_t plan = {.options = ledger_options(),
+                   .names = 4,
+                   .user_names = 5,
+                   .id_names = 24,
+                   .rounds = tap_full() ? 40 : 8,
+                   .every = 1};
     uint64_t hits[64] = {0};
-    run_t *run = new_run();
 
-    o.items = 3;
-    o.reservations = 8;
-    o.users = 6;
-    o.requests = 10;
-    o.window_ns = 20 * SEC;
-    for (int i = 0; i < rounds && (i == 0 || run->good); i++) {
-        if (!begin(run, &o, seed + (uint64_t)i)) {
-            break;
-        }
-        run->names = 5;
-        run->user_names = 5;
-        run->id_names = 24;
-        drive(run, 20000, 1);
-        finish(run, hits, seed + (uint64_t)i);
-    }
+    plan.options.items = 3;
+    plan.options.reservations = 8;
+    plan.options.users = 6;
+    plan.options.requests = 10;
+    plan.options.window_ns = 20 * SEC;
+    follow(&plan, tap_seed(20260101), hits);
     all_seen(hits, codes, sizeof(codes) / sizeof(codes[0]));
-    free(run);
+}
+
+/* So few users that each reaches the 16 ids of a window. */
+TEST(busy_users_do_what_the_model_says)
+{
+    plan_t plan = {.options = ledger_options(),
+                   .names = 2,
+                   .user_names = 3,
+                   .id_names = 300,
+                   .rounds = tap_full() ? 10 : 2,
+                   .every = 1};
+    uint64_t hits[64] = {0};
+
+    plan.options.items = 6;
+    plan.options.reservations = 120;
+    plan.options.users = 20;
+    plan.options.requests = 150;
+    plan.options.window_ns = 40 * SEC;
+    follow(&plan, tap_seed(77), hits);
 }
 
 TEST(large_tables_do_what_the_model_says)
 {
-    const uint64_t seed = tap_seed(7);
-    const int rounds = tap_full() ? 10 : 1;
-    seckill_options_t o = ledger_options();
+    plan_t plan = {.options = ledger_options(),
+                   .names = 24,
+                   .user_names = 400,
+                   .id_names = 2000,
+                   .rounds = tap_full() ? 10 : 2,
+                   .every = 20,
+                   .shards = 8};
     uint64_t hits[64] = {0};
-    run_t *run = new_run();
 
-    o.items = 40;
-    o.reservations = 1 << 14;
-    o.users = 1 << 14;
-    o.requests = 1 << 15; /* 8 shards */
-    o.window_ns = 120 * SEC;
-    for (int i = 0; i < rounds && (i == 0 || run->good); i++) {
-        if (!begin(run, &o, seed + (uint64_t)i)) {
-            break;
-        }
-        run->names = 24;
-        run->user_names = 200;
-        run->id_names = 2000;
-        drive(run, 20000, 20);
-        CHECK(run->l.sk->stock.tables.shm->shards > 1);
-        finish(run, hits, seed + (uint64_t)i);
-    }
-    free(run);
+    plan.options.items = 40;
+    plan.options.reservations = 1 << 14;
+    plan.options.users = 1 << 14;
+    plan.options.requests = 1 << 15;
+    plan.options.window_ns = 120 * SEC;
+    follow(&plan, tap_seed(7), hits);
 }
 
 TAP_MAIN()

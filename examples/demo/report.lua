@@ -57,8 +57,10 @@ local function count_row(row)
         log.user_count = log.user_count + 1
     end
     local op = row.op == "again" and "reserve" or row.op
-    local key = ("%-8s %d  %s"):format(op, row.status,
-                                       row.code or row.state)
+    local replayed = op == "reserve" and row.status == 200
+    local key = ("%-8s %d  %s%s"):format(op, row.status,
+                                         replayed and "replayed, " or "",
+                                         row.code or row.state)
     log.codes[key] = (log.codes[key] or 0) + 1
 end
 
@@ -310,8 +312,8 @@ end
 local function print_kill()
     say("\nworker %s was killed when %d units were available (%s at the next "
         .. "answer)", log.pid, log.available, log.after or "?")
-    say("%d answers were lost with it; find says: %d orders exist, %d requests "
-        .. "did nothing", log.lost_count, log.found, log.nothing)
+    say("%d answers were lost with it; find says: %d with an order, %d where "
+        .. "nothing happened", log.lost_count, log.found, log.nothing)
     say("%s orders were made for the %s units; at most %s were out at once",
         thousands(log.winners), thousands(TOTAL), thousands(log.most))
 end
@@ -385,5 +387,6 @@ if log.pid then
     print_kill()
 end
 print_proof()
-say("\n%s", failed and "FAILED" or "All of it holds.")
+say("\n%s\n", failed and "FAILED: a line of the proof does not hold."
+    or "All of it holds.")
 os.exit(failed and 1 or 0)

@@ -1,6 +1,6 @@
 -- http_answer.lua - writes answers: JSON, refusals, headers.
 --
--- Bodies are put together by concatenation; refusals are ready-made. Runs in
+-- Refusals are ready-made, orders are handed over in pieces. Runs in
 -- content_by_lua* of a request; never yields.
 
 local ngx = require("ngx")
@@ -173,7 +173,7 @@ end
 
 -- The parts of an order's answer, in place: every new string of a request is
 -- looked up in LuaJIT's table of strings, most often in cold memory, so the
--- answer is handed to nginx in pieces. Numbers stand at even places.
+-- answer is handed to nginx in pieces.
 local HELD = { "{\"id\":\"", "", "\",\"item\":", "", ",\"qty\":", 0,
                ",\"state\":\"", "", "\",\"remaining\":", 0,
                ",\"expires_at\":", 0, "", "", "", "}\n" }
