@@ -19,6 +19,9 @@
  * master, and again in each worker, for the same handle. */
 static seckill_t *registry;
 
+/* Handles whose segment was destroyed: objects made from them may live on. */
+static seckill_t *forgotten;
+
 /* ---- Library -------------------------------------------------------------- */
 
 int seckill_abi(void)
@@ -52,6 +55,8 @@ size_t seckill_sizeof(int which)
         return sizeof(seckill_event_t);
     case SECKILL_SIZEOF_TOKEN:
         return sizeof(seckill_token_t);
+    case SECKILL_SIZEOF_CLAIMS:
+        return sizeof(seckill_claims_t);
     default:
         return 0;
     }
@@ -243,6 +248,8 @@ static void forget(const char *name, const char *shm_dir)
         if (strcmp(sk->segment.name, name) == 0 &&
             strcmp(sk->segment.shm_dir, shm_dir) == 0) {
             *link = sk->next;
+            sk->next = forgotten;
+            forgotten = sk;
         } else {
             link = &sk->next;
         }
@@ -301,6 +308,11 @@ int64_t seckill_now(seckill_t *sk)
 int64_t seckill_mono_now(void)
 {
     return skl_clock_mono_ns();
+}
+
+int64_t seckill_wall_now(void)
+{
+    return skl_clock_wall_ns();
 }
 
 void seckill_set_test_clock(seckill_t *sk, int64_t now_ns)

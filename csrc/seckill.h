@@ -144,7 +144,8 @@ enum {
     SECKILL_SIZEOF_LIST_OPTIONS,
     SECKILL_SIZEOF_LIST_STATS,
     SECKILL_SIZEOF_EVENT,
-    SECKILL_SIZEOF_TOKEN
+    SECKILL_SIZEOF_TOKEN,
+    SECKILL_SIZEOF_CLAIMS
 };
 /** sizeof of a public struct, by SECKILL_SIZEOF_*; 0 for an unknown one. */
 SECKILL_API size_t seckill_sizeof(int which);
@@ -207,6 +208,8 @@ SECKILL_API uint64_t seckill_segment_bytes(seckill_t *sk);
 SECKILL_API int64_t seckill_now(seckill_t *sk);
 /** CLOCK_MONOTONIC in ns, the time of the limiters. Threads: any. */
 SECKILL_API int64_t seckill_mono_now(void);
+/** CLOCK_REALTIME in ns: for what others have signed with their clock. */
+SECKILL_API int64_t seckill_wall_now(void);
 /** For tests: seckill_now() answers `now_ns` in this process; 0 undoes it. */
 SECKILL_API void seckill_set_test_clock(seckill_t *sk, int64_t now_ns);
 
@@ -378,7 +381,7 @@ SECKILL_API int seckill_limiter_set(seckill_limiter_t *lim,
                                     const seckill_limit_t *limit);
 SECKILL_API void seckill_limiter_get(seckill_limiter_t *lim, seckill_limit_t *out);
 /**
- * Ask for `cost` tokens of `key` at `now_ns` (seckill_mono_now).
+ * Ask for `cost` tokens of `key` at `now_ns` (seckill_mono_now; 0: read it).
  * OK: *remaining is set, *ticket (may be NULL) is filled when commit is 1.
  * EREJECTED: *retry_ns is the time after which the call would succeed, -1 for
  * never (cost > burst). commit = 0 only looks. EBADKEY, EBADQTY (cost 0).
@@ -405,7 +408,8 @@ typedef struct {
     uint32_t watch;        /* 1: reload when the file changes; 2: do not */
     uint32_t allow_empty;  /* 1: a file without entries is accepted */
     uint64_t max_bytes;    /* default 1 GiB; a larger file is refused */
-    uint32_t max_bad_lines; /* default 100; more of them refuse the file */
+    uint32_t max_bad_lines; /* 0: 100; more of them refuse the file;
+                               UINT32_MAX: none are allowed */
     uint32_t settle_ms;    /* quiet time after a change; default 100 */
 } seckill_list_options_t;
 
@@ -419,7 +423,7 @@ typedef struct {
 
 /** Create the list or attach to it. With a file that was never loaded, loads it
  *  at once (a bad file: the code, and `err` says why with line numbers; the
- *  list exists then, empty). EBADNAME, EBADOPTION, ECONFLICT (other kind or
+ *  list exists then, empty, and *out is set). EBADNAME, EBADOPTION, ECONFLICT (other kind or
  *  file), EFULL, EBADFILE, ETOOLARGE, EIO. Makes system calls. */
 SECKILL_API int seckill_list_open(seckill_t *sk, const char *name,
                                   const seckill_list_options_t *options,
@@ -427,7 +431,8 @@ SECKILL_API int seckill_list_open(seckill_t *sk, const char *name,
                                   size_t err_size);
 /**
  * Look a value up. 1: denied, 0: not listed, 2: allowed by an allow entry (it
- * wins over deny). `*reason` points to at most 255 bytes owned by the list,
+ * wins over deny). now_ns: ledger time, or 0 to read the clock where an entry
+ * with a ttl is met. `*reason` points to at most 255 bytes owned by the list,
  * valid until the next call of this thread, NULL for none. EBADVALUE.
  * Threads: one at a time in each process; never blocks.
  */
@@ -445,7 +450,7 @@ SECKILL_API int seckill_list_remove(seckill_list_t *list, const char *value,
 SECKILL_API int seckill_list_reload(seckill_list_t *list, char *err,
                                     size_t err_size);
 /** Ask the io thread for a reload; the answer comes as an event with *ticket.
- *  ENOTSTARTEDTHREADS, EFULL. */
+ *  ENOTSTARTEDTHREADS, EFULL, EBADFILE (the list has no file). */
 SECKILL_API int seckill_list_reload_async(seckill_list_t *list,
                                           uint64_t *ticket);
 SECKILL_API void seckill_list_stats(seckill_list_t *list,
@@ -511,6 +516,60 @@ SECKILL_API int seckill_token_make(seckill_keyring_t *ring,
 SECKILL_API int seckill_token_open(seckill_keyring_t *ring, const char *token,
                                    size_t len, int64_t now_ns,
                                    seckill_token_t *out);
+
+/* ---- Bearer tokens (JWT, HS256) ------------------------------------------- */
+
+/** What a token says; user is 1 to 64 bytes. */
+typedef struct {
+    double exp, nbf; /* seconds since the epoch, where has_ is 1 */
+    uint32_t has_exp, has_nbf;
+    uint32_t user_len;
+    uint32_t pad;
+    char user[SECKILL_ID_MAX];
+} seckill_claims_t;
+
+typedef struct seckill_jwt_cache seckill_jwt_cache_t;
+
+/** Decode base64url without padding, canonical only. The number of bytes, or
+ *  EBADVALUE. Threads: any. */
+SECKILL_API int seckill_base64url_decode(const char *in, size_t len,
+                                         unsigned char *out, size_t out_size);
+/** Check the signature of a compact JWS and decode its payload into out.
+ *  `payload` and `dot` are the offsets behind the first and of the second dot.
+ *  The length of the payload, or EBADTOKEN. Threads: any. */
+SECKILL_API int seckill_jws_open(seckill_keyring_t *ring, int key_id,
+                                 const char *text, size_t len, size_t payload,
+                                 size_t dot, unsigned char *out,
+                                 size_t out_size);
+/** Read exp, nbf and the user's claim of a flat payload. EBADVALUE: it is not
+ *  flat, or has no such user; ask a JSON parser. Threads: any. */
+SECKILL_API int seckill_jwt_claims(const unsigned char *payload, size_t len,
+                                   const char *claim, size_t claim_len,
+                                   seckill_claims_t *out);
+/** A cache of verified tokens of at most `entries` (2 .. 2^24) texts, 120 bytes
+ *  each. EBADOPTION, ENOMEM, EIO. Threads: one at a time. */
+SECKILL_API int seckill_jwt_cache_new(uint32_t entries,
+                                      seckill_jwt_cache_t **out);
+SECKILL_API void seckill_jwt_cache_free(seckill_jwt_cache_t *cache);
+/** 1 and the claims, or 0. The times are for the caller to check. */
+SECKILL_API int seckill_jwt_cache_get(seckill_jwt_cache_t *cache,
+                                      const char *text, size_t len,
+                                      seckill_claims_t *out);
+/** Keep what a verified text says; the oldest of its set goes. */
+SECKILL_API void seckill_jwt_cache_put(seckill_jwt_cache_t *cache,
+                                       const char *text, size_t len,
+                                       const seckill_claims_t *claims);
+/** Entries in use. */
+SECKILL_API uint32_t
+seckill_jwt_cache_used(const seckill_jwt_cache_t *cache);
+
+/** Write an order as one JSON object and a newline: id, item, qty, state,
+ *  remaining, and for a pending one expires_at and, with keys, its purchase
+ *  token. Returns the length, ETOOLARGE (1536 bytes always do) or EBADVALUE.
+ *  Threads: any (the key ring: one at a time). */
+SECKILL_API int seckill_order_json(const seckill_reservation_t *order,
+                                   seckill_keyring_t *keys, char *out,
+                                   size_t out_size);
 
 /* ---- Metrics -------------------------------------------------------------- */
 

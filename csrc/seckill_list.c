@@ -15,7 +15,7 @@
 
 #define TTL_MAX_NS 1000000000000000000LL
 
-/* ---- Opening -------------------------------------------------------------- */
+/* ---- Opening ------------------------------------------------------------- */
 
 /* "what" or "what: which". */
 static int fail(int rc, char *err, size_t size, const char *what,
@@ -172,10 +172,13 @@ int seckill_list_reload_async(seckill_list_t *list, uint64_t *ticket)
 {
     seckill_t *sk = list->engine;
 
+    if (!atomic_load(&list->slot->has_file)) {
+        return SECKILL_EBADFILE;
+    }
     return skl_io_reload(sk->io, list, ticket);
 }
 
-/* ---- Lookup --------------------------------------------------------------- */
+/* ---- Lookup -------------------------------------------------------------- */
 
 /* Without threads nobody else maps a new generation. */
 static void follow(struct seckill_list *list)
@@ -198,6 +201,7 @@ static int answer(struct seckill_list *list, skl_list_hit_t *hit,
     skl_counters_t *counters = list->lists->counters;
     int verdict;
 
+    skl_assert(list->engine != NULL);
     if (now_ns == 0 && skl_list_timed(hit)) {
         now_ns = seckill_now(list->engine);
     }
@@ -233,7 +237,7 @@ int seckill_list_match(seckill_list_t *list, const char *value,
     return answer(list, &hit, now_ns, reason, reason_len);
 }
 
-/* ---- Overlay -------------------------------------------------------------- */
+/* ---- Overlay ------------------------------------------------------------- */
 
 static int change(struct seckill_list *list, const char *value, size_t len,
                   uint32_t kind, int64_t ttl_ns, int64_t now_ns)
@@ -269,7 +273,7 @@ int seckill_list_remove(seckill_list_t *list, const char *value,
     return rc;
 }
 
-/* ---- Stats ---------------------------------------------------------------- */
+/* ---- Stats --------------------------------------------------------------- */
 
 void seckill_list_stats(seckill_list_t *list, seckill_list_stats_t *out)
 {

@@ -185,6 +185,11 @@ describe("access list", function()
         assert.equal("", list:stats().error)
     end)
 
+    it("cannot reload without a file", function()
+        local list = assert(open {})
+        assert.equal("bad_file", select(2, list:reload()))
+    end)
+
     it("has numbers", function()
         write(path, "a\nb\nb\n")
         local s = assert(open { file = path }):stats()

@@ -14,7 +14,7 @@ skl_static_assert(sizeof(skl_index_mark_t) == 32, "format");
 
 enum { BUCKET_BYTES = SKL_BUCKET_WORDS * 8 };
 
-/* ---- Layout --------------------------------------------------------------- */
+/* ---- Layout -------------------------------------------------------------- */
 
 static uint64_t buckets_for(uint64_t entries)
 {
@@ -58,6 +58,7 @@ static uint32_t body_crc(const skl_index_header_t *h)
 {
     const char *base = (const char *)h;
 
+    skl_assert(h->bytes >= SKL_INDEX_HEADER);
     return skl_crc32c(0, base + SKL_INDEX_HEADER, h->bytes - SKL_INDEX_HEADER);
 }
 
@@ -73,7 +74,7 @@ static inline uint32_t home(const skl_hash_t *hash, uint64_t buckets)
     return skl_hash_range(hash->lo, (uint32_t)buckets);
 }
 
-/* ---- Reader --------------------------------------------------------------- */
+/* ---- Reader -------------------------------------------------------------- */
 
 static const char *check_header(const skl_index_header_t *h, uint64_t bytes)
 {
@@ -105,6 +106,7 @@ int skl_index_open(skl_index_t *index, const void *base, uint64_t bytes,
 {
     const skl_index_header_t *h = base;
 
+    skl_assert((uintptr_t)base % 8 == 0);
     *why = check_header(h, bytes);
     if (*why == NULL && h->body_crc != body_crc(h)) {
         *why = "wrong checksum";
@@ -174,6 +176,7 @@ int skl_index_find(const skl_index_t *index, const void *value, size_t len,
     uint64_t fp = fingerprint(&hash), at = home(&hash, index->buckets);
     uint64_t word = 0;
 
+    skl_assert(len > 0 && at < index->buckets);
     for (uint64_t i = 0; i < index->buckets; i++) {
         const uint64_t *words = index->words + at * SKL_BUCKET_WORDS;
 
@@ -195,7 +198,7 @@ int skl_index_find(const skl_index_t *index, const void *value, size_t len,
     return 1;
 }
 
-/* ---- Writer --------------------------------------------------------------- */
+/* ---- Writer -------------------------------------------------------------- */
 
 uint64_t skl_index_bytes(const skl_index_plan_t *plan)
 {
@@ -208,6 +211,7 @@ uint64_t skl_index_bytes(const skl_index_plan_t *plan)
 void skl_index_begin(skl_index_writer_t *w, void *base,
                      const skl_index_plan_t *plan, const skl_hash_key_t *key)
 {
+    skl_assert((uintptr_t)base % 8 == 0);
     memset(w, 0, sizeof(*w));
     w->header = base;
     plan_header(w->header, plan);
@@ -270,6 +274,7 @@ static skl_index_mark_t *find_mark(skl_index_writer_t *w,
     uint64_t size = w->header->marks, fp = fingerprint(hash);
     uint64_t at = skl_hash_range(hash->hi, (uint32_t)size);
 
+    skl_assert(w->used.marks < size); /* so that the search ends */
     while (w->marks[at].word != 0 && w->marks[at].word != fp) {
         at = at + 1 == size ? 0 : at + 1;
     }
@@ -341,6 +346,8 @@ void skl_index_put(skl_index_writer_t *w, const skl_index_entry_t *entry)
     skl_index_put_t *put;
     uint32_t tail;
 
+    skl_assert(entry->value_len >= 1 && entry->value_len <= 64);
+    skl_assert(entry->until > 0);
     if (w->used.entries >= w->plan.entries) {
         w->full = 1;
         return;
@@ -375,6 +382,10 @@ int skl_index_end(skl_index_writer_t *w, uint32_t kind, uint64_t owner,
     if (w->full) {
         return SECKILL_EFULL;
     }
+    skl_assert(h->entries <= w->plan.entries);
+    skl_assert(w->used.marks <= w->plan.marks);
+    skl_assert(w->used.reasons_bytes <= w->plan.reasons_bytes);
+    skl_assert(generation > 0);
     memcpy(h->magic, MAGIC, sizeof(MAGIC));
     h->version = SKL_INDEX_VERSION;
     h->kind = kind;

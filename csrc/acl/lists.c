@@ -10,7 +10,7 @@
 
 enum { TRIES = 16 };
 
-/* ---- Section -------------------------------------------------------------- */
+/* ---- Section ------------------------------------------------------------- */
 
 static uint64_t slots_end(uint32_t lists)
 {
@@ -69,6 +69,7 @@ void skl_lists_init(void *section, uint32_t lists, uint32_t overlay)
 void skl_lists_attach(skl_lists_t *l, void *section, const skl_hash_key_t *key,
                       skl_counters_t *counters)
 {
+    skl_assert((uintptr_t)section % 64 == 0 && counters != NULL);
     memset(l, 0, sizeof(*l));
     l->shm = section;
     l->key = *key;
@@ -77,7 +78,7 @@ void skl_lists_attach(skl_lists_t *l, void *section, const skl_hash_key_t *key,
                        key);
 }
 
-/* ---- Threads of this process ---------------------------------------------- */
+/* ---- Threads of this process --------------------------------------------- */
 
 /* Raised in every child: what was noted before the fork is of the parent. */
 static _Atomic uint32_t fork_epoch = 1;
@@ -113,7 +114,7 @@ uint32_t skl_lists_epoch(void)
     return atomic_load(&fork_epoch);
 }
 
-/* ---- Slots ---------------------------------------------------------------- */
+/* ---- Slots --------------------------------------------------------------- */
 
 static int find_slot(const skl_lists_t *l, const char *name, uint32_t *number)
 {
@@ -255,7 +256,7 @@ int skl_lists_handle(skl_lists_t *l, uint32_t number, struct seckill_list **out)
     }
 }
 
-/* ---- Lookup --------------------------------------------------------------- */
+/* ---- Lookup -------------------------------------------------------------- */
 
 int skl_list_find(struct seckill_list *list, const char *value, size_t len,
                   skl_list_hit_t *hit)
@@ -264,6 +265,7 @@ int skl_list_find(struct seckill_list *list, const char *value, size_t len,
     skl_index_hit_t found;
     int known = 0;
 
+    skl_assert(len >= 1 && len <= SECKILL_ID_MAX);
     memset(hit, 0, sizeof(*hit));
     if (list->view != NULL &&
         skl_index_find(&list->view->index, value, len, &found)) {
@@ -326,7 +328,7 @@ int skl_list_change(struct seckill_list *list, const char *value, size_t len,
                            kind, until_ns, now_ns);
 }
 
-/* ---- From the mapper to the reader ---------------------------------------- */
+/* ---- From the mapper to the reader --------------------------------------- */
 
 void skl_list_adopt_slow(struct seckill_list *list)
 {
@@ -340,6 +342,7 @@ void skl_list_adopt_slow(struct seckill_list *list)
     if (old == NULL) {
         return;
     }
+    skl_assert(old != view);
     old->next = atomic_load(&list->retired);
     while (!atomic_compare_exchange_weak(&list->retired, &old->next, old)) {
     }
@@ -358,7 +361,7 @@ skl_list_view_t *skl_list_retired(struct seckill_list *list)
     return atomic_exchange(&list->retired, NULL);
 }
 
-/* ---- Numbers of the loads ------------------------------------------------- */
+/* ---- Numbers of the loads ------------------------------------------------ */
 
 static void load_words(uint64_t *out, const _Atomic uint64_t *from, size_t n)
 {

@@ -19,7 +19,7 @@ typedef struct {
     uint64_t fp, at, check;
 } ident_t;
 
-/* ---- Layout --------------------------------------------------------------- */
+/* ---- Layout -------------------------------------------------------------- */
 
 static uint64_t slots_for(uint32_t capacity)
 {
@@ -60,6 +60,8 @@ void skl_overlay_init(void *base, uint32_t lists, uint32_t capacity)
 void skl_overlay_attach(skl_overlay_t *o, void *base, const skl_hash_key_t *key)
 {
     o->shm = base;
+    skl_assert((o->shm->slots & (o->shm->slots - 1)) == 0);
+    skl_assert(o->shm->slots >= SKL_OVERLAY_WINDOW);
     o->table = (void *)((char *)base + o->shm->table_offset);
     o->key = *key;
 }
@@ -79,7 +81,7 @@ static inline skl_overlay_slot_t *slot_at(const skl_overlay_t *o, uint64_t i)
     return &o->table[i & (o->shm->slots - 1)];
 }
 
-/* ---- State word ----------------------------------------------------------- */
+/* ---- State word ---------------------------------------------------------- */
 
 static uint64_t pack(uint32_t kind, uint64_t check, int64_t until_ns)
 {
@@ -108,7 +110,7 @@ static int is_over(uint64_t state, int64_t now_ns)
     return kind_of(state) == SKL_OVERLAY_NONE || until_of(state) <= now_ns;
 }
 
-/* ---- Readers -------------------------------------------------------------- */
+/* ---- Readers ------------------------------------------------------------- */
 
 uint32_t skl_overlay_find(const skl_overlay_t *o, uint32_t list,
                           const void *value, size_t len, int64_t *until_ns)
@@ -140,7 +142,7 @@ uint32_t skl_overlay_find(const skl_overlay_t *o, uint32_t list,
     return SKL_OVERLAY_NONE;
 }
 
-/* ---- Writers, under the lock ---------------------------------------------- */
+/* ---- Writers, under the lock --------------------------------------------- */
 
 /* A dead writer may have left the counts too high, never too low. */
 static void recount(void *ctx, skl_lock_t *lock)
@@ -220,6 +222,7 @@ static void trim(skl_overlay_t *o, uint64_t max, int64_t now_ns)
 {
     uint64_t cursor = o->shm->cursor;
 
+    skl_assert(now_ns >= 0);
     for (uint64_t i = 0; i < max && i < o->shm->slots; i++) {
         skl_overlay_slot_t *s = slot_at(o, --cursor);
         uint64_t state = atomic_load(&s->state);
@@ -241,6 +244,7 @@ static int store(skl_overlay_t *o, uint32_t list, const ident_t *id,
 {
     skl_overlay_slot_t *s = choose(o, id, now_ns);
 
+    skl_assert(kind_of(state) != SKL_OVERLAY_NONE);
     if (s != NULL && atomic_load(&s->fp) == id->fp &&
         kind_of(atomic_load(&s->state)) != SKL_OVERLAY_NONE) {
         atomic_store(&s->state, state);

@@ -19,6 +19,7 @@ typedef struct {
 void skl_text_begin(skl_text_t *t, skl_text_entry_fn entry, void *ctx,
                     int64_t now_ns)
 {
+    skl_assert(now_ns >= 0);
     memset(t, 0, sizeof(*t));
     t->entry = entry;
     t->ctx = ctx;
@@ -77,6 +78,7 @@ static int64_t parse_ttl(span_t s)
             part *= 10;
         }
     }
+    skl_assert(whole <= 999999999 && part < 1000000000);
     return whole * 1000000000LL + part;
 }
 
@@ -132,6 +134,8 @@ static const char *parse_fields(skl_text_t *t, span_t rest,
 
 static void count(skl_text_t *t, const skl_index_entry_t *e)
 {
+    skl_assert(e->value_len >= 1 && e->value_len <= SECKILL_ID_MAX);
+    skl_assert(e->until > t->now_ns);
     t->counts.entries++;
     if (e->allow || e->until != SKL_FOREVER || e->reason_len > 0) {
         t->counts.marks++;
@@ -147,6 +151,10 @@ static void parse_line(skl_text_t *t, const char *at, size_t len)
     const char *why;
 
     t->line++;
+    if (len > SKL_TEXT_LINE_MAX && *at != '#') {
+        bad(t, "line too long");
+        return;
+    }
     if (len > 0 && at[len - 1] == '\r') {
         len--;
     }
@@ -158,10 +166,6 @@ static void parse_line(skl_text_t *t, const char *at, size_t len)
         return;
     }
     e.allow = *at == '!';
-    if (len > SKL_TEXT_LINE_MAX) {
-        bad(t, "line too long");
-        return;
-    }
     why = parse_fields(t, (span_t){at + e.allow, len - (size_t)e.allow}, &e);
     if (why != NULL) {
         bad(t, why);
@@ -177,7 +181,7 @@ static void parse_line(skl_text_t *t, const char *at, size_t len)
  * length: its start is enough. */
 static void carry(skl_text_t *t, const char *data, size_t len)
 {
-    size_t room = sizeof(t->carry) - t->carried;
+    size_t room = SKL_TEXT_LINE_MAX - t->carried;
 
     if (len > room) {
         t->too_long = 1;
@@ -185,17 +189,13 @@ static void carry(skl_text_t *t, const char *data, size_t len)
     }
     memcpy(t->carry + t->carried, data, len);
     t->carried += (uint32_t)len;
-    skl_assert(t->carried <= sizeof(t->carry));
+    skl_assert(t->carried <= SKL_TEXT_LINE_MAX);
 }
 
 static void end_carried(skl_text_t *t)
 {
-    if (t->too_long && t->carry[0] != '#') {
-        t->line++;
-        bad(t, "line too long");
-    } else {
-        parse_line(t, t->carry, t->carried);
-    }
+    /* Of a line that is too long, more than the start makes no difference. */
+    parse_line(t, t->carry, t->carried + t->too_long);
     t->carried = 0;
     t->too_long = 0;
 }

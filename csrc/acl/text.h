@@ -32,8 +32,8 @@ typedef struct {
     skl_index_plan_t counts; /* what was read: enough for skl_index_bytes */
     char errors[200];        /* "line 3: entry over 64 bytes; ..." */
     uint32_t carried;
-    uint32_t too_long; /* the carried line does not fit */
-    char carry[SKL_TEXT_LINE_MAX];
+    uint32_t too_long;                 /* the carried line does not fit */
+    char carry[SKL_TEXT_LINE_MAX + 1]; /* one more: "longer than that" */
 } skl_text_t;
 
 void skl_text_begin(skl_text_t *t, skl_text_entry_fn entry, void *ctx,

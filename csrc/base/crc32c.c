@@ -1,12 +1,15 @@
 /* CRC-32C; see crc32c.h. */
 #include "base/crc32c.h"
 
+#include "base/assert.h"
+
 #include <string.h>
 
 uint32_t skl_crc32c_soft(uint32_t crc, const void *data, size_t len)
 {
     const unsigned char *p = data;
 
+    skl_assert(data != NULL || len == 0);
     crc = ~crc;
     for (size_t i = 0; i < len; i++) {
         crc ^= p[i];
@@ -20,8 +23,8 @@ uint32_t skl_crc32c_soft(uint32_t crc, const void *data, size_t len)
 #if defined(__x86_64__)
 #include <nmmintrin.h>
 
-__attribute__((target("sse4.2"))) static uint32_t
-crc_hard(uint32_t crc, const unsigned char *p, size_t len)
+__attribute__((target("sse4.2"))) static uint32_t crc_hard(
+    uint32_t crc, const unsigned char *p, size_t len)
 {
     uint64_t c = ~crc;
 
@@ -39,6 +42,7 @@ crc_hard(uint32_t crc, const unsigned char *p, size_t len)
 
 uint32_t skl_crc32c(uint32_t crc, const void *data, size_t len)
 {
+    skl_assert(data != NULL || len == 0);
     if (__builtin_cpu_supports("sse4.2")) {
         return crc_hard(crc, data, len);
     }

@@ -1,7 +1,12 @@
 /* SipHash-1-3, 128-bit output; see hash.h. */
 #include "base/hash.h"
 
+#include "base/assert.h"
+
 #include <string.h>
+
+/* The segment and the log are read as they lie in memory. */
+skl_static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "byte order");
 
 typedef struct {
     uint64_t v0, v1, v2, v3;
@@ -30,7 +35,7 @@ static inline uint64_t load_le64(const unsigned char *p)
 {
     uint64_t x;
 
-    memcpy(&x, p, sizeof(x)); /* little-endian hosts only: segment.c checks */
+    memcpy(&x, p, sizeof(x));
     return x;
 }
 
@@ -38,6 +43,7 @@ static inline uint64_t load_tail(const unsigned char *p, size_t len)
 {
     uint64_t x = 0;
 
+    skl_assert(len < 8);
     for (size_t i = 0; i < len; i++) {
         x |= (uint64_t)p[i] << (8 * i);
     }
@@ -60,14 +66,14 @@ static inline uint64_t sip_finish(sip_t *s, uint64_t mark)
 skl_hash_t skl_hash128(const skl_hash_key_t *key, const void *data, size_t len)
 {
     const unsigned char *p = data;
-    sip_t s = {key->k0 ^ 0x736f6d6570736575ULL,
-               key->k1 ^ 0x646f72616e646f6dULL ^ 0xee,
-               key->k0 ^ 0x6c7967656e657261ULL,
-               key->k1 ^ 0x7465646279746573ULL};
+    sip_t s = {
+        key->k0 ^ 0x736f6d6570736575ULL, key->k1 ^ 0x646f72616e646f6dULL ^ 0xee,
+        key->k0 ^ 0x6c7967656e657261ULL, key->k1 ^ 0x7465646279746573ULL};
     uint64_t m;
     size_t left = len;
     skl_hash_t out;
 
+    skl_assert(data != NULL || len == 0);
     for (; left >= 8; left -= 8, p += 8) {
         m = load_le64(p);
         s.v3 ^= m;

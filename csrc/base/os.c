@@ -79,6 +79,7 @@ int skl_os_rename(const char *from, const char *to)
 
 int skl_os_fstat(int fd, struct stat *st)
 {
+    skl_assert(fd >= 0);
     FAULT("fstat");
     return result(fstat(fd, st));
 }
@@ -91,6 +92,7 @@ int skl_os_lstat(const char *path, struct stat *st)
 
 int skl_os_fchown(int fd, uid_t uid, gid_t gid)
 {
+    skl_assert(fd >= 0);
     FAULT("fchown");
     return result(fchown(fd, uid, gid));
 }
@@ -99,6 +101,7 @@ int skl_os_allocate(int fd, uint64_t bytes)
 {
     int rc;
 
+    skl_assert(fd >= 0 && bytes > 0);
     FAULT("allocate");
     do {
         rc = posix_fallocate(fd, 0, (off_t)bytes);
@@ -111,6 +114,7 @@ int skl_os_map(int fd, uint64_t bytes, int writable, void **out)
     int prot = PROT_READ | (writable ? PROT_WRITE : 0);
     void *base;
 
+    skl_assert(fd >= 0 && bytes > 0);
     FAULT("map");
     base = mmap(NULL, (size_t)bytes, prot, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED) {
@@ -125,6 +129,7 @@ int skl_os_map(int fd, uint64_t bytes, int writable, void **out)
 
 int skl_os_unmap(void *base, uint64_t bytes)
 {
+    skl_assert(base != NULL && bytes > 0);
     return result(munmap(base, (size_t)bytes));
 }
 
@@ -133,6 +138,7 @@ int skl_os_lock_file(int fd)
     const struct timespec pause = {0, 10 * 1000 * 1000};
     int rc;
 
+    skl_assert(fd >= 0);
     FAULT("lock_file");
     for (int tries = 0; tries < 500; tries++) {
         rc = flock(fd, LOCK_EX | LOCK_NB);
@@ -176,6 +182,7 @@ int skl_os_free_bytes(int fd, uint64_t *out)
 {
     struct statvfs vfs;
 
+    skl_assert(fd >= 0);
     FAULT("statvfs");
     if (fstatvfs(fd, &vfs) != 0) {
         return -errno;
@@ -269,6 +276,7 @@ ssize_t skl_os_read(int fd, void *out, size_t size)
 {
     ssize_t n;
 
+    skl_assert(fd >= 0 && size > 0);
     FAULT("read");
     do {
         n = read(fd, out, size);
@@ -280,4 +288,12 @@ int skl_os_touch(const char *path)
 {
     FAULT("touch");
     return result(utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW));
+}
+
+void skl_os_pause(int64_t ns)
+{
+    const struct timespec ts = {ns / 1000000000, ns % 1000000000};
+
+    skl_assert(ns >= 0);
+    (void)nanosleep(&ts, NULL);
 }

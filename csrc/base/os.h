@@ -50,5 +50,7 @@ int skl_os_stat(const char *path, struct stat *st); /* follows links */
 ssize_t skl_os_read(int fd, void *out, size_t size);
 /* Set the file times to now: a sign for those who watch the directory. */
 int skl_os_touch(const char *path);
+/* Sleep, where no event can be waited for. */
+void skl_os_pause(int64_t ns);
 
 #endif

@@ -53,7 +53,7 @@ void skl_cq_open(skl_cq_t *cq)
     unlock(cq);
 }
 
-/* ---- Under the lock ------------------------------------------------------- */
+/* ---- Under the lock ------------------------------------------------------ */
 
 /* One byte. A reader whose buffer is full has a byte to read anyway, and one
  * that is gone will be noticed by the io thread. */
@@ -91,7 +91,7 @@ static uint32_t places(const skl_cq_t *cq)
     return SKL_CQ_EVENTS - cq->count - cq->waiting;
 }
 
-/* ---- Producers ------------------------------------------------------------ */
+/* ---- Producers ----------------------------------------------------------- */
 
 int skl_cq_ticket(skl_cq_t *cq, uint64_t *ticket)
 {
@@ -149,12 +149,13 @@ void skl_cq_close(skl_cq_t *cq)
     unlock(cq);
 }
 
-/* ---- The program ---------------------------------------------------------- */
+/* ---- The program --------------------------------------------------------- */
 
 int skl_cq_pop(skl_cq_t *cq, seckill_event_t *events, int max)
 {
     int n = 0;
 
+    skl_assert(max >= 0);
     if (atomic_load(&cq->count) == 0) {
         return 0;
     }
@@ -172,9 +173,11 @@ void skl_cq_rearm(skl_cq_t *cq)
 {
     lock(cq);
     cq->armed = 1;
+#ifndef MUTANT_CQ_LOST_WAKE
     if (cq->count > 0) {
         wake_reader(cq);
     }
+#endif
     unlock(cq);
 }
 

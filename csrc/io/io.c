@@ -94,12 +94,13 @@ static void drain_fd(int fd)
     (void)!read(fd, &n, sizeof(n));
 }
 
-/* ---- Roles ---------------------------------------------------------------- */
+/* ---- Roles --------------------------------------------------------------- */
 
 static void take_role(skl_io_t *io, int role)
 {
     skl_lock_t *lock = &io->config.lists->shm->roles[role];
 
+    skl_assert(role >= 0 && role < SKL_ROLE_COUNT);
     if (!io->has_role[role]) {
         io->has_role[role] = skl_lock_try(lock, NULL, NULL) == SECKILL_OK;
     }
@@ -113,7 +114,7 @@ static void leave_role(skl_io_t *io, int role)
     }
 }
 
-/* ---- Sweeping ------------------------------------------------------------- */
+/* ---- Sweeping ------------------------------------------------------------ */
 
 static void sweep(skl_io_t *io, int64_t now)
 {
@@ -140,7 +141,7 @@ static void trim_overlay(skl_io_t *io)
     }
 }
 
-/* ---- Lists ---------------------------------------------------------------- */
+/* ---- Lists --------------------------------------------------------------- */
 
 static int64_t env_now(void *ctx)
 {
@@ -258,12 +259,13 @@ static int64_t run_jobs(skl_io_t *io, int64_t now)
     return next;
 }
 
-/* ---- Events --------------------------------------------------------------- */
+/* ---- Events -------------------------------------------------------------- */
 
 static void set_reader(skl_io_t *io, int fd)
 {
     int old = skl_cq_set_reader(&io->cq, fd);
 
+    skl_assert(fd < 0 || fd != old);
     skl_assert(old == io->reader_fd);
     if (old >= 0) {
         (void)skl_os_close(old);
@@ -329,7 +331,7 @@ static void wait_events(skl_io_t *io, int64_t until)
     }
 }
 
-/* ---- The io thread -------------------------------------------------------- */
+/* ---- The io thread ------------------------------------------------------- */
 
 static void tick(skl_io_t *io, int64_t now)
 {
@@ -380,7 +382,7 @@ static void *io_main(void *arg)
     return NULL;
 }
 
-/* ---- The flush thread ----------------------------------------------------- */
+/* ---- The flush thread ---------------------------------------------------- */
 
 static void *flush_main(void *arg)
 {
@@ -410,7 +412,7 @@ void skl_io_flush_soon(skl_io_t *io)
     }
 }
 
-/* ---- Start and stop ------------------------------------------------------- */
+/* ---- Start and stop ------------------------------------------------------ */
 
 static int fail(char *err, size_t size, const char *what)
 {
@@ -426,9 +428,17 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
-/* inotify may be used up on this host: then by time alone. */
-static void open_inotify(skl_io_t *io, const char *dir)
+/* Where the index files appear: root makes them for the segment's owner.
+ * inotify may be used up on this host: then by time alone. */
+static void open_inotify(skl_io_t *io, const char *own_dir)
 {
+    const skl_segment_t *seg = io->config.segment;
+    char dir[SKL_PATH_MAX + 16];
+
+    (void)snprintf(dir, sizeof(dir), "%s", own_dir);
+    if (geteuid() == 0) {
+        skl_segment_dir_of(seg, seg->owner, dir, sizeof(dir));
+    }
     io->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     io->segment_wd = -1;
     if (io->inotify_fd >= 0) {
@@ -486,6 +496,8 @@ static int start_threads(skl_io_t *io, char *err, size_t size)
 {
     int rc;
 
+    skl_assert(io->command_fd >= 0 && io->wake.fd >= 0);
+    skl_assert(io->job_count == 0);
     atomic_store(&io->stop, 0);
     io->tick_at = io->sweep_at = io->watch_at = 0;
     skl_watcher_init(&io->watcher, &io->env, io->inotify_fd, io->segment_wd,
@@ -542,6 +554,7 @@ int skl_io_running(const skl_io_t *io)
 /* A child has the parent's handle: it lets go of the files, no more. */
 static void leave_to_parent(skl_io_t *io)
 {
+    skl_assert(!is_ours(io));
     close_files(io);
     close_fd(&io->wake.fd);
     free(io);
@@ -625,7 +638,7 @@ void skl_io_free(skl_io_t *io)
     free(io);
 }
 
-/* ---- For the program ------------------------------------------------------ */
+/* ---- For the program ----------------------------------------------------- */
 
 const char *skl_io_wake_path(const skl_io_t *io)
 {
@@ -640,6 +653,7 @@ int skl_io_reload(skl_io_t *io, struct seckill_list *list, uint64_t *ticket)
     if (!skl_io_running(io)) {
         return SECKILL_ENOTSTARTEDTHREADS;
     }
+    skl_assert(atomic_load(&list->slot->state) != 0);
     rc = skl_cq_ticket(&io->cq, ticket);
     if (rc != SECKILL_OK) {
         return rc;

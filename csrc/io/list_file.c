@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { CHUNK = 256 * 1024 };
@@ -24,6 +23,7 @@ enum { CHUNK = 256 * 1024 };
  * the same tick of the clock, with the same times. */
 #define RACY_NS (20 * SKL_NS_PER_MS)
 #define LOAD_WAIT_NS (60 * SKL_NS_PER_SEC)
+#define LOCK_PAUSE_NS (2 * SKL_NS_PER_MS)
 
 /* One try of one load. */
 typedef struct {
@@ -65,7 +65,7 @@ static int fail_call(load_t *ld, int rc, const char *call, const char *path)
     return fail(ld, SECKILL_EIO, "%s %.180s: %s", call, path, strerror(-rc));
 }
 
-/* ---- Versions of the list file -------------------------------------------- */
+/* ---- Versions of the list file ------------------------------------------- */
 
 static void to_id(const struct stat *st, skl_file_id_t *out)
 {
@@ -108,7 +108,7 @@ int skl_list_known(const skl_list_slot_t *slot, const skl_file_id_t *id)
            same_id(&bad.file, id);
 }
 
-/* ---- Reading -------------------------------------------------------------- */
+/* ---- Reading ------------------------------------------------------------- */
 
 static int open_source(load_t *ld)
 {
@@ -144,6 +144,9 @@ static int unchanged(load_t *ld)
     skl_file_id_t now;
     struct stat st;
 
+#ifdef MUTANT_LIST_TORN
+    return 1;
+#endif
     if (skl_os_fstat(ld->fd, &st) != 0) {
         return 0;
     }
@@ -157,6 +160,7 @@ static int unchanged(load_t *ld)
 
 static int torn(load_t *ld)
 {
+    skl_assert(ld->fd >= 0);
     fail(ld, 0, "%.180s: changed while it was read", ld->slot->file);
     return ld->flags & SKL_LOAD_LAST_TRY ? SECKILL_EBADFILE : SKL_LOAD_AGAIN;
 }
@@ -167,6 +171,7 @@ static int read_all(load_t *ld)
     const skl_list_env_t *env = ld->env;
     uint64_t total = 0;
 
+    skl_assert(ld->fd >= 0);
     if (lseek(ld->fd, 0, SEEK_SET) != 0) {
         return fail_call(ld, -errno, "seek", ld->slot->file);
     }
@@ -224,7 +229,7 @@ static int survey(load_t *ld)
     return SECKILL_OK;
 }
 
-/* ---- The index file ------------------------------------------------------- */
+/* ---- The index file ------------------------------------------------------ */
 
 /* Root makes files for the segment's owner. */
 static int choose_dir(load_t *ld)
@@ -299,7 +304,9 @@ static int make_temp(load_t *ld)
 {
     int fd, rc;
 
+    skl_assert(ld->base == NULL);
     ld->bytes = skl_index_bytes(&ld->plan);
+    skl_assert(ld->bytes >= SKL_INDEX_HEADER);
     fd = skl_os_open(ld->temp, O_RDWR | O_CREAT | O_EXCL, 0600);
     if (fd < 0) {
         return fail_call(ld, fd, "create", ld->temp);
@@ -334,6 +341,7 @@ static int build(load_t *ld)
     skl_hash_key_t key;
     int rc = skl_os_random(&key, sizeof(key));
 
+    skl_assert(ld->base != NULL);
     if (rc != 0) {
         return fail_call(ld, rc, "random", "key");
     }
@@ -362,7 +370,7 @@ static void drop_temp(load_t *ld)
     (void)skl_os_unlink(ld->temp);
 }
 
-/* ---- Putting it in force -------------------------------------------------- */
+/* ---- Putting it in force ------------------------------------------------- */
 
 static void note_good(load_t *ld)
 {
@@ -394,6 +402,8 @@ static int put_in_force(load_t *ld)
     uint64_t old = atomic_load(&ld->slot->current);
     int rc;
 
+    skl_assert(ld->base != NULL);
+    skl_assert(skl_list_generation(ld->word) == skl_list_generation(old) + 1);
     note_good(ld);
     (void)skl_os_unmap(ld->base, ld->bytes);
     ld->base = NULL;
@@ -417,6 +427,7 @@ static void note_bad(load_t *ld, int rc)
 {
     skl_list_bad_t bad, old;
 
+    skl_assert(rc < 0);
     skl_list_bad(ld->slot, &old);
     memset(&bad, 0, sizeof(bad));
     bad.file = ld->id;
@@ -431,7 +442,7 @@ static void note_bad(load_t *ld, int rc)
     skl_list_set_bad(ld->slot, &bad);
 }
 
-/* ---- One load ------------------------------------------------------------- */
+/* ---- One load ------------------------------------------------------------ */
 
 static int make_index(load_t *ld)
 {
@@ -489,12 +500,11 @@ static int load_locked(load_t *ld)
 /* Loads are long: not the short waiting of the request path. */
 static int take_load_lock(skl_list_slot_t *slot, int64_t wait_ns)
 {
-    const struct timespec pause = {0, 2 * SKL_NS_PER_MS};
     int64_t deadline = skl_clock_mono_ns() + wait_ns;
     int rc = skl_lock_try(&slot->load_lock, NULL, NULL);
 
     while (rc == SECKILL_EBUSY && skl_clock_mono_ns() < deadline) {
-        nanosleep(&pause, NULL);
+        skl_os_pause(LOCK_PAUSE_NS);
         rc = skl_lock_try(&slot->load_lock, NULL, NULL);
     }
     return rc;
@@ -507,6 +517,8 @@ int skl_list_load_once(const skl_list_env_t *env, struct seckill_list *list,
     char local[SKL_LIST_PATH_MAX] = "";
     int rc;
 
+    skl_assert(env->segment != NULL && env->now != NULL);
+    skl_assert(atomic_load(&list->slot->has_file));
     if (ld == NULL) {
         return SECKILL_ENOMEM;
     }
@@ -534,8 +546,6 @@ int skl_list_load(const skl_list_env_t *env, struct seckill_list *list,
                   int flags, char *err, size_t err_size)
 {
     int64_t settle_ns = atomic_load(&list->slot->settle_ms) * SKL_NS_PER_MS;
-    struct timespec pause = {settle_ns / SKL_NS_PER_SEC,
-                             settle_ns % SKL_NS_PER_SEC};
     int rc;
 
     for (int i = 1;; i++) {
@@ -546,6 +556,6 @@ int skl_list_load(const skl_list_env_t *env, struct seckill_list *list,
         if (rc != SKL_LOAD_AGAIN) {
             return rc;
         }
-        nanosleep(&pause, NULL);
+        skl_os_pause(settle_ns);
     }
 }

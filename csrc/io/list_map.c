@@ -23,6 +23,7 @@ void skl_list_path(const skl_segment_t *seg, const skl_list_slot_t *slot,
 {
     char dir[SKL_PATH_MAX + 16];
 
+    skl_assert(skl_list_generation(word) > 0);
     skl_segment_dir_of(seg, skl_list_uid(word), dir, sizeof(dir));
     (void)snprintf(out, size, "%.271s/list.%s.%" PRIu64, dir, slot->name,
                    skl_list_generation(word));
@@ -37,6 +38,7 @@ static void free_view(skl_list_view_t *view)
 {
     int rc = skl_os_unmap(view->base, view->bytes);
 
+    skl_assert(view->index.header == view->base);
     skl_assert(rc == 0);
     free(view);
 }
@@ -86,6 +88,7 @@ static int map_word(const skl_segment_t *seg, struct seckill_list *list,
     skl_list_view_t *view, *old;
     int fd, rc;
 
+    skl_assert(word != 0);
     skl_list_path(seg, list->slot, word, path, sizeof(path));
     fd = skl_os_open(path, O_RDONLY, 0);
     if (fd < 0) {

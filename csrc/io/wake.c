@@ -164,6 +164,7 @@ void skl_wake_close(skl_wake_t *wake)
 
 int skl_wake_accept(skl_wake_t *wake)
 {
+    skl_assert(wake->fd >= 0);
     return accept4(wake->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 }
 
@@ -172,6 +173,7 @@ int skl_wake_drain(int fd)
     char buf[256];
     ssize_t n;
 
+    skl_assert(fd >= 0);
     do {
         n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
     } while (n > 0 || (n < 0 && errno == EINTR));

@@ -28,6 +28,7 @@ enum {
 void skl_watcher_init(skl_watcher_t *w, const skl_list_env_t *env, int inotify,
                       int segment_wd, skl_watch_done_fn done, void *ctx)
 {
+    skl_assert(env != NULL && done != NULL);
     memset(w, 0, sizeof(*w));
     w->env = env;
     w->inotify = inotify;
@@ -36,7 +37,7 @@ void skl_watcher_init(skl_watcher_t *w, const skl_list_env_t *env, int inotify,
     w->ctx = ctx;
 }
 
-/* ---- Directories ---------------------------------------------------------- */
+/* ---- Directories --------------------------------------------------------- */
 
 typedef struct {
     int count;
@@ -108,6 +109,7 @@ static int used_elsewhere(const skl_watcher_t *w, const skl_watch_t *self,
 
 static void set_dirs(skl_watcher_t *w, skl_watch_t *watch, const dirs_t *dirs)
 {
+    skl_assert(dirs->count >= 0 && dirs->count <= SKL_WATCH_DIRS);
     for (int i = 0; i < watch->dirs; i++) {
         int wd = watch->wd[i];
 
@@ -132,6 +134,7 @@ static int follow(char path[PATH_MAX])
     }
     target[n] = '\0';
     dir = target[0] == '/' ? 0 : dir;
+    skl_assert((size_t)n < sizeof(target));
     if (dir + (size_t)n >= PATH_MAX) {
         return 0;
     }
@@ -159,7 +162,7 @@ static void refresh_dirs(skl_watcher_t *w, skl_watch_t *watch)
     set_dirs(w, watch, &dirs);
 }
 
-/* ---- Looking and loading -------------------------------------------------- */
+/* ---- Looking and loading ------------------------------------------------- */
 
 static int64_t min_ns(int64_t a, int64_t b)
 {
@@ -212,6 +215,7 @@ static void look(skl_watcher_t *w, skl_watch_t *watch, int64_t now)
     int64_t settle_ns = atomic_load(&slot->settle_ms) * SKL_NS_PER_MS;
     skl_file_id_t id;
 
+    skl_assert(atomic_load(&slot->has_file));
     skl_list_file_id(slot, &id);
     if (is_known(w, watch, &id)) {
         watch->settle_at = 0;
@@ -240,6 +244,7 @@ static void add_watch(skl_watcher_t *w, uint32_t number, int64_t now)
     struct seckill_list *list;
     skl_watch_t *watch;
 
+    skl_assert(w->count <= w->room);
     if (w->count == w->room) {
         uint32_t room = w->room == 0 ? 4 : w->room * 2;
         void *more = realloc(w->watches, room * sizeof(*w->watches));

@@ -33,14 +33,16 @@ void skl_text_printf(skl_text_t *t, const char *format, ...)
 void skl_text_family(skl_text_t *t, const char *name, const char *type,
                      const char *help)
 {
-    skl_text_printf(t, "# HELP %s %s.\n# TYPE %s %s\n", name, help, name,
-                    type);
+    skl_text_printf(t, "# HELP %s %s.\n# TYPE %s %s\n", name, help, name, type);
 }
 
 /* Length of the UTF-8 sequence at s (RFC 3629), 0 where there is none. */
 static size_t utf8_length(const unsigned char *s, size_t left)
 {
-    size_t n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : 3;
+    size_t n;
+
+    skl_assert(left > 0);
+    n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : 3;
 
     if (s[0] >= 0xf0) {
         n = s[0] < 0xf5 ? 4 : 0;
@@ -83,6 +85,7 @@ void skl_text_label(skl_text_t *t, const char *value, size_t len)
 {
     const unsigned char *s = (const unsigned char *)value;
 
+    skl_assert(value != NULL || len == 0);
     for (size_t i = 0; i < len;) {
         size_t n = utf8_length(s + i, len - i);
 

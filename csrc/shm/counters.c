@@ -6,6 +6,9 @@
 #include <stddef.h>
 #include <string.h>
 
+skl_static_assert(sizeof(skl_stripe_t) % 64 == 0, "stripes share no line");
+skl_static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "counters need no lock");
+
 static const char *const op_names[] = {
 #define X(name) #name,
     SKL_OPS(X)
@@ -26,6 +29,7 @@ static const char *const event_helps[] = {
 
 void skl_counters_init(skl_counters_shm_t *shm)
 {
+    skl_assert((uintptr_t)shm % _Alignof(skl_counters_shm_t) == 0);
     memset(shm, 0, sizeof(*shm));
 }
 
@@ -33,6 +37,7 @@ void skl_counters_attach(skl_counters_t *c, skl_counters_shm_t *shm)
 {
     uint32_t n = atomic_fetch_add(&shm->next_stripe, 1);
 
+    skl_assert((uintptr_t)shm % _Alignof(skl_counters_shm_t) == 0);
     c->shm = shm;
     c->mine = &shm->stripes[n % SKL_STRIPES];
 }

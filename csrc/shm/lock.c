@@ -24,6 +24,7 @@ void skl_lock_init(skl_lock_t *lock)
     pthread_mutexattr_t attr;
     int rc = pthread_mutexattr_init(&attr);
 
+    skl_assert((uintptr_t)lock % _Alignof(skl_lock_t) == 0);
     rc |= pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
     rc |= pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
     rc |= pthread_mutex_init(&lock->mutex, &attr);
@@ -44,16 +45,36 @@ static int spin(skl_lock_t *lock)
     return rc;
 }
 
+#if defined(__SANITIZE_THREAD__)
+/* TSan knows neither pthread_mutex_clocklock nor the death of an owner while
+ * others wait; it follows trylock. */
+static int lock_until(pthread_mutex_t *mutex, int64_t deadline_ns)
+{
+    int rc = EBUSY;
+
+    while (rc == EBUSY && skl_clock_mono_ns() < deadline_ns) {
+        cpu_relax();
+        rc = pthread_mutex_trylock(mutex);
+    }
+    return rc;
+}
+#else
+static int lock_until(pthread_mutex_t *mutex, int64_t deadline_ns)
+{
+    const struct timespec until = {deadline_ns / SKL_NS_PER_SEC,
+                                   deadline_ns % SKL_NS_PER_SEC};
+
+    return pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &until);
+}
+#endif
+
 static int wait_bounded(skl_lock_t *lock, skl_wait_t *wait)
 {
-    struct timespec until;
-
     if (wait->deadline_ns == 0) {
         wait->deadline_ns = skl_clock_mono_ns() + SKL_LOCK_WAIT_NS;
     }
-    until.tv_sec = wait->deadline_ns / SKL_NS_PER_SEC;
-    until.tv_nsec = wait->deadline_ns % SKL_NS_PER_SEC;
-    return pthread_mutex_clocklock(&lock->mutex, CLOCK_MONOTONIC, &until);
+    skl_assert(wait->deadline_ns > 0);
+    return lock_until(&lock->mutex, wait->deadline_ns);
 }
 
 /* The one recovery function: every lock of a dead holder passes here. */

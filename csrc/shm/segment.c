@@ -16,6 +16,8 @@
 #define PAGE 4096ULL
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 
+skl_static_assert(sizeof(skl_header_t) <= PAGE, "the header is one page");
+
 /* One opening: arguments and what is held until it is done. */
 typedef struct {
     skl_segment_t *seg;
@@ -58,6 +60,7 @@ static int valid_name(const char *name)
 
 static uint64_t round_up(uint64_t n, uint64_t unit)
 {
+    skl_assert(unit > 0);
     return (n + unit - 1) / unit * unit;
 }
 
@@ -112,9 +115,8 @@ static int check_config(opening_t *o)
     if (c->request_ids > SECKILL_IDS_ULID) {
         return range_error(o, "request_ids", "opaque, uuidv7 or ulid");
     }
-    if (c->log_units != 0 &&
-        (c->log_units < 64 || c->log_units > (1U << 24) ||
-         (c->log_units & (c->log_units - 1)) != 0)) {
+    if (c->log_units != 0 && (c->log_units < 64 || c->log_units > (1U << 24) ||
+                              (c->log_units & (c->log_units - 1)) != 0)) {
         return range_error(o, "capacity.log_units",
                            "a power of two, 64 to 2^24");
     }
@@ -198,8 +200,9 @@ static int check_stat(opening_t *o, const char *path, const struct stat *st,
         return SECKILL_ENOTOWNER;
     }
     if (st->st_uid != o->uid || (st->st_mode & 077) != 0) {
-        say(o, "%s: belongs to uid %u with mode %03o, expected uid %u and no "
-               "access for others; as root give the option user",
+        say(o,
+            "%s: belongs to uid %u with mode %03o, expected uid %u and no "
+            "access for others; as root give the option user",
             path, st->st_uid, st->st_mode & 0777U, o->uid);
         return SECKILL_ENOTOWNER;
     }
@@ -483,6 +486,7 @@ static int create(opening_t *o)
     skl_config_t config = *o->want;
     int fd, rc;
 
+    skl_assert(o->lock_fd >= 0 && o->seg->header == NULL);
     skl_config_defaults(&config);
     (void)snprintf(temp, sizeof(temp), "%s.new", o->seg->path);
     (void)skl_os_unlink(temp); /* of an opener that died; we hold the lock */
@@ -515,13 +519,10 @@ static int enter(opening_t *o)
 
     for (int i = 0; rc == GONE && i < TRIES; i++) {
         rc = ensure_dir(o, o->dir);
-        if (rc != SECKILL_OK) {
-            if (o->made_dir) {
-                (void)skl_os_rmdir(o->dir);
-            }
-            continue;
+        rc = rc == SECKILL_OK ? take_lock(o) : rc;
+        if (rc != SECKILL_OK && o->made_dir) {
+            (void)skl_os_rmdir(o->dir); /* unless there is a lock file */
         }
-        rc = take_lock(o);
     }
     return rc == GONE ? SECKILL_EBUSY : rc;
 }
@@ -606,6 +607,7 @@ int skl_segment_open(skl_segment_t *seg, const char *name, const char *shm_dir,
 void skl_segment_dir_of(const skl_segment_t *seg, uid_t uid, char *out,
                         size_t size)
 {
+    skl_assert(seg->path[0] != '\0');
     if (uid == seg->owner) {
         (void)snprintf(out, size, "%s.d", seg->path);
     } else {
@@ -631,7 +633,8 @@ static void remove_other_dir(void *ctx, const char *entry)
     size_t len = strlen(prefix);
     char dir[SKL_PATH_MAX + 16];
 
-    if (strncmp(entry, prefix, len) == 0 && strncmp(entry + len, ".d.", 3) == 0 &&
+    if (strncmp(entry, prefix, len) == 0 &&
+        strncmp(entry + len, ".d.", 3) == 0 &&
         strspn(entry + len + 3, "0123456789") == strlen(entry + len + 3)) {
         (void)snprintf(dir, sizeof(dir), "%.200s/%.60s", seg->shm_dir, entry);
         (void)skl_os_clear_dir(dir);
@@ -640,11 +643,12 @@ static void remove_other_dir(void *ctx, const char *entry)
 }
 
 /* With the lock held, so that nobody is creating: all files of the name. */
-static int remove_files(skl_segment_t *seg, const char *dir, int exists)
+static int remove_files(skl_segment_t *seg, const char *dir)
 {
     char temp[SKL_PATH_MAX + 8];
+    int rc = skl_os_unlink(seg->path);
 
-    if (exists && skl_os_unlink(seg->path) != 0) {
+    if (rc != 0 && rc != -ENOENT) {
         return SECKILL_EIO;
     }
     (void)snprintf(temp, sizeof(temp), "%s.new", seg->path);
@@ -657,28 +661,27 @@ static int remove_files(skl_segment_t *seg, const char *dir, int exists)
 
 static int destroy(skl_segment_t *seg)
 {
-    char dir[SKL_PATH_MAX + 8], lock[SKL_PATH_MAX + 16];
+    opening_t o = {.seg = seg, .lock_fd = -1};
     struct stat st;
-    int exists = skl_os_lstat(seg->path, &st) == 0;
-    int fd, rc;
+    int rc;
 
-    (void)snprintf(dir, sizeof(dir), "%s.d", seg->path);
-    (void)snprintf(lock, sizeof(lock), "%s/lock", dir);
-    if (!exists && skl_os_lstat(dir, &st) != 0) {
+    (void)snprintf(o.dir, sizeof(o.dir), "%s.d", seg->path);
+    if (skl_os_lstat(seg->path, &st) != 0 && skl_os_lstat(o.dir, &st) != 0) {
         return SECKILL_ENOTFOUND;
     }
     if (geteuid() != 0 && st.st_uid != geteuid()) {
         return SECKILL_ENOTOWNER;
     }
-    fd = skl_os_open(lock, O_RDWR, 0);
-    rc = fd >= 0 ? skl_os_lock_file(fd) : 0;
-    if (rc == 0) {
-        rc = remove_files(seg, dir, exists);
-    } else {
-        rc = rc == -EWOULDBLOCK ? SECKILL_EBUSY : SECKILL_EIO;
+    o.uid = st.st_uid;
+    o.gid = st.st_gid;
+    rc = enter(&o);
+    if (rc != SECKILL_OK && rc != SECKILL_ENOTOWNER) {
+        return rc;
     }
-    if (fd >= 0) {
-        (void)skl_os_close(fd);
+    /* A directory that is not theirs: nobody can be creating. */
+    rc = remove_files(seg, o.dir);
+    if (o.lock_fd >= 0) {
+        (void)skl_os_close(o.lock_fd);
     }
     return rc;
 }

@@ -109,8 +109,8 @@ static inline void *skl_section(const skl_header_t *header, int section)
 /* Time of the ledger from boot time. */
 static inline int64_t skl_ledger_ns(const skl_header_t *header, int64_t boot_ns)
 {
-    return boot_ns + atomic_load_explicit(&header->clock_offset,
-                                          memory_order_relaxed);
+    return boot_ns +
+           atomic_load_explicit(&header->clock_offset, memory_order_relaxed);
 }
 
 #endif

@@ -340,6 +340,26 @@ static int attempt(const call_t *c, skl_wait_t *wait)
     return rc;
 }
 
+/* The rows that will be written are cold: fetch them while the locks are
+ * taken. Hints only: another call may take these slots first. */
+static void fetch_rows(const call_t *c)
+{
+    const skl_tables_t *t = &c->s->tables;
+    const skl_shard_t *shard = &t->shards[c->q.shard];
+    const uint32_t row = SKL_LD(shard->row_free);
+    const uint32_t request = SKL_LD(shard->request_free);
+
+    if (row != SKL_NONE) {
+        for (size_t i = 0; i < sizeof(skl_row_t); i += 64) {
+            __builtin_prefetch((const char *)&t->rows[row] + i, 1);
+        }
+    }
+    if (request != SKL_NONE) {
+        __builtin_prefetch(&t->requests[request], 1);
+    }
+    skl_ring_fetch_next(&c->s->ring);
+}
+
 /* Ids whose window has passed make room, a few of them in every shard. */
 static int make_room(const call_t *c)
 {
@@ -356,6 +376,7 @@ static int with_locks(const call_t *c)
     skl_wait_t wait = {0};
     int room_made = 0;
 
+    fetch_rows(c);
     for (int i = 0; i < ROUNDS; i++) {
         int rc = attempt(c, &wait);
 

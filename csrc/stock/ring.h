@@ -51,6 +51,8 @@ void skl_ring_attach(skl_ring_t *ring, void *section);
  * intent of the locks held, and commit it. SECKILL_EBUSY: nothing happened. */
 int skl_ring_publish(skl_ring_t *ring, skl_record_t *r, skl_lock_t **locks,
                      int count, skl_wait_t *wait);
+/* Hint: bring the place of the next record into the cache. */
+void skl_ring_fetch_next(const skl_ring_t *ring);
 /* All parts are applied. */
 void skl_ring_applied(skl_ring_t *ring, uint64_t lsn);
 /* One part is applied, by a repair. */

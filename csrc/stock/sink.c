@@ -19,7 +19,7 @@ void skl_sink_disable(skl_stock_t *s)
     atomic_store(&s->ring.shm->sink_attached, 0);
 }
 
-int skl_sink_read(skl_stock_t *s, skl_sink_write_fn write, void *ctx, int max)
+int skl_sink_read(skl_stock_t *s, skl_sink_write_fn take, void *ctx, int max)
 {
     skl_ring_t *ring = &s->ring;
     uint64_t lsn = SKL_LD(ring->shm->flushed);
@@ -34,7 +34,7 @@ int skl_sink_read(skl_stock_t *s, skl_sink_write_fn write, void *ctx, int max)
             !skl_rec_valid(&r, SKL_RECORD_MAX)) {
             return SECKILL_ECORRUPT;
         }
-        rc = write(ctx, &r);
+        rc = take(ctx, &r);
         if (rc != SECKILL_OK) {
             return rc;
         }

@@ -19,7 +19,7 @@ typedef int (*skl_sink_write_fn)(void *ctx, const skl_record_t *r);
 void skl_sink_enable(skl_stock_t *s);
 void skl_sink_disable(skl_stock_t *s);
 /* Hand the new records over, at most `max`: how many, or a code. */
-int skl_sink_read(skl_stock_t *s, skl_sink_write_fn write, void *ctx, int max);
+int skl_sink_read(skl_stock_t *s, skl_sink_write_fn take, void *ctx, int max);
 
 /* ---- Memory sink ---------------------------------------------------------- */
 

@@ -26,7 +26,7 @@ static uint64_t next_random(uint64_t *state)
     return skl_mix64(*state);
 }
 
-/* ---- Parser --------------------------------------------------------------- */
+/* ---- Parser -------------------------------------------------------------- */
 
 /* What the parser found, one line of text for each entry. */
 typedef struct {
@@ -159,7 +159,7 @@ TEST(text_notes_the_first_bad_lines_only)
               t.errors);
 }
 
-/* ---- Index ---------------------------------------------------------------- */
+/* ---- Index --------------------------------------------------------------- */
 
 static void put_entry(void *ctx, const skl_index_entry_t *e)
 {
@@ -365,7 +365,7 @@ TEST(empty_index_matches_nothing)
     free(base);
 }
 
-/* ---- Precedence ----------------------------------------------------------- */
+/* ---- Precedence ---------------------------------------------------------- */
 
 typedef struct {
     int64_t allow, deny;
@@ -408,7 +408,7 @@ TEST(judge_cases_hold)
     }
 }
 
-/* ---- Overlay -------------------------------------------------------------- */
+/* ---- Overlay ------------------------------------------------------------- */
 
 enum { LISTS = 3, CAPACITY = 100 };
 
@@ -535,7 +535,7 @@ TEST(overlay_agrees_with_a_model)
     free_overlay(base, 30);
 }
 
-/* ---- A writer that is killed ---------------------------------------------- */
+/* ---- A writer that is killed --------------------------------------------- */
 
 static void write_for_ever(skl_overlay_t *o)
 {

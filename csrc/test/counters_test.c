@@ -70,8 +70,8 @@ TEST(every_code_has_a_place_of_its_own)
     n = 0;
     for (int i = 0; seckill_errcode_at(i) != 0; i++) {
         n++;
-        CHECK_INT(n, skl_counters_result(&c, SKL_OP_refund,
-                                         seckill_errcode_at(i)));
+        CHECK_INT(
+            n, skl_counters_result(&c, SKL_OP_refund, seckill_errcode_at(i)));
     }
     CHECK_INT(0, skl_counters_result(&c, SKL_OP_find, SECKILL_EBUSY));
 }

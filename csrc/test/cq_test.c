@@ -177,7 +177,7 @@ TEST(a_reader_that_does_not_read_or_is_gone_does_no_harm)
     teardown(&f);
 }
 
-/* ---- Threads -------------------------------------------------------------- */
+/* ---- Threads ------------------------------------------------------------- */
 
 enum { EACH = 2000, MAKERS = 2 };
 

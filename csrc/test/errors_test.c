@@ -63,7 +63,8 @@ TEST(library_says_what_it_is)
 {
     CHECK_INT(SECKILL_ABI, seckill_abi());
     CHECK_STR(SECKILL_VERSION, seckill_version());
-    CHECK_INT(sizeof(seckill_options_t), seckill_sizeof(SECKILL_SIZEOF_OPTIONS));
+    CHECK_INT(sizeof(seckill_options_t),
+              seckill_sizeof(SECKILL_SIZEOF_OPTIONS));
     CHECK_INT(sizeof(seckill_item_t), seckill_sizeof(SECKILL_SIZEOF_ITEM));
     CHECK_INT(sizeof(seckill_reservation_t),
               seckill_sizeof(SECKILL_SIZEOF_RESERVATION));

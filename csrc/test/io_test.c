@@ -65,7 +65,7 @@ static void open_engine(place_t *p)
 
 static void place_open(place_t *p)
 {
-    strcpy(p->dir, "/dev/shm/seckill-io-test.XXXXXX");
+    snprintf(p->dir, sizeof(p->dir), "%s", "/dev/shm/seckill-io-test.XXXXXX");
     if (mkdtemp(p->dir) == NULL) {
         abort();
     }
@@ -132,7 +132,7 @@ static int connect_to(const char *path)
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
-    strcpy(a.sun_path, path);
+    snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
     if (connect(fd, (struct sockaddr *)&a, sizeof(a)) != 0) {
         close(fd);
         return -1;
@@ -200,7 +200,7 @@ static seckill_list_t *watched(place_t *p, const char *file)
     return list;
 }
 
-/* ---- Start and stop ------------------------------------------------------- */
+/* ---- Start and stop ------------------------------------------------------ */
 
 TEST(threads_start_and_stop_many_times)
 {
@@ -284,7 +284,7 @@ TEST(the_socket_is_private_and_removed)
 
     place_open(&p);
     CHECK_INT(0, start(&p));
-    strcpy(path, seckill_wake_path(p.sk));
+    snprintf(path, sizeof(path), "%s", seckill_wake_path(p.sk));
     CHECK(stat(path, &st) == 0 && S_ISSOCK(st.st_mode));
     CHECK_INT(0600, st.st_mode & 0777);
     fd = connect_to(path);
@@ -352,7 +352,7 @@ TEST(a_child_has_no_threads_until_it_starts_its_own)
 
     place_open(&p);
     CHECK_INT(0, start(&p));
-    strcpy(path, seckill_wake_path(p.sk));
+    snprintf(path, sizeof(path), "%s", seckill_wake_path(p.sk));
     pid = fork();
     if (pid == 0) {
         int bad = seckill_wake_path(p.sk)[0] != '\0';
@@ -373,7 +373,7 @@ TEST(a_child_has_no_threads_until_it_starts_its_own)
     place_close(&p);
 }
 
-/* ---- Completions ---------------------------------------------------------- */
+/* ---- Completions --------------------------------------------------------- */
 
 /* Take events until the one with this ticket. */
 static int take(place_t *p, uint64_t ticket, seckill_event_t *e)
@@ -413,6 +413,22 @@ TEST(a_reload_completes_and_is_in_force)
     CHECK_INT(SECKILL_EBADFILE, e.rc);
     CHECK(strstr(e.text, "No such file") != NULL);
     CHECK_INT(1, match(list, "b"));
+    place_close(&p);
+}
+
+TEST(a_list_without_a_file_is_not_reloaded)
+{
+    const seckill_list_options_t o = {.struct_size = sizeof(o),
+                                      .kind = SECKILL_LIST_ID};
+    seckill_list_t *list;
+    uint64_t ticket;
+    char err[256];
+    place_t p;
+
+    place_open(&p);
+    CHECK_INT(0, seckill_list_open(p.sk, "l", &o, &list, err, sizeof(err)));
+    CHECK_INT(0, start(&p));
+    CHECK_INT(SECKILL_EBADFILE, seckill_list_reload_async(list, &ticket));
     place_close(&p);
 }
 
@@ -494,7 +510,7 @@ TEST(too_many_waiting_calls_are_refused)
     place_close(&p);
 }
 
-/* ---- Roles ---------------------------------------------------------------- */
+/* ---- Roles --------------------------------------------------------------- */
 
 TEST(roles_move_when_their_holder_is_killed)
 {
@@ -532,7 +548,7 @@ TEST(roles_move_when_their_holder_is_killed)
     place_close(&p);
 }
 
-/* ---- Ways to change a file ------------------------------------------------ */
+/* ---- Ways to change a file ----------------------------------------------- */
 
 static void change_in_place(const place_t *p, const char *text)
 {
@@ -706,7 +722,7 @@ TEST(watch_2_does_not_follow)
     place_close(&p);
 }
 
-/* ---- Two threads of one process, for the thread sanitizer ----------------- */
+/* ---- Two threads of one process, for the thread sanitizer ---------------- */
 
 TEST(lookups_go_on_while_the_io_thread_swaps)
 {

@@ -14,18 +14,15 @@
  * At sampled instructions the child is really killed: the bytes must be those
  * that the emulated death gave, and the same checks follow. Then the process
  * that takes over dies, too, at each of its instructions, and a third one
- * finishes. At last, processes that sell at full speed are killed at random.
+ * finishes. kill_loop_test.c kills processes that sell at full speed.
  *
  * SECKILL_FULL=1 samples far more. A stepped sanitizer proves nothing more:
  * variants: rel
  */
 #include "test/support/crash.h"
-#include "test/support/ledger.h"
 #include "test/support/stepper.h"
 
-#include <signal.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
+#include "test/support/tap.h"
 
 enum {
     ANY = 1,        /* case.again: any count is a good answer */
@@ -78,7 +75,7 @@ static uint64_t next_random(uint64_t *state)
     return skl_mix64(*state);
 }
 
-/* ---- Steps of a preparation ----------------------------------------------- */
+/* ---- Steps of a preparation ---------------------------------------------- */
 
 static void must(run_t *t, int want, int rc)
 {
@@ -91,9 +88,13 @@ static void must(run_t *t, int want, int rc)
 
 static seckill_item_t shoes(int64_t total, int64_t hold_s, int64_t version)
 {
-    seckill_item_t i = {.struct_size = sizeof(i), .total = total,
-                        .hold_ns = hold_s * CRASH_SEC, .version = version,
-                        .per_user = 4, .item_len = 5, .item = "shoes"};
+    seckill_item_t i = {.struct_size = sizeof(i),
+                        .total = total,
+                        .hold_ns = hold_s * CRASH_SEC,
+                        .version = version,
+                        .per_user = 4,
+                        .item_len = 5,
+                        .item = "shoes"};
 
     return i;
 }
@@ -105,8 +106,8 @@ static int put(run_t *t, int64_t total, int64_t hold_s, int64_t version)
     return seckill_put(t->w.sk, &i);
 }
 
-static int reserve(run_t *t, const char *user, const char *request,
-                   int64_t qty, seckill_reservation_t *out)
+static int reserve(run_t *t, const char *user, const char *request, int64_t qty,
+                   seckill_reservation_t *out)
 {
     return seckill_reserve(t->w.sk, "shoes", 5, user, strlen(user), qty,
                            request, strlen(request), out);
@@ -138,15 +139,14 @@ static void choose_names(run_t *t)
 
     do {
         snprintf(t->user, sizeof(t->user), "user%u", n++);
-    } while (skl_shard_of(tables,
-                          skl_user_key(skl_key_of(tables, t->user,
-                                                  (uint32_t)strlen(t->user)),
-                                       born)) != of_user);
+    } while (
+        skl_shard_of(tables, skl_user_key(skl_key_of(tables, t->user,
+                                                     (uint32_t)strlen(t->user)),
+                                          born)) != of_user);
     do {
         snprintf(t->request, sizeof(t->request), "request%u", n++);
-    } while (skl_shard_of(tables,
-                          skl_key_of(tables, t->request,
-                                     (uint32_t)strlen(t->request))) !=
+    } while (skl_shard_of(tables, skl_key_of(tables, t->request,
+                                             (uint32_t)strlen(t->request))) !=
              last - of_user);
 }
 
@@ -268,8 +268,9 @@ static void log_around(run_t *t)
 {
     open_sale(t);
     for (int i = 0; i < 80; i++) {
-        must(t, SECKILL_OK, i % 2 == 0 ? seckill_pause(t->w.sk, "shoes", 5)
-                                       : seckill_resume(t->w.sk, "shoes", 5));
+        must(t, SECKILL_OK,
+             i % 2 == 0 ? seckill_pause(t->w.sk, "shoes", 5)
+                        : seckill_resume(t->w.sk, "shoes", 5));
     }
 }
 
@@ -284,7 +285,7 @@ static void removable(run_t *t)
     pass(t, 20 * CRASH_SEC);
 }
 
-/* ---- The calls under test ------------------------------------------------- */
+/* ---- The calls under test ------------------------------------------------ */
 
 static int call_reserve(run_t *t, seckill_reservation_t *out)
 {
@@ -352,7 +353,7 @@ static int call_find(run_t *t, seckill_reservation_t *out)
     return seckill_find(t->w.sk, t->request, strlen(t->request), out);
 }
 
-/* ---- Checks --------------------------------------------------------------- */
+/* ---- Checks -------------------------------------------------------------- */
 
 static int no(run_t *t, const char *what)
 {
@@ -366,8 +367,8 @@ static void look(run_t *t, sight_t *s)
 {
     memset(s, 0, sizeof(*s));
     s->get_rc = seckill_get(t->w.sk, "shoes", 5, &s->item);
-    s->find_rc = seckill_find(t->w.sk, t->request, strlen(t->request),
-                              &s->found);
+    s->find_rc =
+        seckill_find(t->w.sk, t->request, strlen(t->request), &s->found);
 }
 
 /* A state between the records of one call: as its last record says. */
@@ -385,8 +386,8 @@ static int is_record_state(run_t *t, const seckill_item_t *i)
 
 static int check_get(run_t *t, uint64_t tail)
 {
-    const sight_t *want = tail == t->tail_after ? &t->sees_after
-                                                : &t->sees_before;
+    const sight_t *want =
+        tail == t->tail_after ? &t->sees_after : &t->sees_before;
     seckill_item_t got;
     int rc;
 
@@ -413,8 +414,8 @@ static int check_get(run_t *t, uint64_t tail)
 
 static int check_find(run_t *t, uint64_t tail)
 {
-    const sight_t *want = tail == t->tail_after ? &t->sees_after
-                                                : &t->sees_before;
+    const sight_t *want =
+        tail == t->tail_after ? &t->sees_after : &t->sees_before;
     seckill_reservation_t got;
     int rc;
 
@@ -473,8 +474,7 @@ static int check_end(run_t *t)
         snprintf(t->why, sizeof(t->why), "not sound: %s", text);
         return 0;
     }
-    differs = t->c->flags & LOOSE ? NULL
-                                  : crash_differs(&t->w, &t->after, 0);
+    differs = t->c->flags & LOOSE ? NULL : crash_differs(&t->w, &t->after, 0);
     return differs == NULL ||
            no(t, differs); /* from the ledger of an undisturbed call */
 }
@@ -496,7 +496,7 @@ static int check_after_death(run_t *t, uint64_t tail, uint64_t way)
     }
 }
 
-/* ---- Stepping ------------------------------------------------------------- */
+/* ---- Stepping ------------------------------------------------------------ */
 
 static void run_call(void *ctx)
 {
@@ -548,33 +548,20 @@ static void where(run_t *t, long k, long j)
     const size_t used = strlen(t->why);
 
     snprintf(t->why + used, sizeof(t->why) - used,
-             " (after instruction %ld of %ld, then %ld)", k, t->steps, j);
+             " (after instruction %ld, then %ld)", k, j);
 }
 
-/* One pass without checks: how long it is, and where the locks are held. */
-static int measure(run_t *t)
+/* Where in the call we are: where its locks are held, where it commits. */
+static void note_place(run_t *t, const stepper_t *st)
 {
-    stepper_t st;
-    int rc = 1;
-
-    crash_restore(&t->w, &t->before);
-    if (!start(t, &st)) {
-        return 0;
+    t->steps = st->steps;
+    if (crash_held(&t->w, st->pid) > 0) {
+        t->first_lock = t->first_lock < 0 ? st->steps : t->first_lock;
+        t->released = st->steps;
     }
-    t->first_lock = t->published = t->released = -1;
-    while (rc == 1) {
-        if (crash_held(&t->w, st.pid) > 0) {
-            t->first_lock = t->first_lock < 0 ? st.steps : t->first_lock;
-            t->released = st.steps;
-        }
-        if (t->published < 0 && tail_of(t) != t->tail_before) {
-            t->published = st.steps;
-        }
-        rc = stepper_step(&st);
+    if (t->published < 0 && tail_of(t) != t->tail_before) {
+        t->published = st->steps;
     }
-    t->steps = st.steps;
-    stepper_kill(&st);
-    return rc == 0 || no(t, "the stepped call died by itself");
 }
 
 /* Die between any two instructions. */
@@ -590,6 +577,7 @@ static int die_everywhere(run_t *t)
     while (rc == 1) {
         const long states = t->states;
 
+        note_place(t, &st);
         if (!die_here(t, &st, &t->here, st.steps == 0)) {
             where(t, st.steps, 0);
             stepper_kill(&st);
@@ -658,13 +646,13 @@ static int die_twice(run_t *t, long k)
     return rc == 0 || no(t, "the stepped repair died by itself");
 }
 
-/* ---- One operation -------------------------------------------------------- */
+/* ---- One operation ------------------------------------------------------- */
 
 /* Prepare the state before and after the undisturbed call. */
 static int prepare(run_t *t)
 {
-    const uint32_t requests = t->c->flags & (TWO_SHARDS | USER_FIRST)
-                                  ? 4097 : 16;
+    const uint32_t requests =
+        t->c->flags & (TWO_SHARDS | USER_FIRST) ? 4097 : 16;
 
     if (!crash_open(&t->w, requests, seed, t->why, sizeof(t->why))) {
         return 0;
@@ -724,9 +712,8 @@ static int sample_repairs(run_t *t, int count)
 
 static int die_all_ways(run_t *t)
 {
-    return measure(t) && die_everywhere(t) &&
-           sample_kills(t, tap_full() ? 400 : 8) &&
-           sample_repairs(t, tap_full() ? 200 : 3);
+    return die_everywhere(t) && sample_kills(t, tap_full() ? 400 : 4) &&
+           sample_repairs(t, tap_full() ? 200 : 2);
 }
 
 static void kill_everywhere(const case_t *c)
@@ -736,6 +723,7 @@ static void kill_everywhere(const case_t *c)
 
     memset(t, 0, sizeof(*t));
     t->c = c;
+    t->first_lock = t->published = t->released = -1;
     seed = seed != 0 ? seed : tap_seed(1);
     t->random = seed;
     if (!CHECK(prepare(t) && die_all_ways(t))) {
@@ -787,8 +775,7 @@ KILL(sweep_of_a_removed_item, removed, call_sweep, ANY, 0, 7)
 KILL(put_of_a_new_item, nothing, call_put, 0, 0, 1)
 KILL(put_of_other_terms, reserved, call_put, 0, 0, 1)
 KILL(adjust, reserved, call_adjust, 0, 0, 1)
-KILL(remove, removable, call_remove, SECKILL_EUNKNOWNITEM, 0,
-     3)
+KILL(remove, removable, call_remove, SECKILL_EUNKNOWNITEM, 0, 3)
 KILL(pause, reserved, call_pause, 0, 0, 1)
 
 TAP_MAIN()

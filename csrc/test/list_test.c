@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- A private place for each test ---------------------------------------- */
+/* ---- A private place for each test --------------------------------------- */
 
 typedef struct {
     char dir[64];  /* shm_dir */
@@ -39,7 +39,7 @@ static void place_open(place_t *p)
                            .log_units = 64};
     char err[256] = "";
 
-    strcpy(p->dir, "/dev/shm/seckill-list-test.XXXXXX");
+    snprintf(p->dir, sizeof(p->dir), "%s", "/dev/shm/seckill-list-test.XXXXXX");
     if (mkdtemp(p->dir) == NULL) {
         abort();
     }
@@ -160,7 +160,7 @@ static int index_files(const place_t *p)
     return n;
 }
 
-/* ---- Opening and looking up ----------------------------------------------- */
+/* ---- Opening and looking up ---------------------------------------------- */
 
 TEST(loads_and_matches)
 {
@@ -245,7 +245,7 @@ TEST(another_file_is_a_conflict_and_slots_end)
     place_close(&p);
 }
 
-/* ---- Files that cannot be used -------------------------------------------- */
+/* ---- Files that cannot be used ------------------------------------------- */
 
 typedef struct {
     const char *text; /* NULL: the file is missing */
@@ -337,7 +337,7 @@ TEST(a_directory_or_fifo_is_not_a_list)
     place_close(&p);
 }
 
-/* ---- Calls that fail ------------------------------------------------------ */
+/* ---- Calls that fail ----------------------------------------------------- */
 
 static const char *fault_call;
 static int fault_errno, fault_after;
@@ -400,25 +400,26 @@ TEST(failing_calls_keep_the_old_list)
     place_close(&p);
 }
 
-/* ---- Torn files ----------------------------------------------------------- */
+/* ---- Torn files ---------------------------------------------------------- */
 
 static const char *torn_path;
+static const char *torn_mode; /* of fopen: "a" it grows, "r+" it changes */
 static int torn_reads;
 
-/* Somebody appends while we read, the first torn_reads times. */
-static int append(const char *call)
+/* Somebody writes while we read, the first torn_reads times. */
+static int disturb(const char *call)
 {
     if (strcmp(call, "read") == 0 && torn_reads > 0) {
-        FILE *f = fopen(torn_path, "a");
+        FILE *f = fopen(torn_path, torn_mode);
 
         torn_reads--;
-        fputs("more\n", f);
+        fputs("new\n", f);
         fclose(f);
     }
     return 0;
 }
 
-TEST(a_file_that_changes_is_read_again_then_refused)
+static void disturb_loads(const char *mode)
 {
     seckill_list_options_t o;
     seckill_list_t *list;
@@ -428,22 +429,34 @@ TEST(a_file_that_changes_is_read_again_then_refused)
     place_open(&p);
     write_file(p.file, "old\n");
     o = with_file(&p);
+    o.settle_ms = 25; /* longer than a tick of file times */
     torn_path = p.file;
+    torn_mode = mode;
     CHECK_INT(0, open_list(&p, "l", &o, &list, err));
     torn_reads = 1;
-    skl_os_fault = append;
+    skl_os_fault = disturb;
     CHECK_INT(0, seckill_list_reload(list, err, sizeof(err)));
-    CHECK_INT(1, match(list, "more"));
+    CHECK_INT(1, match(list, "new"));
     torn_reads = 1000;
     CHECK_INT(SECKILL_EBADFILE, seckill_list_reload(list, err, sizeof(err)));
     skl_os_fault = NULL;
     CHECK(strstr(err, "changed while it was read") != NULL);
-    CHECK_INT(1, match(list, "old"));
+    CHECK_INT(1, match(list, "new"));
     CHECK_INT(2, stats(list).generation);
     place_close(&p);
 }
 
-/* ---- A loader that is killed ---------------------------------------------- */
+TEST(a_file_that_grows_is_read_again_then_refused)
+{
+    disturb_loads("a");
+}
+
+TEST(a_file_that_changes_is_read_again_then_refused)
+{
+    disturb_loads("r+");
+}
+
+/* ---- A loader that is killed --------------------------------------------- */
 
 static int die(const char *call)
 {
@@ -516,7 +529,7 @@ TEST(kill_9_of_the_loader_keeps_a_whole_list)
     place_close(&p);
 }
 
-/* ---- Readers while the list is replaced ----------------------------------- */
+/* ---- Readers while the list is replaced ---------------------------------- */
 
 enum { READERS = 3, WIDTH = 500 };
 
@@ -550,7 +563,7 @@ static int check_pass(seckill_list_t *list, int *newest)
         if (rc == 0) {
             continue;
         }
-        g = len > 0 ? atoi(reason) : -1;
+        g = len > 0 ? (int)strtol(reason, NULL, 10) : -1;
         if (rc != 1 || g < *newest || g % 2 != i % 2) {
             return 0;
         }
@@ -647,7 +660,7 @@ TEST(readers_with_threads_see_whole_generations)
     replace_and_read(1);
 }
 
-/* ---- Overlay across processes --------------------------------------------- */
+/* ---- Overlay across processes -------------------------------------------- */
 
 TEST(overlay_is_seen_by_all_and_outlives_reloads)
 {

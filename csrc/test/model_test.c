@@ -977,6 +977,31 @@ static void do_sweep(run_t *run)
     same(run, "swept", m_sweep(&run->m), done);
 }
 
+/* An instant at which something ends, or the one before or after it. */
+static int64_t turning_point(run_t *run)
+{
+    const model_t *m = &run->m;
+    const m_order_t *o = &m->order[below(run, run->id_names)];
+    const m_item_t *item = &m->item[below(run, m->items)];
+    int64_t at = m->now;
+
+    switch (below(run, 4)) {
+    case 0:
+        at = item->c.starts_at;
+        break;
+    case 1:
+        at = item->c.ends_at;
+        break;
+    case 2:
+        at = o->kind == NOT_LIVE ? 0 : o->created + m->window;
+        break;
+    default:
+        at = m_is_pending(o) ? o->deadline : 0;
+    }
+    at += below(run, 3) - 1;
+    return at > m->now - 5 * SEC && at < m->now + 20 * SEC ? at : m->now;
+}
+
 /* Mostly forward, by seconds that are no whole ones; now and then back. */
 static void do_clock(run_t *run)
 {
@@ -984,6 +1009,7 @@ static void do_clock(run_t *run)
 
     by = below(run, 8) == 0 ? -by / 2 : by;
     by = below(run, 40) == 0 ? 20 * SEC : by;
+    by = below(run, 2) == 0 ? turning_point(run) - run->m.now : by;
     snprintf(run->text, sizeof(run->text), "clock by %" PRId64, by);
     run->m.now += by;
     ledger_at(&run->l, run->m.now);
@@ -1012,7 +1038,7 @@ static void do_one(run_t *run, const op_t *ops, size_t count)
 static const op_t mix[] = {{do_reserve, 45}, {do_settle, 20}, {do_refund, 5},
                            {do_find, 4},     {do_put, 7},     {do_adjust, 5},
                            {do_pause, 3},    {do_remove, 3},  {do_sweep, 2},
-                           {do_clock, 16}};
+                           {do_clock, 24}};
 
 static void compare_all(run_t *run, int deep)
 {

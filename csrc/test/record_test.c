@@ -79,8 +79,7 @@ TEST(units_hold_the_bytes_exactly)
         skl_record_t r;
         uint32_t rest = len > 128 ? len - 128 : 0;
 
-        make(&r, len < 64 ? len : 64,
-             len <= 64 ? 0 : len - rest - 64, rest);
+        make(&r, len < 64 ? len : 64, len <= 64 ? 0 : len - rest - 64, rest);
         CHECK_INT(128 + len, r.bytes);
         CHECK_INT(1 + (len + 127) / 128, skl_rec_units(&r));
         CHECK(skl_rec_valid(&r, r.bytes));

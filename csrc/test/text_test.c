@@ -43,7 +43,7 @@ TEST(bytes_that_are_not_utf8_become_hex)
     CHECK_STR("\\\\xff", LABEL("\xff"));
     CHECK_STR("\\\\x80a", LABEL("\x80"
                                 "a"));
-    CHECK_STR("\\\\xc0\\\\xaf", LABEL("\xc0\xaf"));       /* overlong */
+    CHECK_STR("\\\\xc0\\\\xaf", LABEL("\xc0\xaf")); /* overlong */
     CHECK_STR("\\\\xe0\\\\x80\\\\xaf", LABEL("\xe0\x80\xaf"));
     CHECK_STR("\\\\xed\\\\xa0\\\\x80", LABEL("\xed\xa0\x80")); /* surrogate */
     CHECK_STR("\\\\xf4\\\\x90\\\\x80\\\\x80", LABEL("\xf4\x90\x80\x80"));

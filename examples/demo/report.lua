@@ -310,10 +310,10 @@ end
 
 
 local function print_kill()
-    say("\nworker %s was killed when %d units were available (%s at the next "
-        .. "answer)", log.pid, log.available, log.after or "?")
-    say("%d answers were lost with it; find says: %d with an order, %d where "
-        .. "nothing happened", log.lost_count, log.found, log.nothing)
+    say("\nworker %s got SIGKILL; available: %d by the answer before, %s by "
+        .. "the next", log.pid, log.available, log.after or "?")
+    say("%d answers were lost with it: %d with an order, %d where nothing "
+        .. "happened", log.lost_count, log.found, log.nothing)
     say("%s orders were made for the %s units; at most %s were out at once",
         thousands(log.winners), thousands(TOTAL), thousands(log.most))
 end
@@ -350,6 +350,11 @@ local function prove_engine()
 end
 
 
+local function in_window(available)
+    return available ~= nil and available >= KILL_MIN and available <= KILL_MAX
+end
+
+
 local function print_proof()
     say("\n%-38s %12s %12s", ("PROOF from %s logged answers"):format(
         thousands(log.answers)), "expected", "measured")
@@ -361,8 +366,8 @@ local function print_proof()
     prove("winners asked again", log.winners, log.again)
     prove("lost answers unresolved", 0, log.unresolved)
     prove("available at the kill", ("%d..%d"):format(KILL_MIN, KILL_MAX),
-          log.available or "-", log.available and log.available >= KILL_MIN
-          and log.available <= KILL_MAX)
+          log.available or "-", in_window(log.available)
+          and in_window(log.after))
     prove("answers", ">= " .. thousands(REQUESTS), log.answers,
           log.answers >= REQUESTS)
     prove("users", USERS, log.user_count)

@@ -30,7 +30,8 @@ local CONNECTIONS = tonumber(os.getenv("DEMO_CONNECTIONS"))
 local BUYERS_PER_SECOND = 400
 local KILL_AT = 0.6          -- of the units are left
 local SETTLE = 0.5           -- seconds after which no answer means lost
-local TRIES_MAX = 400
+local RETRY = 0.2            -- seconds; what the limiter takes for a token
+local TRIES_MAX = 100
 local LOG_MAX = 3000000
 local RECENT = 2048
 local HAMMERS = 20
@@ -90,14 +91,18 @@ local function later(job)
 end
 
 
-local function from_queue()
+-- The next job that is due; one that is not goes to the end.
+local function from_queue(time)
     if queue_head > queue_tail then
         return nil
     end
     local job = queue[queue_head]
     queue[queue_head] = nil
     queue_head = queue_head + 1
-    return job
+    if not job.due or job.due <= time then
+        return job
+    end
+    later(job)
 end
 
 
@@ -137,15 +142,16 @@ local function black_listed()
 end
 
 
--- A request of the flood that is no new buyer.
+-- A request of the flood that is no new buyer. While every winner is asked
+-- again, nobody uses up what the limiter grants them.
 local function other()
     local dice = random(100)
     if dice <= 25 or #winners == 0 then
         return black_listed()
-    elseif dice <= 50 then
-        return repeat_recent()
-    elseif dice <= 75 then
+    elseif dice <= 50 or phase == "again" then
         return second_unit()
+    elseif dice <= 75 then
+        return repeat_recent()
     end
     return hammer()
 end
@@ -165,7 +171,7 @@ end
 
 
 local function choose(time)
-    local job = from_queue()
+    local job = from_queue(time)
     if job then
         return job
     end
@@ -320,7 +326,7 @@ end
 
 
 -- These must get a real answer: over a limit or busy is none.
-local function try_again(job, status)
+local function try_again(job, status, time)
     if job.op == "reserve" or (status ~= 429 and status ~= 503) then
         return false
     end
@@ -329,7 +335,7 @@ local function try_again(job, status)
         return false
     end
     later { op = job.op, user = job.user, id = job.id, token = job.token,
-            lost = job.lost, tries = job.tries }
+            lost = job.lost, tries = job.tries, due = time + RETRY }
     return true
 end
 
@@ -405,7 +411,7 @@ function response(status, headers, body)
     if order.id and order.state then
         see_order(job, order)
     end
-    if not try_again(job, status) then
+    if not try_again(job, status, time) then
         settle(job, status, order)
     end
     step(time)

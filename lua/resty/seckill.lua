@@ -119,7 +119,7 @@ end
 local function open_error(rc, err)
     local code, detail = lib.errname(rc), ffi_string(err)
     if code == "bad_option" then
-        error("option " .. detail, 3)
+        error("option " .. detail, 2) -- a tail call: this is open's caller
     end
     if code == "mismatch" then
         return nil, code, detail:match("^([^:]+):"), detail

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- The segment ---------------------------------------------------------- */
+/* ---- The segment --------------------------------------------------------- */
 
 static void find_locks(crash_world_t *w)
 {
@@ -101,7 +101,7 @@ void crash_at(crash_world_t *w, int64_t now)
     seckill_set_test_clock(w->sk, now);
 }
 
-/* ---- Images --------------------------------------------------------------- */
+/* ---- Images -------------------------------------------------------------- */
 
 void crash_image_new(const crash_world_t *w, crash_image_t *image)
 {
@@ -144,7 +144,7 @@ int crash_note(crash_world_t *w)
     return 1;
 }
 
-/* ---- Locks ---------------------------------------------------------------- */
+/* ---- Locks --------------------------------------------------------------- */
 
 static uint32_t word_of(const skl_lock_t *lock)
 {
@@ -228,7 +228,7 @@ int crash_unfinished(const crash_world_t *w)
     return (odd & 1) != 0 || pending != 0;
 }
 
-/* ---- Comparing ------------------------------------------------------------ */
+/* ---- Comparing ----------------------------------------------------------- */
 
 static void view_of(const crash_world_t *w, unsigned char *bytes,
                     skl_tables_t *t, skl_ring_t *ring)

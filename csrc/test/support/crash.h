@@ -42,7 +42,7 @@ typedef struct {
     int64_t now;
     skl_lock_t *locks[CRASH_LOCKS];
     int lock_count;
-    uint64_t known;          /* records[i] is of LSN i + 1 */
+    uint64_t known; /* records[i] is of LSN i + 1 */
     skl_record_t *records;
     unsigned char *scratch[2];
 } crash_world_t;

@@ -70,7 +70,8 @@ static inline int ledger_open_with(ledger_t *l, seckill_options_t o)
     int rc;
 
     memset(l, 0, sizeof(*l));
-    snprintf(l->dir, sizeof(l->dir), "/dev/shm/seckill-test.XXXXXX");
+    snprintf(l->dir, sizeof(l->dir), "/dev/shm/seckill-ledger.%d.XXXXXX",
+             (int)getpid());
     if (!CHECK(mkdtemp(l->dir) != NULL)) {
         return 0;
     }

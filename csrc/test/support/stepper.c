@@ -93,8 +93,7 @@ void stepper_kill(stepper_t *st)
 
     if (st->pid > 0) {
         (void)kill(st->pid, SIGKILL);
-        while (waitpid(st->pid, &status, 0) == st->pid &&
-               WIFSTOPPED(status)) {
+        while (waitpid(st->pid, &status, 0) == st->pid && WIFSTOPPED(status)) {
         }
         st->pid = 0;
     }

@@ -80,6 +80,7 @@ enum {
     SECKILL_SIZEOF_LIST_STATS,
     SECKILL_SIZEOF_EVENT,
     SECKILL_SIZEOF_TOKEN,
+    SECKILL_SIZEOF_CLAIMS,
 };
 size_t seckill_sizeof(int which);
 const char *seckill_errname(int code);
@@ -116,6 +117,7 @@ void seckill_get_options(seckill_t *sk, seckill_options_t *out);
 uint64_t seckill_segment_bytes(seckill_t *sk);
 int64_t seckill_now(seckill_t *sk);
 int64_t seckill_mono_now(void);
+int64_t seckill_wall_now(void);
 void seckill_set_test_clock(seckill_t *sk, int64_t now_ns);
 enum {
     SECKILL_ITEM_OPEN = 1,
@@ -285,6 +287,30 @@ int seckill_token_make(seckill_keyring_t *ring, const seckill_token_t *fields,
     char *out, size_t out_size);
 int seckill_token_open(seckill_keyring_t *ring, const char *token, size_t len,
     int64_t now_ns, seckill_token_t *out);
+typedef struct {
+    double exp, nbf;
+    uint32_t has_exp, has_nbf;
+    uint32_t user_len;
+    uint32_t pad;
+    char user[64];
+} seckill_claims_t;
+typedef struct seckill_jwt_cache seckill_jwt_cache_t;
+int seckill_base64url_decode(const char *in, size_t len, unsigned char *out,
+    size_t out_size);
+int seckill_jws_open(seckill_keyring_t *ring, int key_id, const char *text,
+    size_t len, size_t payload, size_t dot, unsigned char *out,
+    size_t out_size);
+int seckill_jwt_claims(const unsigned char *payload, size_t len,
+    const char *claim, size_t claim_len, seckill_claims_t *out);
+int seckill_jwt_cache_new(uint32_t entries, seckill_jwt_cache_t **out);
+void seckill_jwt_cache_free(seckill_jwt_cache_t *cache);
+int seckill_jwt_cache_get(seckill_jwt_cache_t *cache, const char *text,
+    size_t len, seckill_claims_t *out);
+void seckill_jwt_cache_put(seckill_jwt_cache_t *cache, const char *text,
+    size_t len, const seckill_claims_t *claims);
+uint32_t seckill_jwt_cache_used(const seckill_jwt_cache_t *cache);
+int seckill_order_json(const seckill_reservation_t *order,
+    seckill_keyring_t *keys, char *out, size_t out_size);
 size_t seckill_metrics(seckill_t *sk, char *out, size_t out_size);
 int seckill_counter_at(seckill_t *sk, int i, const char **name,
     uint64_t *value);
@@ -307,6 +333,7 @@ return {
         { 6, "seckill_list_stats_t" },
         { 7, "seckill_event_t" },
         { 8, "seckill_token_t" },
+        { 9, "seckill_claims_t" },
     },
     functions = {
         "seckill_abi",
@@ -322,6 +349,7 @@ return {
         "seckill_segment_bytes",
         "seckill_now",
         "seckill_mono_now",
+        "seckill_wall_now",
         "seckill_set_test_clock",
         "seckill_put",
         "seckill_get",
@@ -366,6 +394,15 @@ return {
         "seckill_equal",
         "seckill_token_make",
         "seckill_token_open",
+        "seckill_base64url_decode",
+        "seckill_jws_open",
+        "seckill_jwt_claims",
+        "seckill_jwt_cache_new",
+        "seckill_jwt_cache_free",
+        "seckill_jwt_cache_get",
+        "seckill_jwt_cache_put",
+        "seckill_jwt_cache_used",
+        "seckill_order_json",
         "seckill_metrics",
         "seckill_counter_at",
     },

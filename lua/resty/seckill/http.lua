@@ -13,6 +13,7 @@
 -- Between reading the body and answering nothing yields, so that one context
 -- table and one purchase token table serve all requests.
 
+local ffi = require("ffi")
 local ngx = require("ngx")
 local admission = require("resty.seckill.admission")
 local answer = require("resty.seckill.http_answer")
@@ -20,19 +21,23 @@ local args = require("resty.seckill.args")
 local body = require("resty.seckill.http_body")
 local http_items = require("resty.seckill.http_items")
 local jwt = require("resty.seckill.jwt")
+local lib = require("resty.seckill.lib")
 local token = require("resty.seckill.token")
 
 
+local C = lib.C
 local error = error
+local ffi_string = ffi.string
 local get_method = ngx.req.get_method
 local get_uri_args = ngx.req.get_uri_args
 local ipairs = ipairs
 local json = answer.json
-local now = ngx.now
 local refuse = answer.refuse
 local setmetatable = setmetatable
 local text = answer.text
+local tonumber = tonumber
 local type = type
+local var = require("resty.seckill.http_var").get
 
 
 ---@class seckill.http
@@ -51,6 +56,23 @@ local USER_MAX = 64
 local ARGS_MAX = 8
 
 
+-- The stock step, last in the pipeline (so nothing undoes it): the order stays
+-- in C, from where it is written as JSON.
+local function raw_stock(stock)
+    return {
+        name = "stock",
+        enter = function(_, ctx)
+            local order, code = stock:reserve_raw(ctx.item, ctx.user, ctx.qty,
+                                                  ctx.request_id)
+            if order == nil then
+                return nil, code
+            end
+            return order
+        end,
+    }
+end
+
+
 local function make_steps(opts)
     local steps = {}
     for i, step in ipairs(opts.steps or {}) do
@@ -62,7 +84,7 @@ local function make_steps(opts)
     if opts.limiter then
         steps[#steps + 1] = admission.limiter(opts.limiter, "user")
     end
-    steps[#steps + 1] = admission.stock(opts.engine.stock)
+    steps[#steps + 1] = raw_stock(opts.engine.stock)
     return steps
 end
 
@@ -132,11 +154,17 @@ function _M.new(opts)
 end
 
 
+-- ngx.now() would do, but it is not compiled when it is hot by itself.
+local function wall_now()
+    return tonumber(C.seckill_wall_now()) / 1e9
+end
+
+
 -- The user who asks, or nil after 401 was sent.
 local function identify(self)
     local user, code
     if self.jwt then
-        user, code = self.jwt:bearer(ngx.var.http_authorization, now())
+        user, code = self.jwt:bearer(var("http_authorization"), wall_now())
     else
         user, code = self.identity(ngx)
     end
@@ -155,11 +183,7 @@ end
 -- Send an order. A pending one brings the token that confirms it: also a
 -- replay and find, for the first answer may have been lost.
 local function send_order(self, status, order)
-    local token_text
-    if order.state == "reserved" and order.expires_at then
-        token_text = self.tokens:make(order)
-    end
-    return answer.order(status, order, token_text)
+    return answer.order(status, order, self.tokens.ring)
 end
 
 
@@ -167,9 +191,9 @@ local function fill_context(self, user, object)
     local ctx = self.ctx
     ctx.user, ctx.item, ctx.request_id = user, object.item, object.request_id
     ctx.qty = object.qty == nil and 1 or object.qty
-    ctx.now = now()
+    ctx.now = wall_now()
     if self.wants_ip then
-        ctx.ip = ngx.var.remote_addr
+        ctx.ip = var("remote_addr")
     end
     return ctx
 end
@@ -198,7 +222,7 @@ function _M:reserve()
     if not order then
         return refuse_order(code, retry_after, id)
     end
-    return send_order(self, order.replayed and 200 or 201, order)
+    return send_order(self, order.replayed ~= 0 and 200 or 201, order)
 end
 
 
@@ -269,11 +293,11 @@ function _M:find()
         return
     end
     -- "truncated" is no error: the argument is among the first or missing.
-    local order, code = self.stock:find(get_uri_args(ARGS_MAX).request_id)
+    local order, code = self.stock:find_raw(get_uri_args(ARGS_MAX).request_id)
     if not order then
         return refuse_order(code)
     end
-    if order.user ~= user then
+    if ffi_string(order.user, order.user_len) ~= user then
         return refuse("unknown_request")
     end
     ngx.header["Cache-Control"] = "no-store"
@@ -348,7 +372,7 @@ end
 
 --- Route by path: the one call for a location that has all endpoints.
 function _M:handle()
-    local handler = self.routes[ngx.var.uri]
+    local handler = self.routes[var("uri")]
     if handler then
         return handler(self)
     end

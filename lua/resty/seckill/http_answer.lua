@@ -1,17 +1,20 @@
 -- http_answer.lua - writes answers: JSON, refusals, headers.
 --
--- Refusals are ready-made, orders are handed over in pieces. Runs in
+-- Refusals are ready-made, orders are written by C. Runs in
 -- content_by_lua* of a request; never yields.
 
+local ffi = require("ffi")
 local ngx = require("ngx")
+local lib = require("resty.seckill.lib")
 local status = require("resty.seckill.http_status")
 local strict_json = require("resty.seckill.strict_json")
 
 
+local C = lib.C
 local ceil = math.ceil
 local encode = strict_json.encode
+local ffi_string = ffi.string
 local find = string.find
-local floor = math.floor
 local format = string.format
 local gsub = string.gsub
 local print = ngx.print
@@ -23,6 +26,7 @@ local _M = { _VERSION = "0.1.0" }
 
 local JSON = "application/json"
 local FIELD_MAX = 64
+local ORDER_MAX = 1536 -- every order fits, see seckill.h
 -- A longer wait is not worth a number ("never" is infinite or negative).
 local RETRY_MAX = 86400 * 30
 
@@ -156,66 +160,19 @@ function _M.text(text)
 end
 
 
---- A count as JSON: LuaJIT writes no more than 14 digits by itself.
----@param n number
----@return string|number
-function _M.count(n)
-    return n < 1e14 and n or format("%.0f", n)
-end
+local order_buf = ffi.new("char[?]", ORDER_MAX)
 
 
--- "000" .. "999": the milliseconds of an instant, without a new string.
-local MILLIS = {}
-for ms = 0, 999 do
-    MILLIS[ms] = format(".%03d", ms)
-end
-
-
--- The parts of an order's answer, in place: every new string of a request is
--- looked up in LuaJIT's table of strings, most often in cold memory, so the
--- answer is handed to nginx in pieces.
-local HELD = { "{\"id\":\"", "", "\",\"item\":", "", ",\"qty\":", 0,
-               ",\"state\":\"", "", "\",\"remaining\":", 0,
-               ",\"expires_at\":", 0, "", "", "", "}\n" }
-local NO_HOLD = { HELD[1], "", HELD[3], "", HELD[5], 0, HELD[7], "", HELD[9],
-                  0, "}\n" }
-
-
-local function fill(parts, order)
-    parts[2] = order.id
-    parts[4] = _M.text(order.item)
-    parts[6] = _M.count(order.qty)
-    parts[8] = order.state
-    parts[10] = _M.count(order.remaining)
-end
-
-
-local function fill_hold(parts, expires_at, token)
-    -- Rounded down: a hold never seems longer than it is.
-    local ms = floor(expires_at * 1000)
-    parts[12] = floor(ms / 1000)
-    parts[13] = MILLIS[ms % 1000]
-    parts[14] = token and ",\"token\":\"" or ""
-    parts[15] = token or ""
-    parts[16] = token and "\"}\n" or "}\n"
-end
-
-
---- Send an order, with its purchase token where it has one.
+--- Send an order, with its purchase token where it is pending.
 ---@param code integer HTTP status
----@param order table as reserve gives it
----@param token string?
-function _M.order(code, order, token)
-    local parts = NO_HOLD
-    local expires_at = order.expires_at
-    if expires_at and expires_at > 0 then
-        parts = HELD
-        fill_hold(parts, expires_at, token)
+---@param order ffi.cdata* seckill_reservation_t
+---@param ring ffi.cdata*? keys of purchase tokens
+function _M.order(code, order, ring)
+    local n = C.seckill_order_json(order, ring, order_buf, ORDER_MAX)
+    if n < 0 then
+        return _M.refuse("internal")
     end
-    fill(parts, order)
-    ngx.status = code
-    ngx.header["Content-Type"] = JSON
-    print(parts)
+    json(code, ffi_string(order_buf, n))
 end
 
 

@@ -11,51 +11,18 @@ local strict_json = require("resty.seckill.strict_json")
 
 
 local decode = strict_json.decode
-local find = string.find
 local get_body_data = ngx.req.get_body_data
 local get_body_file = ngx.req.get_body_file
-local lower = string.lower
 local next = next
 local pcall = pcall
 local read_body = ngx.req.read_body
-local tonumber = tonumber
 local type = type
 
 
 local _M = { _VERSION = "0.1.0" }
 
--- What clients really send; others are looked at more closely.
-local JSON_TYPES = {
-    ["application/json"] = true,
-    ["application/json; charset=utf-8"] = true,
-    ["application/json;charset=utf-8"] = true,
-    ["application/json; charset=UTF-8"] = true,
-}
-
-
-local function is_json(content_type)
-    if JSON_TYPES[content_type] then
-        return true
-    end
-    local name = lower(content_type)
-    return find(name, "^application/json%s*$") ~= nil
-           or find(name, "^application/json%s*;") ~= nil
-           or find(name, "^application/[%w.-]+%+json%s*$") ~= nil
-           or find(name, "^application/[%w.-]+%+json%s*;") ~= nil
-end
-
-
 -- The raw body, or nil and a code.
 local function read(max)
-    local var = ngx.var
-    local content_type = var.content_type
-    if content_type and content_type ~= "" and not is_json(content_type) then
-        return nil, "unsupported_media_type"
-    end
-    local length = tonumber(var.content_length)
-    if length and length > max then
-        return nil, "body_too_large"
-    end
     read_body()
     local data = get_body_data()
     if not data then

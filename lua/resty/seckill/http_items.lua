@@ -3,13 +3,12 @@
 -- What buyers may see: what is left, the limits and the times. Instants that
 -- are not set are left out.
 
-local answer = require("resty.seckill.http_answer")
 local strict_json = require("resty.seckill.strict_json")
 
 
 local concat = table.concat
-local count = answer.count
 local encode = strict_json.encode
+local format = string.format
 local ipairs = ipairs
 
 
@@ -18,6 +17,12 @@ local _M = { _VERSION = "0.1.0" }
 local COUNTS = { "total", "available", "reserved", "sold", "per_user",
                  "max_qty", "version" }
 local TIMES = { "hold", "starts_at", "ends_at" }
+
+
+-- A count as JSON: LuaJIT writes no more than 14 digits by itself.
+local function count(n)
+    return n < 1e14 and n or format("%.0f", n)
+end
 
 
 local function pair(name, value)

@@ -32,8 +32,6 @@ local STATUS = {
     unauthorized = { 401, message = "a bearer token is needed" },
     method_not_allowed = { 405, message = "this method is not allowed here" },
     body_too_large = { 413, message = "the body is too large" },
-    unsupported_media_type = { 415,
-        message = "the Content-Type is not application/json" },
 
     -- who asks
     blocked = 403,

@@ -9,19 +9,15 @@
 -- The header chooses among the configured keys by `kid`, never the algorithm.
 -- The signature is checked before the payload is parsed, in constant time.
 --
--- Verified tokens are kept: a table keyed by the whole text, of two
--- generations. When the young one is full it becomes the old one, so the size
--- is bounded, what is used stays, and a flood of fresh tokens costs only
--- verification. Only verified tokens enter; their times are checked at every
--- use. A token of a removed key is valid until its worker ends or it leaves
--- the cache: rotate keys with a reload.
+-- Verified tokens are kept in a cache of fixed size in C (csrc/token/jwt.c),
+-- keyed by the whole text. Only verified tokens enter; their times are checked
+-- at every use. A token of a removed key is valid until its worker ends or it
+-- leaves the cache: rotate keys with a reload.
 --
 -- Time is an argument. Runs in any phase; per Lua VM state only.
 
 local ffi = require("ffi")
 local args = require("resty.seckill.args")
-local base64url = require("resty.seckill.base64url")
-local jwt_claims = require("resty.seckill.jwt_claims")
 local keyring = require("resty.seckill.keyring")
 local lib = require("resty.seckill.lib")
 local strict_json = require("resty.seckill.strict_json")
@@ -33,11 +29,9 @@ local byte = string.byte
 local decode_json = strict_json.decode
 local error = error
 local find = string.find
-local floor = math.floor
 local huge = math.huge
 local lower = string.lower
 local new_string = ffi.string
-local pairs = pairs
 local pcall = pcall
 local setmetatable = setmetatable
 local sub = string.sub
@@ -50,10 +44,8 @@ local mt = { __index = _M }
 
 local TOKEN_MAX = 4096
 local USER_MAX = 64
-local MAC_SIZE = 32
-local MAC_CHARS = 43
 local HEADERS_MAX = 64
-local CACHE_DEFAULT = 8192
+local CACHE_DEFAULT = 2048
 local ANY_KEY = -1
 local SPACE = 32
 
@@ -63,11 +55,8 @@ local OPTIONS = {
 }
 
 local decoded = ffi.new("uint8_t[?]", TOKEN_MAX)
-local given_mac = ffi.new("uint8_t[?]", MAC_SIZE + 4)
-local right_mac = ffi.new("uint8_t[?]", MAC_SIZE)
 local chars_t = ffi.typeof("const char *")
-local given_chars = ffi.cast("const char *", given_mac)
-local right_chars = ffi.cast("const char *", right_mac)
+local found = ffi.new("seckill_claims_t")
 
 
 -- kid -> number of the key in the ring; the numbers count from 0.
@@ -94,6 +83,16 @@ local function key_number(_, i)
 end
 
 
+local function new_cache(entries)
+    local out = ffi.new("seckill_jwt_cache_t *[1]")
+    local rc = C.seckill_jwt_cache_new(entries, out)
+    if rc ~= lib.OK then
+        error("cache: " .. lib.errname(rc), 3)
+    end
+    return ffi.gc(out[0], C.seckill_jwt_cache_free)
+end
+
+
 --- A verifier.
 ---@param opts { keys: { key: string, kid: string? }[], require_exp: boolean?,
 ---   leeway: number?, claim: string?, cache: integer? }
@@ -113,9 +112,7 @@ function _M.new(opts)
         require_exp = opts.require_exp ~= false,
         leeway = leeway,
         claim = opts.claim or "sub",
-        -- of one generation; the cache never holds more than twice this
-        half = floor((opts.cache or CACHE_DEFAULT) / 2),
-        young = {}, old = {}, young_count = 0,
+        cache = new_cache(opts.cache or CACHE_DEFAULT),
         headers = {}, header_count = 0,
     }
     return setmetatable(self, mt)
@@ -123,8 +120,9 @@ end
 
 
 local function decode_object(str, first, last)
-    local n = base64url.decode(str, first, last, decoded)
-    if not n then
+    local n = C.seckill_base64url_decode(cast(chars_t, str) + (first - 1),
+                                         last - first + 1, decoded, TOKEN_MAX)
+    if n < 0 then
         return nil
     end
     local ok, object = pcall(decode_json, new_string(decoded, n))
@@ -169,116 +167,114 @@ local function key_of_header(self, text, first, last)
 end
 
 
-local function mac_fits(self, key, signed, len)
-    C.seckill_hmac(self.ring, key, signed, len, right_mac)
-    return C.seckill_equal(given_chars, right_chars, MAC_SIZE) == 1
-end
-
-
--- Signed is what stands before the second dot, at `dot`.
-local function signature_fits(self, key, text, first, dot)
-    if #text - dot ~= MAC_CHARS
-       or not base64url.decode(text, dot + 1, #text, given_mac) then
-        return false
-    end
-    local signed, len = cast(chars_t, text) + (first - 1), dot - first
+-- Check the signature; the length of the payload, which is in `decoded`.
+local function open_payload(self, key, text, first, first_dot, dot)
+    local start, len = cast(chars_t, text) + (first - 1), #text - first + 1
+    local payload, stop = first_dot - first + 1, dot - first
     if key ~= ANY_KEY then
-        return mac_fits(self, key, signed, len)
+        return C.seckill_jws_open(self.ring, key, start, len, payload, stop,
+                                  decoded, TOKEN_MAX)
     end
+    local n
     for i = self.key_count - 1, 0, -1 do
-        if mac_fits(self, i, signed, len) then
-            return true
+        n = C.seckill_jws_open(self.ring, i, start, len, payload, stop,
+                               decoded, TOKEN_MAX)
+        if n >= 0 then
+            break
         end
     end
-    return false
+    return n
 end
 
 
-local function read_claims(self, text, first, last)
-    local n = base64url.decode(text, first, last, decoded)
-    if not n then
-        return nil, "bad_token"
+local function is_time(value)
+    return value == nil or type(value) == "number"
+end
+
+
+-- A payload that is not flat: by the JSON parser.
+local function parse_claims(self, n)
+    local ok, claims = pcall(decode_json, new_string(decoded, n))
+    if not ok or type(claims) ~= "table" then
+        return "bad_token"
     end
-    local user, exp, nbf = jwt_claims.read(decoded, n, self.claim)
-    if user == false then
-        return nil, "bad_token"
-    end
+    local user, exp, nbf = claims[self.claim], claims.exp, claims.nbf
     if type(user) ~= "string" or #user < 1 or #user > USER_MAX then
-        return nil, "bad_user"
+        return "bad_user"
     end
-    if exp == nil and not self.require_exp then
-        exp = huge
+    if not is_time(exp) or not is_time(nbf) then
+        return "bad_token"
     end
-    if nbf == nil then
-        nbf = -huge
+    found.user_len = #user
+    ffi.copy(found.user, user, #user)
+    found.has_exp, found.exp = exp and 1 or 0, exp or 0
+    found.has_nbf, found.nbf = nbf and 1 or 0, nbf or 0
+end
+
+
+-- Fill `found` with what the payload says; else a code.
+local function read_claims(self, n)
+    local claim = self.claim
+    if claim == "exp" or claim == "nbf"
+       or C.seckill_jwt_claims(decoded, n, claim, #claim, found) ~= lib.OK then
+        local code = parse_claims(self, n)
+        if code then
+            return code
+        end
     end
-    if type(exp) ~= "number" or type(nbf) ~= "number" then
-        return nil, "bad_token"
+    if found.has_exp == 0 and self.require_exp then
+        return "bad_token"
     end
-    return { user = user, exp = exp, nbf = nbf }
 end
 
 
 -- The token stands in `text` from `first` to the end: no string is made of it.
+-- nil and `found` filled, or a code.
 local function verify_text(self, text, first)
     local first_dot = find(text, ".", first, true)
     local dot = first_dot and find(text, ".", first_dot + 1, true)
     if not dot or #text - first >= TOKEN_MAX then
-        return nil, "bad_token"
+        return "bad_token"
     end
     local key = key_of_header(self, text, first, first_dot - 1)
-    if not key or not signature_fits(self, key, text, first, dot) then
-        return nil, "bad_token"
+    local n = key and open_payload(self, key, text, first, first_dot, dot)
+    if not n or n < 0 then
+        return "bad_token"
     end
-    return read_claims(self, text, first_dot + 1, dot - 1)
+    return read_claims(self, n)
 end
 
 
-local function check_times(self, entry, now)
-    if now >= entry.exp + self.leeway then
+-- The user of `found`, whose times are checked at every use.
+local function check_times(self, now)
+    local exp = found.has_exp == 1 and found.exp or huge
+    if now >= exp + self.leeway then
         return nil, "token_expired"
     end
-    if now < entry.nbf - self.leeway then
+    if found.has_nbf == 1 and now < found.nbf - self.leeway then
         return nil, "token_not_active"
     end
-    return entry.user, entry.exp
-end
-
-
-local function keep(self, text, entry)
-    if self.young_count >= self.half then
-        self.old, self.young, self.young_count = self.young, {}, 0
-    end
-    self.young[text] = entry
-    self.young_count = self.young_count + 1
-end
-
-
-local function cached(self, text)
-    local entry = self.young[text]
-    if entry then
-        return entry
-    end
-    entry = self.old[text]
-    if entry then
-        keep(self, text, entry)
-    end
-    return entry
+    return new_string(found.user, found.user_len), exp
 end
 
 
 -- The cache is keyed by `text`: a token or a whole header value. What is over
 -- its time is not kept: it would only push out others.
 local function verify(self, text, first, now)
-    local entry, code = verify_text(self, text, first)
-    if not entry then
+    local code = verify_text(self, text, first)
+    if code then
         return nil, code
     end
-    local user, exp = check_times(self, entry, now)
+    local user, exp = check_times(self, now)
     if user then
-        keep(self, text, entry)
+        C.seckill_jwt_cache_put(self.cache, text, #text, found)
     end
     return user, exp
+end
+
+
+local function cached(self, text)
+    return C.seckill_jwt_cache_get(self.cache, text, #text, found) == 1
 end
 
 
@@ -292,9 +288,8 @@ function _M:verify(token, now)
     if type(token) ~= "string" then
         return nil, "bad_token"
     end
-    local entry = cached(self, token)
-    if entry then
-        return check_times(self, entry, now)
+    if cached(self, token) then
+        return check_times(self, now)
     end
     return verify(self, token, 1, now)
 end
@@ -325,9 +320,8 @@ function _M:bearer(header, now)
     if type(header) ~= "string" then
         return nil, "unauthorized"
     end
-    local entry = cached(self, header)
-    if entry then
-        return check_times(self, entry, now)
+    if cached(self, header) then
+        return check_times(self, now)
     end
     if #header > TOKEN_MAX + 16 then
         return nil, "bad_token"
@@ -343,13 +337,7 @@ end
 --- Entries in the cache of this worker.
 ---@return integer
 function _M:cached_count()
-    local n = self.young_count
-    for text in pairs(self.old) do
-        if not self.young[text] then
-            n = n + 1
-        end
-    end
-    return n
+    return C.seckill_jwt_cache_used(self.cache)
 end
 
 

@@ -106,9 +106,10 @@ local function check_sizes(C, path)
 end
 
 
--- The error table of the library: name -> code and code -> name.
+-- The error table of the library: name -> code and code -> name. The second
+-- must have no array part (no key 0): LuaJIT does not compile a lookup past it.
 local function read_codes(C)
-    local codes, names = {}, { [0] = "ok" }
+    local codes, names = {}, {}
     local i = 0
     local code = C.seckill_errcode_at(i)
     while code ~= 0 do
@@ -140,7 +141,7 @@ _M.codes = codes
 ---@param rc integer what a C function returned
 ---@return string
 function _M.errname(rc)
-    return names[rc] or "unknown"
+    return names[rc] or rc == 0 and "ok" or "unknown"
 end
 
 

@@ -107,22 +107,16 @@ local function to_reservation(r, item, user)
 end
 
 
---- Reserve units for a user, once per request id.
----
+--- As reserve, but the order stays in C: for seckill_order_json. It is valid
+--- until the next call of this Lua state.
 --- Phases: any. Never yields.
 ---@param item string
 ---@param user string
----@param qty integer 1 .. 2^53 - 1
----@param request_id string of the engine's format
----@param opts table? none in this version
----@return seckill.reservation? reservation
----@return string? code in this order: bad_item, bad_user, bad_qty,
----  bad_request_id, conflict, too_old, unknown_item, not_started, ended,
----  paused, qty_limit, user_limit, sold_out, full, busy
-function _M:reserve(item, user, qty, request_id, opts)
-    if opts ~= nil then
-        check_opts(opts)
-    end
+---@param qty integer
+---@param request_id string
+---@return ffi.cdata*? order seckill_reservation_t
+---@return string? code as reserve
+function _M:reserve_raw(item, user, qty, request_id)
     if not is_id(item) then
         return nil, "bad_item"
     end
@@ -140,7 +134,31 @@ function _M:reserve(item, user, qty, request_id, opts)
     if rc ~= OK then
         return nil, errname(rc)
     end
-    return to_reservation(found, item, user)
+    return found
+end
+
+
+--- Reserve units for a user, once per request id.
+---
+--- Phases: any. Never yields.
+---@param item string
+---@param user string
+---@param qty integer 1 .. 2^53 - 1
+---@param request_id string of the engine's format
+---@param opts table? none in this version
+---@return seckill.reservation? reservation
+---@return string? code in this order: bad_item, bad_user, bad_qty,
+---  bad_request_id, conflict, too_old, unknown_item, not_started, ended,
+---  paused, qty_limit, user_limit, sold_out, full, busy
+function _M:reserve(item, user, qty, request_id, opts)
+    if opts ~= nil then
+        check_opts(opts)
+    end
+    local order, code = self:reserve_raw(item, user, qty, request_id)
+    if not order then
+        return nil, code
+    end
+    return to_reservation(order, item, user)
 end
 
 
@@ -193,12 +211,12 @@ function _M:refund(id, request_id)
 end
 
 
---- The reservation of a request id, with its state now.
+--- As find, but the order stays in C; see reserve_raw.
 --- Phases: any. Never yields.
 ---@param request_id string
----@return seckill.reservation? reservation
----@return string? code bad_request_id, unknown_request, busy
-function _M:find(request_id)
+---@return ffi.cdata*? order seckill_reservation_t
+---@return string? code as find
+function _M:find_raw(request_id)
     if not is_id(request_id) then
         return nil, "bad_request_id"
     end
@@ -206,8 +224,22 @@ function _M:find(request_id)
     if rc ~= OK then
         return nil, errname(rc)
     end
-    return to_reservation(found, ffi_string(found.item, found.item_len),
-                          ffi_string(found.user, found.user_len))
+    return found
+end
+
+
+--- The reservation of a request id, with its state now.
+--- Phases: any. Never yields.
+---@param request_id string
+---@return seckill.reservation? reservation
+---@return string? code bad_request_id, unknown_request, busy
+function _M:find(request_id)
+    local order, code = self:find_raw(request_id)
+    if not order then
+        return nil, code
+    end
+    return to_reservation(order, ffi_string(order.item, order.item_len),
+                          ffi_string(order.user, order.user_len))
 end
 
 

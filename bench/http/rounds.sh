@@ -1,0 +1,133 @@
+# rounds.sh: the HTTP part of bench/run, which reads it in.
+#
+# Each handler has an nginx of its own (one worker, one core), wrk and Redis
+# share the other core. The handlers take turns within a round, so that what
+# disturbs the machine disturbs all of them, and ratios are taken inside a
+# round.
+
+nginx_binary() {
+    for file in "${NGINX:-nginx}" openresty /usr/sbin/nginx \
+        /usr/local/openresty/nginx/sbin/nginx; do
+        command -v "$file" && return
+    done
+    fail "nginx is not installed: run make deps"
+}
+
+# Debian's nginx loads its Lua module, OpenResty has it inside.
+local_conf() {
+    "$nginx" -V 2>&1 | grep -q 'lua-nginx-module\|ngx_lua' ||
+        for module in ndk_http_module ngx_http_lua_module; do
+            file=/usr/lib/nginx/modules/$module.so
+            [ ! -e "$file" ] || echo "load_module $file;"
+        done
+    [ "$(id -u)" -ne 0 ] || echo "user root;"
+}
+
+# await WHAT PID COMMAND...: until the command succeeds, 30 s at most.
+await() {
+    what=$1 pid=$2 tries=0
+    shift 2
+    until "$@" >/dev/null 2>&1; do
+        tries=$((tries + 1))
+        kill -0 "$pid" 2>/dev/null || fail "$what did not start"
+        [ "$tries" -le 300 ] || fail "$what does not answer"
+        sleep 0.1
+    done
+}
+
+start_redis() {
+    port=$(cat "$BENCH_DIR/port.redis")
+    mkdir "$BENCH_DIR/redis"
+    (on_core "$CLIENT_CORE" redis-server --port "$port" --bind 127.0.0.1 \
+        --save "" --appendonly no --dir "$BENCH_DIR/redis") \
+        >"$BENCH_DIR/redis/log" 2>&1 &
+    started="$started $!"
+    BENCH_REDIS_PORT=$port
+    await redis-server "$!" redis-cli -p "$port" ping
+    BENCH_SCRIPT_SHA=$(redis-cli -p "$port" -x script load <http/deduct.lua)
+    export BENCH_REDIS_PORT BENCH_SCRIPT_SHA
+    for n in 0 1 2 3 4 5 6 7 8 9; do
+        redis-cli -p "$port" set "stock:once-$n" 1000000000
+    done >/dev/null
+}
+
+# start_server NAME: leaves the worker's pid in worker_NAME.
+start_server() {
+    prefix=$BENCH_DIR/$1
+    mkdir -p "$prefix/tmp"
+    ln -s "$ROOT/lua" "$prefix/lua"
+    ln -s "$BUILD" "$prefix/lib"
+    cp http/main.conf http/http.conf http/items.lua http/usual.lua "$prefix"
+    cp "http/$1.conf" "$prefix/nginx.conf"
+    cp "$BENCH_DIR/listen.$1" "$prefix/listen.conf"
+    local_conf >"$prefix/local.conf"
+    (on_core "$SERVER_CORE" "$nginx" -p "$prefix/" -e error.log \
+        -c nginx.conf) >"$prefix/output" 2>&1 &
+    started="$started $!"
+    await "nginx ($1)" "$!" \
+        curl -s "http://127.0.0.1:$(cat "$BENCH_DIR/port.$1")/"
+    eval "worker_$1=\$(tr -d ' ' <\"/proc/$!/task/$!/children\")"
+}
+
+# Ticks of user and system time of a process, all threads.
+cpu_ticks() {
+    awk '{ print $14 + $15 }' "/proc/$1/stat"
+}
+
+# load SERVER ITEM TAG SECONDS: one run of wrk; the result line goes to
+# $BENCH_DIR/result.
+load() {
+    (on_core "$CLIENT_CORE" wrk -t1 -c"$CONNECTIONS" -d"$4s" \
+        -s http/wrk_reserve.lua \
+        "http://127.0.0.1:$(cat "$BENCH_DIR/port.$1")" -- "$2" "$3") \
+        >"$BENCH_DIR/wrk" 2>&1 &
+    wrk=$!
+    wait "$wrk" || {
+        cat "$BENCH_DIR/wrk" >&2
+        fail "wrk failed"
+    }
+    wrk=
+    sed -n 's/^result //p' "$BENCH_DIR/wrk" >"$BENCH_DIR/result"
+}
+
+# measure FIGURE SERVER ITEM TAG: one turn of a handler.
+measure() {
+    eval "pid=\$worker_$2"
+    before=$(cpu_ticks "$pid")
+    load "$2" "$3" "$4" "$SECONDS_EACH"
+    after=$(cpu_ticks "$pid")
+    luajit http/turn.lua "$1" "$((after - before))" <"$BENCH_DIR/result" ||
+        fail "$1 did not measure what it says"
+}
+
+# Tokens enter the caches, traces are compiled, pages are touched.
+warm_up() {
+    echo "http, warming up ..." >&2
+    load reference once-0 warm 1
+    load seckill hold-0 warm-hold 3
+    load seckill once-0 warm-once 1
+    load seckill gone-0 warm-gone 1
+    load usual once-0 warm 5
+}
+
+http_figures() {
+    nginx=$(nginx_binary)
+    luajit http/prepare.lua "$BENCH_DIR" "$USERS" "$LISTED" ||
+        fail "cannot prepare"
+    start_redis
+    for server in reference seckill usual; do
+        echo "http, starting $server ..." >&2
+        start_server "$server"
+    done
+    warm_up
+    n=0
+    while [ "$n" -lt "$ROUNDS" ]; do
+        n=$((n + 1))
+        echo "http, round $n of $ROUNDS ..." >&2
+        measure reference reference "once-$n" "round-$n"
+        measure seckill_hold seckill "hold-$n" "round-$n-hold"
+        measure seckill_once seckill "once-$n" "round-$n-once"
+        measure seckill_sold_out seckill "gone-$n" "round-$n-gone"
+        measure usual usual "once-$n" "round-$n"
+    done
+}

@@ -1,0 +1,201 @@
+-- report.lua SAMPLES OUT - the table of all figures, and OUT as JSON lines.
+--
+-- SAMPLES has lines {"name", "value", "unit"}, one for each round; the n-th
+-- line of a name is that of round n. Reported are the median and the spread.
+-- A ratio is taken inside each round, then the median. Exit status 1 when a
+-- figure misses its gate, unless BENCH_NO_GATE is set.
+
+local cjson = require("cjson")
+
+
+local SAMPLES, OUT = arg[1], arg[2]
+
+-- { what the row says, name, scale, unit, gate: { "least" or "most", bound } }
+-- or { title } for a heading. Rows without samples are left out.
+local ROWS = {
+    { "core (one process)" },
+    { "reserve, one hot item, C", "reserve", 1e-6, "M/s", { "least", 1 } },
+    { "sold out, fresh ids, default tables, C", "sold_out_default", 1e-6,
+      "M/s", { "least", 3 } },
+    { "sold out, fresh ids, small tables, C", "sold_out_small", 1e-6, "M/s",
+      { "least", 8 } },
+    { "  beside: keyed hash of 16 bytes, C", "calibration_c", 1, "ns" },
+    { "limiter through FFI, one key, net of the loop", "limiter_one_key", 1,
+      "ns", { "most", 70 } },
+    { "  the loop included", "limiter_one_key_whole", 1, "ns" },
+    { "limiter through FFI, 500 k keys, net of the loop",
+      "limiter_many_keys", 1, "ns", { "most", 250 } },
+    { "  the loop included", "limiter_many_keys_whole", 1, "ns" },
+    { "  beside: multiply and modulo, LuaJIT", "calibration_lua", 1, "ns" },
+
+    { "HTTP (1 worker), requests/s" },
+    { "reference: reads the request, answers a constant",
+      "http_reference_rps", 1e-3, "k/s" },
+    { "full path, reserved, purchase token", "http_seckill_hold_rps", 1e-3,
+      "k/s" },
+    { "full path, sold at once", "http_seckill_once_rps", 1e-3, "k/s" },
+    { "full path, sold out", "http_seckill_sold_out_rps", 1e-3, "k/s" },
+    { "usual handler", "http_usual_rps", 1e-3, "k/s" },
+
+    { "HTTP, nginx CPU per request" },
+    { "reference", "http_reference_cpu_us", 1, "us" },
+    { "full path, reserved, purchase token", "http_seckill_hold_cpu_us", 1,
+      "us" },
+    { "full path, sold at once", "http_seckill_once_cpu_us", 1, "us" },
+    { "full path, sold out", "http_seckill_sold_out_cpu_us", 1, "us" },
+    { "usual handler", "http_usual_cpu_us", 1, "us" },
+    { "reference: the worker's core in use", "http_reference_busy", 1, "%" },
+
+    { "HTTP, ratios inside a round" },
+    { "full path / reference, requests/s, reserved", "ratio_hold_rps", 1, "",
+      { "least", 0.70 } },
+    { "full path / reference, requests/s, sold at once", "ratio_once_rps", 1,
+      "", { "least", 0.70 } },
+    { "full path / reference, requests/s, sold out", "ratio_sold_out_rps", 1,
+      "", { "least", 0.70 } },
+    { "full path / usual handler, requests/s, reserved", "times_hold_rps", 1,
+      "x", { "least", 5 } },
+    { "full path / usual handler, requests/s, sold at once",
+      "times_once_rps", 1, "x", { "least", 5 } },
+    { "full path / usual handler, requests/s, sold out",
+      "times_sold_out_rps", 1, "x", { "least", 5 } },
+    { "  reference / full path, CPU, reserved", "ratio_hold_cpu", 1, "" },
+    { "  usual handler / full path, CPU, reserved", "times_hold_cpu", 1,
+      "x" },
+
+    { "memory" },
+    { "an item", "memory_item", 1, "bytes" },
+    { "a user of an item", "memory_user", 1, "bytes" },
+    { "a request id", "memory_request_id", 1, "bytes" },
+    { "a reservation", "memory_reservation", 1, "bytes" },
+    { "a limiter key", "memory_limiter_key", 1, "bytes" },
+    { "an access list entry", "memory_list_entry", 1, "bytes" },
+    { "the segment with default tables", "memory_default_segment", 2 ^ -20,
+      "MiB" },
+}
+
+-- name -> { dividend, divisor }
+local RATIOS = {}
+for _, kind in ipairs { "hold", "once", "sold_out" } do
+    local full = "http_seckill_" .. kind
+    RATIOS["ratio_" .. kind .. "_rps"] =
+        { full .. "_rps", "http_reference_rps" }
+    RATIOS["times_" .. kind .. "_rps"] = { full .. "_rps", "http_usual_rps" }
+    RATIOS["ratio_" .. kind .. "_cpu"] =
+        { "http_reference_cpu_us", full .. "_cpu_us" }
+    RATIOS["times_" .. kind .. "_cpu"] =
+        { "http_usual_cpu_us", full .. "_cpu_us" }
+end
+
+
+local function read_samples()
+    local samples = {}
+    for line in io.lines(SAMPLES) do
+        local sample = cjson.decode(line)
+        local list = samples[sample.name] or {}
+        samples[sample.name] = list
+        list[#list + 1] = sample.value
+    end
+    return samples
+end
+
+
+local function add_ratios(samples)
+    for name, pair in pairs(RATIOS) do
+        local over, under = samples[pair[1]], samples[pair[2]]
+        local list = over and under and {}
+        for i = 1, list and math.min(#over, #under) or 0 do
+            list[i] = over[i] / under[i]
+        end
+        samples[name] = list
+    end
+end
+
+
+local function median(list)
+    table.sort(list)
+    local middle = math.floor((#list + 1) / 2)
+    return #list % 2 == 1 and list[middle]
+        or (list[middle] + list[middle + 1]) / 2
+end
+
+
+local function judge(gate, value)
+    if not gate then
+        return nil
+    end
+    if gate[1] == "least" then
+        return value >= gate[2]
+    end
+    return value <= gate[2]
+end
+
+
+local function make_figure(row, list)
+    local scale = row[3]
+    local value = median(list) * scale
+    return { what = row[1]:gsub("^ +", ""), name = row[2], unit = row[4],
+             median = value, min = list[1] * scale,
+             max = list[#list] * scale, samples = #list,
+             gate = row[5] and row[5][2], bound = row[5] and row[5][1],
+             pass = judge(row[5], value) }
+end
+
+
+local function show(value)
+    if value >= 1000 then
+        return ("%.0f"):format(value)
+    end
+    return ("%.3g"):format(value)
+end
+
+
+local function print_figure(row, figure)
+    local spread = figure.samples > 1
+        and show(figure.min) .. " .. " .. show(figure.max) or ""
+    local gate = figure.gate
+        and (figure.bound == "least" and ">= " or "<= ") .. figure.gate or ""
+    local verdict = figure.pass == nil and ""
+        or figure.pass and "pass" or "FAIL"
+    print((("%-52s %8s %-5s %-18s %-7s %s")
+        :format(row[1], show(figure.median), figure.unit, spread, gate,
+                verdict):gsub(" +$", "")))
+end
+
+
+local function print_heading(row, pending)
+    if pending then
+        print("")
+    end
+    print(("%-52s %8s %-5s %-18s %s"):format(row[1], "median", "",
+                                            "min .. max", "gate"))
+end
+
+
+local function main()
+    local samples = read_samples()
+    add_ratios(samples)
+    local out = assert(io.open(OUT, "w"))
+    local failed, shown, heading = 0, false, nil
+    for _, row in ipairs(ROWS) do
+        local list = samples[row[2]]
+        if not row[2] then
+            heading = row
+        elseif list then
+            if heading then
+                print_heading(heading, shown)
+                heading, shown = nil, true
+            end
+            local figure = make_figure(row, list)
+            print_figure(row, figure)
+            assert(out:write(cjson.encode(figure), "\n"))
+            failed = failed + (figure.pass == false and 1 or 0)
+        end
+    end
+    assert(out:close())
+    print(("\n%d of the gates failed"):format(failed))
+    return failed == 0 or os.getenv("BENCH_NO_GATE") ~= nil
+end
+
+
+os.exit(main() and 0 or 1)
