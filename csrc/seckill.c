@@ -22,7 +22,7 @@ static seckill_t *registry;
 /* Handles whose segment was destroyed: objects made from them may live on. */
 static seckill_t *forgotten;
 
-/* ---- Library -------------------------------------------------------------- */
+/* ---- Library ------------------------------------------------------------- */
 
 int seckill_abi(void)
 {
@@ -62,7 +62,7 @@ size_t seckill_sizeof(int which)
     }
 }
 
-/* ---- Layout of the segment ------------------------------------------------ */
+/* ---- Layout of the segment ----------------------------------------------- */
 
 static void section_sizes(const skl_config_t *c, uint64_t *sizes)
 {
@@ -98,7 +98,7 @@ static uint64_t signature(void)
     return skl_mix64(sum + sizeof(skl_header_t));
 }
 
-/* ---- Open ----------------------------------------------------------------- */
+/* ---- Open ---------------------------------------------------------------- */
 
 static void attach_sections(seckill_t *sk)
 {
@@ -151,8 +151,8 @@ static seckill_t *find_open(const char *name, const char *shm_dir)
 static int reopen(seckill_t *sk, const skl_config_t *want, char *err,
                   size_t err_size)
 {
-    int rc = skl_config_compare(want, &sk->segment.header->config, err,
-                                err_size);
+    int rc =
+        skl_config_compare(want, &sk->segment.header->config, err, err_size);
 
     if (rc == SECKILL_OK) {
         sk->references++;
@@ -197,7 +197,7 @@ static int open_new(const seckill_options_t *o, const char *name,
 
 static const char *or_default(const char *s, const char *def)
 {
-    return s != NULL && s[0] != '\0' ? s : def;
+    return s != NULL ? s : def;
 }
 
 int seckill_open(const seckill_options_t *options, seckill_t **out, char *err,
@@ -206,6 +206,7 @@ int seckill_open(const seckill_options_t *options, seckill_t **out, char *err,
     const char *name, *shm_dir;
     skl_config_t want;
     seckill_t *sk;
+    int rc;
 
     if (err_size > 0) {
         err[0] = '\0';
@@ -222,8 +223,9 @@ int seckill_open(const seckill_options_t *options, seckill_t **out, char *err,
         return open_new(options, name, shm_dir, out, err, err_size);
     }
     want = config_of(options);
-    *out = sk;
-    return reopen(sk, &want, err, err_size);
+    rc = reopen(sk, &want, err, err_size);
+    *out = rc == SECKILL_OK ? sk : NULL;
+    return rc;
 }
 
 void seckill_close(seckill_t *sk)
@@ -294,7 +296,7 @@ uint64_t seckill_segment_bytes(seckill_t *sk)
     return sk->segment.header->bytes;
 }
 
-/* ---- Clock ---------------------------------------------------------------- */
+/* ---- Clock --------------------------------------------------------------- */
 
 int64_t seckill_now(seckill_t *sk)
 {

@@ -71,8 +71,9 @@ extern "C" {
     X(EBADTIME, -2009, "bad_time", "a time or duration is out of range")       \
     X(EBADVERSION, -2010, "bad_version", "version is not an integer in range") \
     X(EBADNAME, -2011, "bad_name", "name is not [a-z0-9_-]{1,32}")             \
-    X(EBADTOKEN, -2012, "bad_token", "token is malformed or its signature is " \
-                                     "wrong")                                  \
+    X(EBADTOKEN, -2012, "bad_token",                                           \
+      "token is malformed or its signature is "                                \
+      "wrong")                                                                 \
     X(ETOKENEXPIRED, -2013, "token_expired", "token is past its expiry")       \
     X(EBADOPTION, -2014, "bad_option", "an option is out of range")            \
     X(ECONFLICT, -2020, "conflict",                                            \
@@ -128,7 +129,7 @@ typedef struct seckill seckill_t;
 typedef struct seckill_limiter seckill_limiter_t;
 typedef struct seckill_list seckill_list_t;
 
-/* ---- Library -------------------------------------------------------------- */
+/* ---- Library ------------------------------------------------------------- */
 
 /** SECKILL_ABI of the loaded library. Threads: any. */
 SECKILL_API int seckill_abi(void);
@@ -157,7 +158,7 @@ SECKILL_API const char *seckill_errtext(int code);
 /** Walk the table: the i-th code, 0 past the end. */
 SECKILL_API int seckill_errcode_at(int i);
 
-/* ---- Engine --------------------------------------------------------------- */
+/* ---- Engine -------------------------------------------------------------- */
 
 enum { SECKILL_IDS_OPAQUE = 1, SECKILL_IDS_UUIDV7 = 2, SECKILL_IDS_ULID = 3 };
 
@@ -187,7 +188,8 @@ typedef struct {
  * same process gives the same handle again (counted; also after fork).
  * On failure `err` holds one line that names the option, file, or bytes.
  * Errors: EBADNAME, EBADOPTION, EMISMATCH (err starts with the option's name
- * and ':'), ENOSPACE, ELAYOUT, ENOTOWNER, EUNKNOWNUSER, EIO, ENOMEM, ECORRUPT.
+ * and ':'), ENOSPACE, ELAYOUT, ENOTOWNER, EUNKNOWNUSER, EIO, ENOMEM, ECORRUPT,
+ * EBUSY (somebody else has been opening it for 5 s). *out is set on success.
  * Threads: one at a time. Makes system calls: not for the request path.
  */
 SECKILL_API int seckill_open(const seckill_options_t *options, seckill_t **out,
@@ -195,7 +197,8 @@ SECKILL_API int seckill_open(const seckill_options_t *options, seckill_t **out,
 /** Drop one reference; the last one stops the threads of this process. */
 SECKILL_API void seckill_close(seckill_t *sk);
 /** Unlink the segment `name` and its directory. Processes attached keep their
- *  mapping; the next open creates a new segment. ENOTFOUND, ENOTOWNER. */
+ *  mapping; the next open creates a new segment. EBADNAME, EBADOPTION,
+ *  ENOTFOUND, ENOTOWNER, EBUSY (somebody has been opening it for 5 s), EIO. */
 SECKILL_API int seckill_destroy(const char *name, const char *shm_dir);
 /** The options in force, as seckill_open would take them. Strings are owned by
  *  the handle. */
@@ -213,7 +216,7 @@ SECKILL_API int64_t seckill_wall_now(void);
 /** For tests: seckill_now() answers `now_ns` in this process; 0 undoes it. */
 SECKILL_API void seckill_set_test_clock(seckill_t *sk, int64_t now_ns);
 
-/* ---- Stock ledger --------------------------------------------------------- */
+/* ---- Stock ledger -------------------------------------------------------- */
 
 enum { SECKILL_ITEM_OPEN = 1, SECKILL_ITEM_PAUSED = 2 };
 
@@ -282,7 +285,8 @@ SECKILL_API int seckill_next_item(seckill_t *sk, uint32_t *cursor,
                                   seckill_item_t *out);
 /** Forget an item. EUNKNOWNITEM; EINUSE while reservations are pending. Orders
  *  stay findable for the window. Threads: any. */
-SECKILL_API int seckill_remove(seckill_t *sk, const char *item, size_t item_len);
+SECKILL_API int seckill_remove(seckill_t *sk, const char *item,
+                               size_t item_len);
 /** Change total and available by delta, once per request id. EBELOWSOLD when
  *  available would be negative; EBADQTY when total would leave the range. */
 SECKILL_API int seckill_adjust(seckill_t *sk, const char *item, size_t item_len,
@@ -290,7 +294,8 @@ SECKILL_API int seckill_adjust(seckill_t *sk, const char *item, size_t item_len,
                                size_t request_len);
 /** Refuse new reservations (`paused`); holds and confirms go on. */
 SECKILL_API int seckill_pause(seckill_t *sk, const char *item, size_t item_len);
-SECKILL_API int seckill_resume(seckill_t *sk, const char *item, size_t item_len);
+SECKILL_API int seckill_resume(seckill_t *sk, const char *item,
+                               size_t item_len);
 
 /**
  * Reserve qty units for a user. Checks in this order: EBADITEM, EBADUSER,
@@ -300,8 +305,9 @@ SECKILL_API int seckill_resume(seckill_t *sk, const char *item, size_t item_len)
  * At most 16 request ids per user, item and window (EUSERLIMIT).
  * Threads: any.
  */
-SECKILL_API int seckill_reserve(seckill_t *sk, const char *item, size_t item_len,
-                                const char *user, size_t user_len, int64_t qty,
+SECKILL_API int seckill_reserve(seckill_t *sk, const char *item,
+                                size_t item_len, const char *user,
+                                size_t user_len, int64_t qty,
                                 const char *request_id, size_t request_len,
                                 seckill_reservation_t *out);
 /** Sell a reservation. OK again when it is confirmed already.
@@ -334,7 +340,7 @@ SECKILL_API int seckill_audit(seckill_t *sk, char *text, size_t text_size);
 /** Newest log sequence number. Threads: any. */
 SECKILL_API uint64_t seckill_lsn(seckill_t *sk);
 
-/* ---- Memory sink: proves that the log alone rebuilds the ledger ------------ */
+/* ---- Memory sink: proves that the log alone rebuilds the ledger ---------- */
 
 /** Keep a copy of every record from now on, in the memory of this process.
  *  Must be called on a segment without records. While a sink is attached the
@@ -345,9 +351,10 @@ SECKILL_API int seckill_sink_drain(seckill_t *sk);
 /** Drain, rebuild a segment from the records alone and compare it with the live
  *  one byte by byte. Call it while nothing else uses the segment.
  *  Returns the number of differing bytes; `text` says where the first is. */
-SECKILL_API int seckill_sink_compare(seckill_t *sk, char *text, size_t text_size);
+SECKILL_API int seckill_sink_compare(seckill_t *sk, char *text,
+                                     size_t text_size);
 
-/* ---- Limiters ------------------------------------------------------------- */
+/* ---- Limiters ------------------------------------------------------------ */
 
 enum { SECKILL_TOKEN_BUCKET = 1 };
 enum { SECKILL_LIMIT_ENFORCE = 1, SECKILL_LIMIT_SHADOW = 2 };
@@ -379,7 +386,8 @@ SECKILL_API int seckill_limiter_open(seckill_t *sk, const char *name,
 /** Change numbers for all workers; the keys keep what they used. */
 SECKILL_API int seckill_limiter_set(seckill_limiter_t *lim,
                                     const seckill_limit_t *limit);
-SECKILL_API void seckill_limiter_get(seckill_limiter_t *lim, seckill_limit_t *out);
+SECKILL_API void seckill_limiter_get(seckill_limiter_t *lim,
+                                     seckill_limit_t *out);
 /**
  * Ask for `cost` tokens of `key` at `now_ns` (seckill_mono_now; 0: read it).
  * OK: *remaining is set, *ticket (may be NULL) is filled when commit is 1.
@@ -397,20 +405,20 @@ SECKILL_API int seckill_limiter_take(seckill_limiter_t *lim, const char *key,
 SECKILL_API int seckill_limiter_undo(seckill_limiter_t *lim,
                                      seckill_ticket_t *ticket, int64_t now_ns);
 
-/* ---- Access lists --------------------------------------------------------- */
+/* ---- Access lists -------------------------------------------------------- */
 
 enum { SECKILL_LIST_ID = 1 };
 
 typedef struct {
     uint32_t struct_size;
-    uint32_t kind;         /* SECKILL_LIST_ID */
-    const char *file;      /* path or NULL: only added entries */
-    uint32_t watch;        /* 1: reload when the file changes; 2: do not */
-    uint32_t allow_empty;  /* 1: a file without entries is accepted */
-    uint64_t max_bytes;    /* default 1 GiB; a larger file is refused */
+    uint32_t kind;          /* SECKILL_LIST_ID */
+    const char *file;       /* path or NULL: only added entries */
+    uint32_t watch;         /* 1: reload when the file changes; 2: do not */
+    uint32_t allow_empty;   /* 1: a file without entries is accepted */
+    uint64_t max_bytes;     /* default 1 GiB; a larger file is refused */
     uint32_t max_bad_lines; /* 0: 100; more of them refuse the file;
                                UINT32_MAX: none are allowed */
-    uint32_t settle_ms;    /* quiet time after a change; default 100 */
+    uint32_t settle_ms;     /* quiet time after a change; default 100 */
 } seckill_list_options_t;
 
 typedef struct {
@@ -456,7 +464,7 @@ SECKILL_API int seckill_list_reload_async(seckill_list_t *list,
 SECKILL_API void seckill_list_stats(seckill_list_t *list,
                                     seckill_list_stats_t *out);
 
-/* ---- Threads and completions ---------------------------------------------- */
+/* ---- Threads and completions --------------------------------------------- */
 
 enum { SECKILL_EVENT_DONE = 1, SECKILL_EVENT_LIST = 2, SECKILL_EVENT_STOP = 3 };
 
@@ -482,7 +490,7 @@ SECKILL_API void seckill_cq_rearm(seckill_t *sk);
 /** For programs without an event loop: wait for an event. 1 or 0. */
 SECKILL_API int seckill_cq_wait(seckill_t *sk, int timeout_ms);
 
-/* ---- Purchase tokens ------------------------------------------------------ */
+/* ---- Purchase tokens ----------------------------------------------------- */
 
 typedef struct {
     int64_t expires_at; /* ns since the epoch */
@@ -517,7 +525,7 @@ SECKILL_API int seckill_token_open(seckill_keyring_t *ring, const char *token,
                                    size_t len, int64_t now_ns,
                                    seckill_token_t *out);
 
-/* ---- Bearer tokens (JWT, HS256) ------------------------------------------- */
+/* ---- Bearer tokens (JWT, HS256) ------------------------------------------ */
 
 /** What a token says; user is 1 to 64 bytes. */
 typedef struct {
@@ -560,8 +568,7 @@ SECKILL_API void seckill_jwt_cache_put(seckill_jwt_cache_t *cache,
                                        const char *text, size_t len,
                                        const seckill_claims_t *claims);
 /** Entries in use. */
-SECKILL_API uint32_t
-seckill_jwt_cache_used(const seckill_jwt_cache_t *cache);
+SECKILL_API uint32_t seckill_jwt_cache_used(const seckill_jwt_cache_t *cache);
 
 /** Write an order as one JSON object and a newline: id, item, qty, state,
  *  remaining, and for a pending one expires_at and, with keys, its purchase
@@ -571,7 +578,7 @@ SECKILL_API int seckill_order_json(const seckill_reservation_t *order,
                                    seckill_keyring_t *keys, char *out,
                                    size_t out_size);
 
-/* ---- Metrics -------------------------------------------------------------- */
+/* ---- Metrics ------------------------------------------------------------- */
 
 /** Write all counters and gauges as Prometheus text. Returns the bytes needed
  *  (without the final NUL); written only where they fit. Not for a hot path. */

@@ -6,10 +6,9 @@ typedef struct {
     const char *name, *text;
 } entry_t;
 
-static const entry_t table[] = {
-    {SECKILL_OK, "ok", "success"},
+static const entry_t table[] = {{SECKILL_OK, "ok", "success"},
 #define X(name, code, text, meaning) {code, text, meaning},
-    SECKILL_ERR_MAP(X)
+                                SECKILL_ERR_MAP(X)
 #undef X
 };
 

@@ -2,6 +2,7 @@
  * An order as JSON, written in one piece: on the path of every sale a table
  * and its strings would cost more than the reservation itself. Any thread.
  */
+#include "base/assert.h"
 #include "base/clock.h"
 #include "seckill.h"
 
@@ -29,6 +30,7 @@ static void put_count(writer_t *w, int64_t n, int min_digits)
     char digits[24];
     int at = sizeof(digits);
 
+    skl_assert(n >= 0 && min_digits < (int)sizeof(digits));
     do {
         digits[--at] = (char)('0' + n % 10);
         n /= 10;

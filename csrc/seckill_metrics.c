@@ -9,7 +9,7 @@
 
 #include <stdio.h>
 
-/* ---- Walk ----------------------------------------------------------------- */
+/* ---- Walk ---------------------------------------------------------------- */
 
 static int codes(void)
 {
@@ -21,8 +21,7 @@ static int codes(void)
     return n;
 }
 
-int seckill_counter_at(seckill_t *sk, int i, const char **name,
-                       uint64_t *value)
+int seckill_counter_at(seckill_t *sk, int i, const char **name, uint64_t *value)
 {
     static _Thread_local char text[96];
     const int per_op = codes() + 1; /* OK, then the table */
@@ -33,8 +32,8 @@ int seckill_counter_at(seckill_t *sk, int i, const char **name,
     }
     if (i < results) {
         int op = i / per_op;
-        int rc = i % per_op == 0 ? SECKILL_OK
-                                 : seckill_errcode_at(i % per_op - 1);
+        int rc =
+            i % per_op == 0 ? SECKILL_OK : seckill_errcode_at(i % per_op - 1);
 
         (void)snprintf(text, sizeof(text), "%s.%s", skl_op_name(op),
                        seckill_errname(rc));
@@ -48,7 +47,7 @@ int seckill_counter_at(seckill_t *sk, int i, const char **name,
     return SECKILL_OK;
 }
 
-/* ---- Prometheus text ------------------------------------------------------ */
+/* ---- Prometheus text ----------------------------------------------------- */
 
 static void write_results(seckill_t *sk, skl_text_t *t)
 {
@@ -110,9 +109,9 @@ static void write_table(skl_text_t *t, const char *name, uint64_t used,
 {
     skl_text_printf(t, "seckill_table_rows{table=\"%s\",kind=\"used\"} %llu\n",
                     name, (unsigned long long)used);
-    skl_text_printf(
-        t, "seckill_table_rows{table=\"%s\",kind=\"capacity\"} %llu\n", name,
-        (unsigned long long)capacity);
+    skl_text_printf(t,
+                    "seckill_table_rows{table=\"%s\",kind=\"capacity\"} %llu\n",
+                    name, (unsigned long long)capacity);
 }
 
 static void write_tables(seckill_t *sk, skl_text_t *t)

@@ -51,9 +51,9 @@ int seckill_next_item(seckill_t *sk, uint32_t *cursor, seckill_item_t *out)
 
 int seckill_remove(seckill_t *sk, const char *item, size_t item_len)
 {
-    return counted(sk, SKL_OP_remove,
-                   skl_stock_remove(&sk->stock, bytes(item, item_len),
-                                    seckill_now(sk)));
+    return counted(
+        sk, SKL_OP_remove,
+        skl_stock_remove(&sk->stock, bytes(item, item_len), seckill_now(sk)));
 }
 
 int seckill_adjust(seckill_t *sk, const char *item, size_t item_len,
@@ -67,16 +67,16 @@ int seckill_adjust(seckill_t *sk, const char *item, size_t item_len,
 
 int seckill_pause(seckill_t *sk, const char *item, size_t item_len)
 {
-    return counted(sk, SKL_OP_pause,
-                   skl_stock_pause(&sk->stock, bytes(item, item_len), 1,
-                                   seckill_now(sk)));
+    return counted(
+        sk, SKL_OP_pause,
+        skl_stock_pause(&sk->stock, bytes(item, item_len), 1, seckill_now(sk)));
 }
 
 int seckill_resume(seckill_t *sk, const char *item, size_t item_len)
 {
-    return counted(sk, SKL_OP_resume,
-                   skl_stock_pause(&sk->stock, bytes(item, item_len), 0,
-                                   seckill_now(sk)));
+    return counted(
+        sk, SKL_OP_resume,
+        skl_stock_pause(&sk->stock, bytes(item, item_len), 0, seckill_now(sk)));
 }
 
 int seckill_reserve(seckill_t *sk, const char *item, size_t item_len,
@@ -93,16 +93,16 @@ int seckill_reserve(seckill_t *sk, const char *item, size_t item_len,
 
 int seckill_confirm(seckill_t *sk, const char *id, size_t id_len)
 {
-    return counted(sk, SKL_OP_confirm,
-                   skl_stock_confirm(&sk->stock, bytes(id, id_len),
-                                     seckill_now(sk)));
+    return counted(
+        sk, SKL_OP_confirm,
+        skl_stock_confirm(&sk->stock, bytes(id, id_len), seckill_now(sk)));
 }
 
 int seckill_cancel(seckill_t *sk, const char *id, size_t id_len)
 {
-    return counted(sk, SKL_OP_cancel,
-                   skl_stock_cancel(&sk->stock, bytes(id, id_len),
-                                    seckill_now(sk)));
+    return counted(
+        sk, SKL_OP_cancel,
+        skl_stock_cancel(&sk->stock, bytes(id, id_len), seckill_now(sk)));
 }
 
 int seckill_refund(seckill_t *sk, const char *id, size_t id_len,
@@ -127,7 +127,7 @@ uint64_t seckill_lsn(seckill_t *sk)
     return skl_ring_tail(&sk->stock.ring);
 }
 
-/* ---- Housekeeping --------------------------------------------------------- */
+/* ---- Housekeeping -------------------------------------------------------- */
 
 /* Turn the ledger's clock towards the wall clock, slowly: a step of the wall
  * clock neither ends holds nor freezes them. */
@@ -164,7 +164,7 @@ int seckill_audit(seckill_t *sk, char *text, size_t text_size)
     return skl_stock_audit(&sk->stock, text, text_size);
 }
 
-/* ---- Memory sink ---------------------------------------------------------- */
+/* ---- Memory sink --------------------------------------------------------- */
 
 int seckill_sink_attach(seckill_t *sk)
 {

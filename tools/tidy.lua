@@ -526,12 +526,41 @@ local function dead_c(file, present, texts)
 end
 
 
+local function module_of(path)
+    local module = path:match("^lua/(.-)%.lua$")
+    return module and module:gsub("/init$", ""):gsub("/", ".")
+end
+
+
+local function requires(text, module)
+    return text:find('["\']' .. module:gsub("%p", "%%%0") .. '["\']') ~= nil
+end
+
+
+-- Modules that a spec requires, and those that these require.
+local function tested_modules(files, spec)
+    local tested, texts, more = {}, {}, true
+    for _, file in ipairs(files) do
+        local module = module_of(file.path)
+        texts[module or ""] = module and file.text
+    end
+    while more do
+        more = false
+        for module in pairs(texts) do
+            if not tested[module] and requires(spec, module) then
+                tested[module], more = true, true
+                spec = spec .. texts[module]
+            end
+        end
+    end
+    return tested
+end
+
+
 local function dead_lua(file, texts)
-    local module = file.path:match("^lua/(.-)%.lua$")
+    local module = module_of(file.path)
     if module then
-        module = module:gsub("/init$", ""):gsub("/", ".")
-        if not texts.spec:find('["\']' .. module:gsub("%p", "%%%0")
-                               .. '["\']') then
+        if not texts.tested[module] then
             report("dead", file.path, 1, "no spec requires " .. module)
         end
         return
@@ -565,6 +594,7 @@ function rules.dead(files)
         c = corpus(files, "%.[ch]$"),
         c_tests = corpus(files, "^csrc/test/"),
         spec = corpus(files, "^spec/"),
+        tested = tested_modules(files, corpus(files, "^spec/")),
         makefile = "\n" .. corpus(files, "^Makefile$"),
         tools = corpus(files, "^Makefile$") .. corpus(files, "^tools/")
             .. corpus(files, "^%.ci/") .. corpus(files, "%.md$"),

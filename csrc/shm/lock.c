@@ -86,6 +86,9 @@ static int recover(skl_lock_t *lock, skl_repair_fn repair, void *ctx)
     if (repair != NULL) {
         repair(ctx, lock);
     }
+#else
+    (void)repair;
+    (void)ctx;
 #endif
     atomic_fetch_add_explicit(&lock->repairs, 1, memory_order_relaxed);
     rc = pthread_mutex_consistent(&lock->mutex);

@@ -35,7 +35,7 @@ typedef struct {
 /* Not a code of the API: the directory went away meanwhile, begin again. */
 enum { GONE = 1, TRIES = 16 };
 
-/* ---- Small helpers -------------------------------------------------------- */
+/* ---- Small helpers ------------------------------------------------------- */
 
 #define say(o, ...)                                                            \
     do {                                                                       \
@@ -84,7 +84,7 @@ void skl_config_defaults(skl_config_t *c)
 #undef DEFAULT
 }
 
-/* ---- Options -------------------------------------------------------------- */
+/* ---- Options ------------------------------------------------------------- */
 
 static int range_error(opening_t *o, const char *name, const char *range)
 {
@@ -167,7 +167,7 @@ int skl_config_compare(const skl_config_t *want, const skl_config_t *have,
     return SECKILL_OK;
 }
 
-/* ---- Directory, owner, lock ----------------------------------------------- */
+/* ---- Directory, owner, lock ---------------------------------------------- */
 
 /* Who owns the files: the user named, when root opens; else the caller. */
 static int find_owner(opening_t *o, const char *user)
@@ -241,10 +241,26 @@ static int ensure_dir(opening_t *o, const char *dir)
 }
 
 /* Wait for the lock; the file must still be the one that others will find. */
+/* Root must not give away a file that the owner of the directory linked there
+ * from somewhere else. */
+static int own_lock_file(opening_t *o)
+{
+    struct stat st;
+    int rc = skl_os_fstat(o->lock_fd, &st);
+
+    if (rc != 0) {
+        return rc;
+    }
+    if (!S_ISREG(st.st_mode) || st.st_nlink > 1) {
+        return -EPERM;
+    }
+    return st.st_uid == o->uid ? 0 : skl_os_fchown(o->lock_fd, o->uid, o->gid);
+}
+
 static int wait_lock(opening_t *o, const char *path)
 {
     struct stat held, found;
-    int rc = skl_os_fchown(o->lock_fd, o->uid, o->gid);
+    int rc = own_lock_file(o);
 
     rc = rc == 0 ? skl_os_lock_file(o->lock_fd) : rc;
     rc = rc == 0 ? skl_os_fstat(o->lock_fd, &held) : rc;
@@ -284,7 +300,7 @@ static int take_lock(opening_t *o)
     return rc;
 }
 
-/* ---- Attach --------------------------------------------------------------- */
+/* ---- Attach -------------------------------------------------------------- */
 
 static int bad_layout(opening_t *o, const char *why)
 {
@@ -391,7 +407,7 @@ static int attach(opening_t *o)
     return rc;
 }
 
-/* ---- Create --------------------------------------------------------------- */
+/* ---- Create -------------------------------------------------------------- */
 
 static int fill_header(opening_t *o, skl_header_t *h,
                        const skl_config_t *config, uint64_t bytes,
@@ -510,7 +526,7 @@ static int create(opening_t *o)
     return SECKILL_OK;
 }
 
-/* ---- Entry points --------------------------------------------------------- */
+/* ---- Entry points -------------------------------------------------------- */
 
 /* Make the directory and take its lock. A destroy may come in between. */
 static int enter(opening_t *o)

@@ -15,14 +15,13 @@ static skl_hash_t request_key(const skl_tables_t *t, const skl_record_t *r,
 static skl_hash_t user_key(const skl_tables_t *t, const skl_record_t *r,
                            const skl_rec_keys_t *keys)
 {
-    skl_hash_t user = keys != NULL
-                          ? keys->user
-                          : skl_key_of(t, skl_rec_user(r), r->user_len);
+    skl_hash_t user =
+        keys != NULL ? keys->user : skl_key_of(t, skl_rec_user(r), r->user_len);
 
     return skl_user_key(user, SKL_LD(t->items[r->item].born));
 }
 
-/* ---- REQUEST part: the shard of the request id ---------------------------- */
+/* ---- REQUEST part: the shard of the request id --------------------------- */
 
 static void add_request(skl_tables_t *t, const skl_record_t *r, uint32_t kind,
                         const skl_rec_keys_t *keys)
@@ -47,6 +46,7 @@ static void apply_request(skl_tables_t *t, const skl_record_t *r,
     const skl_order_body_t *o = &r->order;
     const uint32_t wrap = 2 * t->shm->requests;
 
+    skl_assert(o->request_shard < t->shm->shards && o->fifo_pos < wrap);
     switch (r->type) {
     case SKL_REC_RESERVE:
         skl_row_take(t, o->request_shard, o->row);
@@ -63,15 +63,14 @@ static void apply_request(skl_tables_t *t, const skl_record_t *r,
         if (r->flags & SKL_FLAG_ROW) {
             skl_row_give(t, o->request_shard, o->row);
         }
-        SKL_ST(t->shards[o->request_shard].fifo_head,
-               (o->fifo_pos + 1) % wrap);
+        SKL_ST(t->shards[o->request_shard].fifo_head, (o->fifo_pos + 1) % wrap);
         break;
     default:
         skl_assert(!"a record with a request part");
     }
 }
 
-/* ---- USER part: the shard of (item, user) --------------------------------- */
+/* ---- USER part: the shard of (item, user) -------------------------------- */
 
 static void apply_user(skl_tables_t *t, const skl_record_t *r,
                        const skl_rec_keys_t *keys)
@@ -87,7 +86,7 @@ static void apply_user(skl_tables_t *t, const skl_record_t *r,
     }
 }
 
-/* ---- CATALOG part --------------------------------------------------------- */
+/* ---- CATALOG part -------------------------------------------------------- */
 
 static void apply_catalog(skl_tables_t *t, const skl_record_t *r)
 {
@@ -107,12 +106,14 @@ static void apply_catalog(skl_tables_t *t, const skl_record_t *r)
     }
 }
 
-/* ---- ITEM part ------------------------------------------------------------ */
+/* ---- ITEM part ----------------------------------------------------------- */
 
 static void set_user(skl_tables_t *t, const skl_record_t *r)
 {
     skl_user_row_t *user = &t->users[r->order.user];
 
+    skl_assert(r->order.user_count >= 0);
+    skl_assert(SKL_LD(user->item) == r->item || SKL_LD(user->item) == SKL_NONE);
     SKL_ST(user->count, r->order.user_count);
     SKL_ST(user->ids, r->order.user_ids);
 }
@@ -231,7 +232,7 @@ static void item_by_type(skl_tables_t *t, skl_item_row_t *item,
         break;
     case SKL_REC_RETIRE_USER:
         break; /* only item->users changes */
-    default: /* remove, pause, resume, retire_item */
+    default:   /* remove, pause, resume, retire_item */
         SKL_ST(item->state, r->config.state);
     }
 }
@@ -240,6 +241,7 @@ static void apply_item(skl_tables_t *t, const skl_record_t *r)
 {
     skl_item_row_t *item = &t->items[r->item];
 
+    skl_assert(r->item < t->shm->items);
     item_by_type(t, item, r);
 #ifdef MUTANT_DELTA_APPLY
     if (r->type == SKL_REC_RESERVE) {
@@ -281,8 +283,8 @@ int skl_apply_fits(const skl_tables_t *t, const skl_record_t *r)
 {
     const skl_order_body_t *o = &r->order;
     const skl_tables_shm_t *p = t->shm;
-    const int has_config = r->type <= SKL_REC_RESUME ||
-                           r->type == SKL_REC_RETIRE_ITEM;
+    const int has_config =
+        r->type <= SKL_REC_RESUME || r->type == SKL_REC_RETIRE_ITEM;
 
     if (r->item >= p->items || r->type == 0 || r->type >= SKL_REC_TYPES) {
         return 0;

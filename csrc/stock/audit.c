@@ -20,8 +20,9 @@ typedef struct {
     int problems;
 } report_t;
 
-__attribute__((format(printf, 2, 3))) static void
-problem(report_t *r, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void problem(report_t *r,
+                                                          const char *format,
+                                                          ...)
 {
     va_list args;
     int n;
@@ -41,7 +42,7 @@ problem(report_t *r, const char *format, ...)
     }
 }
 
-/* ---- Shards: each slot is in exactly one of index and free list ----------- */
+/* ---- Shards: each slot is in exactly one of index and free list ---------- */
 
 static uint32_t count_chain(const skl_tables_t *t, uint32_t shard)
 {
@@ -119,8 +120,7 @@ static uint32_t count_fifo(report_t *r, uint32_t shard, uint32_t *with_row)
     *with_row = 0;
     for (uint32_t at = SKL_LD(t->shards[shard].fifo_head); at != end;
          at = (at + 1) % wrap) {
-        const skl_request_row_t *q =
-            &t->requests[skl_fifo_at(t, shard, at)];
+        const skl_request_row_t *q = &t->requests[skl_fifo_at(t, shard, at)];
         const skl_hash_t key = {SKL_LD(q->lo), SKL_LD(q->hi)};
 
         n++;
@@ -153,12 +153,21 @@ static void audit_shard_held(report_t *r, uint32_t shard)
     }
 }
 
-/* ---- Items: counters against rows ----------------------------------------- */
+/* ---- Items: counters against rows ---------------------------------------- */
 
 typedef struct {
     int64_t pending_qty, user_units, listed_qty;
-    uint64_t rows, ids, users;
+    uint64_t rows, ids, users, wrong_ids;
 } recount_t;
+
+/* An id under a wrong hash would be executed again by a retry. */
+static int has_its_id(const skl_tables_t *t, const skl_row_t *row)
+{
+    const skl_request_row_t *q = &t->requests[row->request];
+    const skl_hash_t key = skl_key_of(t, row->request_id, row->request_len);
+
+    return SKL_LD(q->lo) == key.lo && SKL_LD(q->hi) == key.hi;
+}
 
 static void recount_rows(const skl_tables_t *t, uint32_t item, recount_t *c)
 {
@@ -170,6 +179,7 @@ static void recount_rows(const skl_tables_t *t, uint32_t item, recount_t *c)
         if (atomic_load_explicit(&row->lsn, memory_order_acquire) != 0 &&
             SKL_LD(row->item) == item) {
             c->rows++;
+            c->wrong_ids += !has_its_id(t, row);
             if (row->state == SECKILL_STATE_RESERVED) {
                 c->pending_qty += row->qty;
             }
@@ -190,8 +200,7 @@ static void recount_users(const skl_tables_t *t, uint32_t item, recount_t *c)
     }
 }
 
-static void recount_holds(report_t *r, const skl_item_row_t *item,
-                          recount_t *c)
+static void recount_holds(report_t *r, const skl_item_row_t *item, recount_t *c)
 {
     const skl_tables_t *t = &r->s->tables;
 
@@ -204,8 +213,7 @@ static void recount_holds(report_t *r, const skl_item_row_t *item,
             const skl_row_t *row = &t->rows[slot];
 
             c->listed_qty += row->qty;
-            if (row->prev != before ||
-                row->state != SECKILL_STATE_RESERVED ||
+            if (row->prev != before || row->state != SECKILL_STATE_RESERVED ||
                 (before != SKL_NONE &&
                  t->rows[before].deadline > row->deadline)) {
                 problem(r, "hold list %d: broken at slot %u\n", i, slot);
@@ -245,6 +253,10 @@ static void audit_item_held(report_t *r, uint32_t slot)
     }
     if (n.ids != n.rows || n.users != SKL_LD(item->users)) {
         problem(r, "item %u: rows and ids of users differ\n", slot);
+    }
+    if (n.wrong_ids > 0) {
+        problem(r, "item %u: %llu request ids have a wrong hash\n", slot,
+                (unsigned long long)n.wrong_ids);
     }
     if (SKL_LD(item->earliest) != skl_hold_earliest(t, item)) {
         problem(r, "item %u: the first deadline is wrong\n", slot);

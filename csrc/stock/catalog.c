@@ -43,7 +43,7 @@ static int hold_by_name(skl_held_t *h, skl_hash_t key, uint32_t *slot)
     return SECKILL_OK;
 }
 
-/* ---- Reading -------------------------------------------------------------- */
+/* ---- Reading ------------------------------------------------------------- */
 
 static void copy_item(const skl_item_row_t *item, seckill_item_t *out)
 {
@@ -105,9 +105,8 @@ int skl_stock_get(skl_stock_t *s, skl_bytes_t item, seckill_item_t *out)
     rc = skl_lookup_item(s, key, &slot, &wait);
     rc = rc == SECKILL_OK ? read_item(s, slot, out) : rc;
     /* The slot may have been given to another item since the lookup. */
-    if (rc == SECKILL_OK &&
-        (!is_alive(out) || out->item_len != item.len ||
-         memcmp(out->item, item.ptr, item.len) != 0)) {
+    if (rc == SECKILL_OK && (!is_alive(out) || out->item_len != item.len ||
+                             memcmp(out->item, item.ptr, item.len) != 0)) {
         rc = SECKILL_EUNKNOWNITEM;
     }
     return rc;
@@ -131,7 +130,7 @@ int skl_stock_next(skl_stock_t *s, uint32_t *cursor, seckill_item_t *out)
     return SECKILL_ENOTFOUND;
 }
 
-/* ---- Put ------------------------------------------------------------------ */
+/* ---- Put ----------------------------------------------------------------- */
 
 static int count_ok(int64_t n)
 {
@@ -194,6 +193,9 @@ static uint32_t hold_list_for(const skl_item_row_t *row, int64_t hold_ns)
 {
     uint32_t empty = SKL_NONE;
 
+    if (hold_ns == 0) { /* sold at once: none is used */
+        return SKL_LD(row->hold_list);
+    }
     for (uint32_t i = 0; i < SKL_HOLD_LISTS; i++) {
         if (SKL_LD(row->lists[i].hold_ns) == hold_ns) {
             return i;
@@ -221,8 +223,8 @@ static int put_new(skl_held_t *h, const seckill_item_t *i, int64_t now)
     if (rc != SECKILL_OK) {
         return rc;
     }
-    skl_rec_begin(&r, SKL_REC_PUT, SKL_PART_CATALOG | SKL_PART_ITEM, h->s,
-                  slot, now);
+    skl_rec_begin(&r, SKL_REC_PUT, SKL_PART_CATALOG | SKL_PART_ITEM, h->s, slot,
+                  now);
     r.available = i->total;
     r.reserved = r.sold = 0;
     r.item_live = r.item_users = 0;
@@ -240,6 +242,7 @@ static int put_change(skl_held_t *h, uint32_t slot, const seckill_item_t *i,
     if (list == SKL_NONE) {
         return SECKILL_EBUSY;
     }
+    skl_assert(list < SKL_HOLD_LISTS);
     skl_rec_begin(&r, SKL_REC_PUT, SKL_PART_ITEM, h->s, slot, now);
     if (i->total != -1) {
         r.available = i->total - r.reserved - r.sold;
@@ -314,7 +317,7 @@ int skl_stock_put(skl_stock_t *s, const seckill_item_t *item, int64_t now)
     return SECKILL_EBUSY;
 }
 
-/* ---- Pause, resume, remove ------------------------------------------------ */
+/* ---- Pause, resume, remove ----------------------------------------------- */
 
 static int commit_state(skl_held_t *h, uint32_t slot, int type, uint32_t parts,
                         uint32_t state, int64_t now)
@@ -341,8 +344,8 @@ int skl_stock_pause(skl_stock_t *s, skl_bytes_t item, int pause, int64_t now)
     if (rc != SECKILL_OK) {
         return rc;
     }
-    rc = hold_by_name(
-        &h, skl_key_of(&s->tables, item.ptr, (uint32_t)item.len), &slot);
+    rc = hold_by_name(&h, skl_key_of(&s->tables, item.ptr, (uint32_t)item.len),
+                      &slot);
     if (rc == SECKILL_OK && SKL_LD(s->tables.items[slot].state) != state) {
         rc = commit_state(&h, slot, pause ? SKL_REC_PAUSE : SKL_REC_RESUME,
                           SKL_PART_ITEM, state, now);
@@ -408,7 +411,7 @@ int skl_stock_remove(skl_stock_t *s, skl_bytes_t item, int64_t now)
     return SECKILL_EBUSY;
 }
 
-/* ---- Adjust --------------------------------------------------------------- */
+/* ---- Adjust -------------------------------------------------------------- */
 
 /* What an adjust did, to tell a retry from another call with the same id. */
 static uint64_t adjust_print(const skl_item_row_t *row, int64_t delta)
@@ -514,8 +517,8 @@ int skl_stock_adjust(skl_stock_t *s, skl_bytes_t item, int64_t delta,
     int room_made = 0;
     int rc = check_name(item);
 
-    if (rc == SECKILL_OK &&
-        (delta == 0 || delta < -SECKILL_COUNT_MAX || delta > SECKILL_COUNT_MAX)) {
+    if (rc == SECKILL_OK && (delta == 0 || delta < -SECKILL_COUNT_MAX ||
+                             delta > SECKILL_COUNT_MAX)) {
         rc = SECKILL_EBADQTY;
     }
     rc = rc == SECKILL_OK ? skl_new_request(s, request, now, &q) : rc;

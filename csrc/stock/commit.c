@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
-/* ---- Repair: what a dead holder of one lock had published ----------------- */
+/* ---- Repair: what a dead holder of one lock had published ---------------- */
 
 /* The parts of a record that live under this lock. */
 static uint32_t parts_of_lock(const skl_stock_t *s, const skl_record_t *r,
@@ -64,7 +64,7 @@ static void repair(void *ctx, skl_lock_t *lock)
     skl_count(s->counters, SKL_EV_lock_repairs, 1);
 }
 
-/* ---- Locks ---------------------------------------------------------------- */
+/* ---- Locks --------------------------------------------------------------- */
 
 static int take(skl_held_t *h, skl_lock_t *lock)
 {
@@ -125,7 +125,7 @@ void skl_release(skl_held_t *h)
     }
 }
 
-/* ---- Commit --------------------------------------------------------------- */
+/* ---- Commit -------------------------------------------------------------- */
 
 /* Readers without a lock must not take the state between the commit and the
  * end of apply() for a whole one, so the sequences turn odd before it. */

@@ -58,9 +58,9 @@ int skl_rec_valid(const skl_record_t *r, uint32_t max_bytes)
 const char *skl_rec_type_name(int type)
 {
     static const char *const names[SKL_REC_TYPES] = {
-        "",       "put",    "remove", "pause",       "resume",
-        "reserve", "confirm", "cancel", "expire",      "refund",
-        "adjust", "retire", "retire_user", "retire_item"};
+        "",        "put",     "remove",      "pause",      "resume",
+        "reserve", "confirm", "cancel",      "expire",     "refund",
+        "adjust",  "retire",  "retire_user", "retire_item"};
 
     return type > 0 && type < SKL_REC_TYPES ? names[type] : "unknown";
 }

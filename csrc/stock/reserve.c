@@ -61,7 +61,7 @@ static int check_args(const call_t *c, skl_bytes_t request)
     return SECKILL_OK;
 }
 
-/* ---- Without a lock ------------------------------------------------------- */
+/* ---- Without a lock ------------------------------------------------------ */
 
 /* Read the view of one item and user; 0 when it may be torn. */
 static int peek_view(const call_t *c, uint32_t slot, skl_view_t *v)
@@ -126,7 +126,7 @@ static int peek(const call_t *c)
     return rc;
 }
 
-/* ---- Replay --------------------------------------------------------------- */
+/* ---- Replay -------------------------------------------------------------- */
 
 static int same_call(const call_t *c, const skl_row_t *row)
 {
@@ -153,8 +153,10 @@ static int recorded(skl_held_t *h, uint32_t request, int64_t now,
     if (rc != SECKILL_OK) {
         return rc;
     }
+    skl_assert(q->row != SKL_NONE);
     *slot = q->row;
     row = &t->rows[q->row];
+    skl_assert(SKL_LD(row->lsn) != 0 && SKL_LD(row->item) == q->item);
     now = skl_item_now(&t->items[q->item], now);
     if (row->state == SECKILL_STATE_RESERVED && row->deadline != 0 &&
         row->deadline <= now) {
@@ -180,7 +182,7 @@ static int replay(const call_t *c, skl_held_t *h, uint32_t request)
     return SECKILL_OK;
 }
 
-/* ---- With locks ----------------------------------------------------------- */
+/* ---- With locks ---------------------------------------------------------- */
 
 /* Slots for the new rows, into the record. */
 static int take_slots(const call_t *c, const place_t *p, skl_record_t *r)
@@ -200,9 +202,8 @@ static int take_slots(const call_t *c, const place_t *p, skl_record_t *r)
         r->parts |= SKL_PART_USER;
         r->item_users += 1;
     }
-    return r->order.row == SKL_NONE || r->order.user == SKL_NONE
-               ? SECKILL_EFULL
-               : SECKILL_OK;
+    return r->order.row == SKL_NONE || r->order.user == SKL_NONE ? SECKILL_EFULL
+                                                                 : SECKILL_OK;
 }
 
 /* hold = 0: sold at once; else pending until the deadline. */
@@ -232,6 +233,8 @@ static int commit_reserve(const call_t *c, skl_held_t *h, const place_t *p,
     skl_record_t r;
     int rc;
 
+    skl_assert(v->available >= c->qty && c->qty >= 1);
+    skl_assert(v->user_ids < SKL_IDS_PER_USER);
     skl_rec_begin(&r, SKL_REC_RESERVE, SKL_PART_REQUEST | SKL_PART_ITEM, c->s,
                   p->item, now);
     rc = take_slots(c, p, &r);
@@ -242,8 +245,7 @@ static int commit_reserve(const call_t *c, skl_held_t *h, const place_t *p,
     r.order.user_count = v->user_count + c->qty;
     r.order.user_ids = (uint16_t)(v->user_ids + 1);
     skl_rec_strings(&r, c->user.ptr, (uint32_t)c->user.len, c->q.id.ptr,
-                    (uint32_t)c->q.id.len, c->item.ptr,
-                    (uint32_t)c->item.len);
+                    (uint32_t)c->q.id.len, c->item.ptr, (uint32_t)c->item.len);
     rc = skl_commit(h, &r, &keys);
     if (rc == SECKILL_OK) {
         skl_fill_answer(c->s, r.order.row, c->out);
@@ -396,12 +398,8 @@ int skl_stock_reserve(skl_stock_t *s, skl_bytes_t item, skl_bytes_t user,
                       int64_t qty, skl_bytes_t request, int64_t now,
                       seckill_reservation_t *out)
 {
-    call_t c = {.s = s,
-                .item = item,
-                .user = user,
-                .qty = qty,
-                .now = now,
-                .out = out};
+    call_t c = {
+        .s = s, .item = item, .user = user, .qty = qty, .now = now, .out = out};
     int rc = check_args(&c, request);
 
     rc = rc == SECKILL_OK ? skl_new_request(s, request, now, &c.q) : rc;
@@ -414,7 +412,7 @@ int skl_stock_reserve(skl_stock_t *s, skl_bytes_t item, skl_bytes_t user,
     return rc == AGAIN ? with_locks(&c) : rc;
 }
 
-/* ---- Find ----------------------------------------------------------------- */
+/* ---- Find ---------------------------------------------------------------- */
 
 int skl_stock_find(skl_stock_t *s, skl_bytes_t request, int64_t now,
                    seckill_reservation_t *out)

@@ -8,7 +8,7 @@
 /* The ledger's clock may be slewed back by less than this. */
 #define SLEW_MARGIN_NS 1000000000LL
 
-/* ---- A new id ------------------------------------------------------------- */
+/* ---- A new id ------------------------------------------------------------ */
 
 int skl_new_request(const skl_stock_t *s, skl_bytes_t id, int64_t now,
                     skl_new_request_t *out)
@@ -39,6 +39,7 @@ int skl_new_request_slot(const skl_stock_t *s, const skl_new_request_t *q,
     const skl_shard_t *shard = &s->tables.shards[q->shard];
     const uint32_t slot = SKL_LD(shard->request_free);
 
+    skl_assert(q->shard < s->tables.shm->shards);
     if (slot == SKL_NONE) {
         return SECKILL_EFULL;
     }
@@ -49,7 +50,7 @@ int skl_new_request_slot(const skl_stock_t *s, const skl_new_request_t *q,
     return SECKILL_OK;
 }
 
-/* ---- The end of an id ----------------------------------------------------- */
+/* ---- The end of an id ---------------------------------------------------- */
 
 /* A timed id that is still young enough to be accepted must find its row, so
  * rows of timed ids stay for the tolerance, too. */
@@ -124,6 +125,9 @@ static int commit_retire(skl_held_t *h, uint32_t shard, uint32_t slot,
         const skl_row_t *row = &t->rows[q->row];
         const skl_user_row_t *user = &t->users[row->user];
 
+        skl_assert(SKL_LD(user->ids) > 0);
+        skl_assert(SKL_LD(row->lsn) != 0);
+
         r.flags = SKL_FLAG_ROW;
         r.order.row_lsn = SKL_LD(row->lsn);
         r.order.user = row->user;
@@ -148,8 +152,7 @@ static int retire_held(skl_held_t *h, uint32_t shard, uint32_t slot,
     const skl_request_row_t *q = &t->requests[slot];
     int rc = SECKILL_OK;
 
-    if (q->row != SKL_NONE &&
-        t->rows[q->row].state == SECKILL_STATE_RESERVED) {
+    if (q->row != SKL_NONE && t->rows[q->row].state == SECKILL_STATE_RESERVED) {
         skl_assert(t->rows[q->row].deadline <= now);
         rc = skl_expire_row(h, q->item, q->row, now);
     }
@@ -157,8 +160,7 @@ static int retire_held(skl_held_t *h, uint32_t shard, uint32_t slot,
 }
 
 /* 1: retired; 0: nothing is due, or it changed under us; or EBUSY. */
-static int retire_one(skl_stock_t *s, uint32_t shard, int64_t now,
-                      int try_only)
+static int retire_one(skl_stock_t *s, uint32_t shard, int64_t now, int try_only)
 {
     skl_held_t h = {.s = s, .try_only = try_only};
     uint32_t slot, again, user_shard = 0;

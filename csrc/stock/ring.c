@@ -4,7 +4,6 @@
 #include "base/assert.h"
 #include "seckill.h"
 
-
 #define RELAXED memory_order_relaxed
 
 static uint64_t start_offset(void)
@@ -63,9 +62,8 @@ static void copy_words(void *to, const void *from, uint32_t bytes)
     const _Atomic uint64_t *src = from;
 
     for (uint32_t i = 0; i < (bytes + 7) / 8; i++) {
-        uint64_t word =
-            atomic_load_explicit((_Atomic uint64_t *)(uintptr_t)&src[i],
-                                 RELAXED);
+        uint64_t word = atomic_load_explicit(
+            (_Atomic uint64_t *)(uintptr_t)&src[i], RELAXED);
 
         atomic_store_explicit(&dst[i], word, RELAXED);
     }
@@ -94,9 +92,10 @@ static int make_room(skl_ring_t *ring, uint64_t tail, uint64_t end)
             return 0;
         }
         head++;
-        /* Readers check head after copying: it moves before the bytes do. */
-        atomic_store_explicit(&ring->shm->head, head, memory_order_seq_cst);
+        atomic_store_explicit(&ring->shm->head, head, RELAXED);
     }
+    /* Readers check head after copying: it moves before the bytes do. */
+    atomic_thread_fence(memory_order_seq_cst);
     return 1;
 }
 
@@ -127,6 +126,7 @@ static int publish_locked(skl_ring_t *ring, skl_record_t *r, uint32_t body_crc,
     const uint64_t lsn = tail + 1;
     const uint64_t at = place(ring, start_of(ring, lsn), units);
 
+    skl_assert(units >= 1 && units <= ring->shm->units / 2);
     if (!make_room(ring, tail, at + units)) {
         return SECKILL_EBUSY;
     }
@@ -172,13 +172,14 @@ void skl_ring_fetch_next(const skl_ring_t *ring)
     const uint64_t at = start_of(ring, next);
 
     for (uint64_t i = 0; i < 3; i++) { /* most records: 129 to 192 bytes */
-        __builtin_prefetch(
-            ring->units + (at & ring->mask) * SKL_UNIT + i * 64, 1);
+        __builtin_prefetch(ring->units + (at & ring->mask) * SKL_UNIT + i * 64,
+                           1);
     }
 }
 
 void skl_ring_applied(skl_ring_t *ring, uint64_t lsn)
 {
+    skl_assert(lsn >= 1 && lsn <= skl_ring_tail(ring));
     atomic_store_explicit(&ring->pending[lsn & ring->mask], 0,
                           memory_order_release);
 }

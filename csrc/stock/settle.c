@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-/* ---- The answer ----------------------------------------------------------- */
+/* ---- The answer ---------------------------------------------------------- */
 
 void skl_fill_answer(const skl_stock_t *s, uint32_t slot,
                      seckill_reservation_t *out)
@@ -16,6 +16,9 @@ void skl_fill_answer(const skl_stock_t *s, uint32_t slot,
     const skl_item_row_t *item = &s->tables.items[SKL_LD(row->item)];
     uint32_t name_len;
 
+    skl_assert(SKL_LD(row->lsn) != 0 && row->qty > 0);
+    skl_assert(row->user_len <= SECKILL_ID_MAX);
+    skl_assert(row->request_len <= SECKILL_ID_MAX);
     out->qty = row->qty;
     out->remaining = SKL_LD(item->available);
     out->expires_at = row->state == SECKILL_STATE_RESERVED ? row->deadline : 0;
@@ -31,7 +34,7 @@ void skl_fill_answer(const skl_stock_t *s, uint32_t slot,
     memcpy(out->request, row->request_id, row->request_len);
 }
 
-/* ---- Records of a reservation --------------------------------------------- */
+/* ---- Records of a reservation -------------------------------------------- */
 
 /* A record about an existing reservation: identity, user and strings. */
 static void begin_row_record(skl_record_t *r, int type, uint32_t parts,
@@ -96,7 +99,7 @@ static int sell(skl_held_t *h, uint32_t slot, int64_t now)
     return skl_commit(h, &r, NULL);
 }
 
-/* ---- Expiry --------------------------------------------------------------- */
+/* ---- Expiry -------------------------------------------------------------- */
 
 int skl_expire_row(skl_held_t *h, uint32_t item, uint32_t slot, int64_t now)
 {
@@ -117,8 +120,8 @@ int skl_expire_due(skl_held_t *h, uint32_t item, int64_t now, int max)
     int done = 0;
 
     while (done < max && SKL_LD(row->earliest) <= now) {
-        int rc = skl_expire_row(h, item, skl_hold_first(&h->s->tables, row),
-                                now);
+        int rc =
+            skl_expire_row(h, item, skl_hold_first(&h->s->tables, row), now);
 
         if (rc != SECKILL_OK) {
             return rc;
@@ -128,7 +131,7 @@ int skl_expire_due(skl_held_t *h, uint32_t item, int64_t now, int max)
     return done;
 }
 
-/* ---- Finding a reservation by its id -------------------------------------- */
+/* ---- Finding a reservation by its id ------------------------------------- */
 
 /* Lock the item of the reservation and see that it is still there; the set may
  * hold shards before. */
@@ -187,7 +190,7 @@ static int refusal_of(uint8_t state)
     }
 }
 
-/* ---- Confirm and cancel --------------------------------------------------- */
+/* ---- Confirm and cancel -------------------------------------------------- */
 
 static int settle_held(skl_held_t *h, uint32_t slot, uint8_t target,
                        int64_t now)
@@ -195,6 +198,7 @@ static int settle_held(skl_held_t *h, uint32_t slot, uint8_t target,
     const skl_row_t *row = &h->s->tables.rows[slot];
     int rc;
 
+    skl_assert(h->count > 0);
     now = skl_item_now(&h->s->tables.items[SKL_LD(row->item)], now);
     rc = expire_if_due(h, slot, now);
     if (rc != SECKILL_OK) {
@@ -234,7 +238,7 @@ int skl_stock_cancel(skl_stock_t *s, skl_bytes_t id, int64_t now)
     return settle(s, id, SECKILL_STATE_CANCELLED, now);
 }
 
-/* ---- Refund --------------------------------------------------------------- */
+/* ---- Refund -------------------------------------------------------------- */
 
 static int commit_refund(skl_held_t *h, uint32_t slot,
                          const skl_new_request_t *q, int64_t now)
@@ -246,8 +250,8 @@ static int commit_refund(skl_held_t *h, uint32_t slot,
     skl_record_t r;
     int rc;
 
-    begin_row_record(&r, SKL_REC_REFUND, SKL_PART_REQUEST | SKL_PART_ITEM,
-                     h->s, slot, now);
+    begin_row_record(&r, SKL_REC_REFUND, SKL_PART_REQUEST | SKL_PART_ITEM, h->s,
+                     slot, now);
     r.order.state = SECKILL_STATE_REFUNDED;
     r.order.user_count -= row->qty;
     r.sold -= row->qty;
@@ -290,8 +294,7 @@ static int refund_held(skl_held_t *h, skl_bytes_t id,
 }
 
 /* The recorded answer of an id that was used already. */
-static int refund_replay(const skl_stock_t *s, uint32_t request,
-                         skl_bytes_t id)
+static int refund_replay(const skl_stock_t *s, uint32_t request, skl_bytes_t id)
 {
     const skl_request_row_t *row = &s->tables.requests[request];
     uint32_t incarnation, slot;

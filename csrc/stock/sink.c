@@ -44,7 +44,7 @@ int skl_sink_read(skl_stock_t *s, skl_sink_write_fn take, void *ctx, int max)
     return done;
 }
 
-/* ---- Memory sink ---------------------------------------------------------- */
+/* ---- Memory sink --------------------------------------------------------- */
 
 struct skl_sink {
     char *bytes; /* records without padding, one after the other */
@@ -176,8 +176,7 @@ static int compare(const skl_sink_t *sink, skl_stock_t *s, void *live,
 }
 
 int skl_memory_sink_compare(skl_sink_t *sink, skl_stock_t *s,
-                            const uint32_t capacity[4], char *text,
-                            size_t size)
+                            const uint32_t capacity[4], char *text, size_t size)
 {
     const uint64_t bytes = (s->tables.shm->bytes + 63) / 64 * 64;
     void *live = aligned_alloc(64, bytes);

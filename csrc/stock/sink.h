@@ -21,7 +21,7 @@ void skl_sink_disable(skl_stock_t *s);
 /* Hand the new records over, at most `max`: how many, or a code. */
 int skl_sink_read(skl_stock_t *s, skl_sink_write_fn take, void *ctx, int max);
 
-/* ---- Memory sink ---------------------------------------------------------- */
+/* ---- Memory sink --------------------------------------------------------- */
 
 typedef struct skl_sink skl_sink_t;
 

@@ -13,7 +13,7 @@
 
 enum { ITEMS_PER_STEP = 4096, USERS_PER_STEP = 4096, IDS_PER_SHARD = 64 };
 
-/* ---- Holds ---------------------------------------------------------------- */
+/* ---- Holds --------------------------------------------------------------- */
 
 static int is_dirty(_Atomic uint64_t *seq)
 {
@@ -51,7 +51,7 @@ static int sweep_items(skl_stock_t *s, int64_t now, int max)
     return done;
 }
 
-/* ---- Ids ------------------------------------------------------------------ */
+/* ---- Ids ----------------------------------------------------------------- */
 
 static int sweep_shards(skl_stock_t *s, int64_t now, int max)
 {
@@ -60,25 +60,24 @@ static int sweep_shards(skl_stock_t *s, int64_t now, int max)
 
     for (uint32_t i = 0; i < shards && done < max; i++) {
         uint32_t shard = s->sweep_shard++ % shards;
-        int rc = skl_retire_shard(s, shard, now,
-                                  max - done < IDS_PER_SHARD ? max - done
-                                                             : IDS_PER_SHARD,
-                                  0);
+        int rc = skl_retire_shard(
+            s, shard, now,
+            max - done < IDS_PER_SHARD ? max - done : IDS_PER_SHARD, 0);
 
         done += rc > 0 ? rc : 0;
     }
     return done;
 }
 
-/* ---- Removed items -------------------------------------------------------- */
+/* ---- Removed items ------------------------------------------------------- */
 
 static int commit_retire_user(skl_held_t *h, uint32_t slot, uint32_t item,
                               int64_t now)
 {
     skl_record_t r;
 
-    skl_rec_begin(&r, SKL_REC_RETIRE_USER, SKL_PART_USER | SKL_PART_ITEM,
-                  h->s, item, now);
+    skl_rec_begin(&r, SKL_REC_RETIRE_USER, SKL_PART_USER | SKL_PART_ITEM, h->s,
+                  item, now);
     r.flags = SKL_FLAG_USER;
     r.order.user = slot;
     r.order.row = r.order.request = SKL_NONE;
@@ -134,8 +133,8 @@ static int retire_item(skl_stock_t *s, uint32_t slot, int64_t now)
     rc = rc == SECKILL_OK ? skl_hold_item(&h, slot) : rc;
     if (rc == SECKILL_OK && SKL_LD(item->state) == SKL_ITEM_REMOVED &&
         SKL_LD(item->live) == 0 && SKL_LD(item->users) == 0) {
-        skl_rec_begin(&r, SKL_REC_RETIRE_ITEM,
-                      SKL_PART_CATALOG | SKL_PART_ITEM, s, slot, now);
+        skl_rec_begin(&r, SKL_REC_RETIRE_ITEM, SKL_PART_CATALOG | SKL_PART_ITEM,
+                      s, slot, now);
         r.config.state = SKL_ITEM_FREE;
         rc = skl_commit(&h, &r, NULL);
         rc = rc == SECKILL_OK ? 1 : rc;
@@ -163,7 +162,7 @@ static int sweep_removed(skl_stock_t *s, int64_t now, int max)
     return users_left ? done + retire_users(s, now, max - done) : done;
 }
 
-/* ---- Locks of the dead ---------------------------------------------------- */
+/* ---- Locks of the dead --------------------------------------------------- */
 
 static void repair_dirty(skl_stock_t *s)
 {

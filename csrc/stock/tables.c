@@ -8,7 +8,7 @@
 /* A lookup that goes astray (its chain changed under it) ends here. */
 enum { WALK_MAX = 4096, IDS_PER_SHARD = 4096 };
 
-/* ---- Layout --------------------------------------------------------------- */
+/* ---- Layout -------------------------------------------------------------- */
 
 static uint32_t shard_count(uint32_t requests)
 {
@@ -159,7 +159,7 @@ void skl_tables_init(void *section, uint32_t items, uint32_t reservations,
     fill_none(t.user_heads, (uint64_t)p->shards * p->users);
 }
 
-/* ---- Chains --------------------------------------------------------------- */
+/* ---- Chains -------------------------------------------------------------- */
 
 static _Atomic uint32_t *request_head(const skl_tables_t *t, uint32_t shard,
                                       uint64_t lo)
@@ -180,6 +180,7 @@ uint32_t skl_find_request(const skl_tables_t *t, uint32_t shard, skl_hash_t key)
     const uint32_t end = t->shm->shards * t->shm->requests;
     uint32_t slot = SKL_LD(*request_head(t, shard, key.lo));
 
+    skl_assert(shard < t->shm->shards);
     for (int i = 0; slot < end && i < WALK_MAX; i++) {
         const skl_request_row_t *row = &t->requests[slot];
 
@@ -196,6 +197,7 @@ uint32_t skl_find_user(const skl_tables_t *t, uint32_t shard, skl_hash_t key)
     const uint32_t end = t->shm->shards * t->shm->users;
     uint32_t slot = SKL_LD(*user_head(t, shard, key.lo));
 
+    skl_assert(shard < t->shm->shards);
     for (int i = 0; slot < end && i < WALK_MAX; i++) {
         const skl_user_row_t *row = &t->users[slot];
 
@@ -243,7 +245,7 @@ uint32_t skl_find_item(const skl_tables_t *t, skl_hash_t key)
         }                                                                      \
     } while (0)
 
-/* ---- Request ids ---------------------------------------------------------- */
+/* ---- Request ids --------------------------------------------------------- */
 
 #define REQUEST_NEXT(slot) t->requests[slot].next
 
@@ -268,6 +270,7 @@ void skl_request_remove(skl_tables_t *t, uint32_t shard, uint32_t slot)
     skl_request_row_t *row = &t->requests[slot];
     skl_shard_t *s = &t->shards[shard];
 
+    skl_assert(slot / t->shm->requests == shard);
     UNLINK(request_head(t, shard, SKL_LD(row->lo)), slot, REQUEST_NEXT);
     row->kind = 0;
     if (SKL_LD(s->request_free) != slot) {
@@ -281,6 +284,7 @@ void skl_fifo_append(skl_tables_t *t, uint32_t shard, uint32_t pos,
 {
     const uint32_t n = t->shm->requests;
 
+    skl_assert(pos < 2 * n);
     SKL_ST(t->fifo[shard * n + pos % n], slot);
     SKL_ST(t->shards[shard].fifo_tail, (pos + 1) % (2 * n));
 }
@@ -292,7 +296,7 @@ uint32_t skl_fifo_at(const skl_tables_t *t, uint32_t shard, uint32_t pos)
     return SKL_LD(t->fifo[shard * n + pos % n]);
 }
 
-/* ---- Users ---------------------------------------------------------------- */
+/* ---- Users --------------------------------------------------------------- */
 
 #define USER_NEXT(slot) t->users[slot].next
 
@@ -318,6 +322,7 @@ void skl_user_remove(skl_tables_t *t, uint32_t shard, uint32_t slot)
     skl_user_row_t *row = &t->users[slot];
     skl_shard_t *s = &t->shards[shard];
 
+    skl_assert(slot / t->shm->users == shard);
     UNLINK(user_head(t, shard, SKL_LD(row->lo)), slot, USER_NEXT);
     SKL_ST(row->item, SKL_NONE);
     if (SKL_LD(s->user_free) != slot) {
@@ -326,7 +331,7 @@ void skl_user_remove(skl_tables_t *t, uint32_t shard, uint32_t slot)
     }
 }
 
-/* ---- Reservation rows ----------------------------------------------------- */
+/* ---- Reservation rows ---------------------------------------------------- */
 
 void skl_row_take(skl_tables_t *t, uint32_t shard, uint32_t slot)
 {
@@ -338,13 +343,14 @@ void skl_row_give(skl_tables_t *t, uint32_t shard, uint32_t slot)
 {
     skl_shard_t *s = &t->shards[shard];
 
+    skl_assert(slot / t->shm->rows == shard);
     if (SKL_LD(s->row_free) != slot) {
         t->rows[slot].next_free = SKL_LD(s->row_free);
         SKL_ST(s->row_free, slot);
     }
 }
 
-/* ---- Items ---------------------------------------------------------------- */
+/* ---- Items --------------------------------------------------------------- */
 
 #define ITEM_NEXT(slot) t->items[slot].next
 
@@ -356,6 +362,8 @@ void skl_item_insert(skl_tables_t *t, uint32_t slot, skl_hash_t key,
         &t->item_heads[skl_hash_range(key.lo, t->shm->items)];
     uint64_t words[SECKILL_ID_MAX / 8] = {0};
 
+    skl_assert(slot < t->shm->items);
+    skl_assert(len >= 1 && len <= SECKILL_ID_MAX);
     TAKE(t->shm->free, slot, SKL_LD(row->next));
     if (SKL_LD(t->shm->high_water) <= slot) {
         SKL_ST(t->shm->high_water, slot + 1);
@@ -377,11 +385,13 @@ void skl_item_unlink(skl_tables_t *t, uint32_t slot)
 {
     const uint64_t lo = SKL_LD(t->items[slot].lo);
 
+    skl_assert(slot < t->shm->items);
     UNLINK(&t->item_heads[skl_hash_range(lo, t->shm->items)], slot, ITEM_NEXT);
 }
 
 void skl_item_free(skl_tables_t *t, uint32_t slot)
 {
+    skl_assert(slot < t->shm->items);
     if (SKL_LD(t->shm->free) != slot) {
         SKL_ST(t->items[slot].next, SKL_LD(t->shm->free));
         SKL_ST(t->shm->free, slot);
@@ -420,6 +430,7 @@ void skl_hold_insert(skl_tables_t *t, skl_item_row_t *item, uint32_t slot)
     skl_hold_list_t *list = &item->lists[row->hold_list];
     uint32_t last = SKL_LD(list->tail);
 
+    skl_assert(row->hold_list < SKL_HOLD_LISTS);
     if (last == slot) { /* repeated after a death right at the end */
         last = row->prev;
     }
@@ -438,6 +449,7 @@ void skl_hold_remove(skl_tables_t *t, skl_item_row_t *item, uint32_t slot)
     const skl_row_t *row = &t->rows[slot];
     skl_hold_list_t *list = &item->lists[row->hold_list];
 
+    skl_assert(row->hold_list < SKL_HOLD_LISTS);
     if (row->prev == SKL_NONE) {
         SKL_ST(list->head, row->next);
     } else {

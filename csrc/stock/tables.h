@@ -33,7 +33,7 @@
 
 enum {
     SKL_SHARDS_MAX = 64,
-    SKL_HOLD_LISTS = 8,  /* holds of different length alive at once */
+    SKL_HOLD_LISTS = 8,   /* holds of different length alive at once */
     SKL_IDS_PER_USER = 16 /* live request ids per user and item */
 };
 
@@ -157,7 +157,7 @@ void skl_tables_init(void *section, uint32_t items, uint32_t reservations,
 void skl_tables_attach(skl_tables_t *t, void *section,
                        const skl_hash_key_t *key);
 
-/* ---- Keys ----------------------------------------------------------------- */
+/* ---- Keys ---------------------------------------------------------------- */
 
 static inline skl_hash_t skl_key_of(const skl_tables_t *t, const char *id,
                                     uint32_t len)
@@ -212,7 +212,7 @@ int64_t skl_hold_earliest(const skl_tables_t *t, const skl_item_row_t *item);
 /* The reservation with the first deadline, or SKL_NONE. */
 uint32_t skl_hold_first(const skl_tables_t *t, const skl_item_row_t *item);
 
-/* ---- Sequences ------------------------------------------------------------ */
+/* ---- Sequences ----------------------------------------------------------- */
 
 static inline void skl_seq_begin(_Atomic uint64_t *seq)
 {

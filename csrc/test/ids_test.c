@@ -7,7 +7,7 @@
 #include "seckill.h"
 #include "test/support/tap.h"
 
-#define OK_TIME(ms) ((ms) * 1000000LL)
+#define OK_TIME(ms) ((ms)*1000000LL)
 
 typedef struct {
     const char *id;
@@ -18,12 +18,11 @@ static void check_format(uint32_t format, const timed_t *cases, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         int64_t time = -1;
-        int rc = skl_request_time(format, cases[i].id, strlen(cases[i].id),
-                                  &time);
-        int good = cases[i].ms < 0
-                       ? CHECK_INT(SECKILL_EBADREQUEST, rc)
-                       : CHECK_INT(SECKILL_OK, rc) &&
-                             CHECK_INT(OK_TIME(cases[i].ms), time);
+        int rc =
+            skl_request_time(format, cases[i].id, strlen(cases[i].id), &time);
+        int good = cases[i].ms < 0 ? CHECK_INT(SECKILL_EBADREQUEST, rc)
+                                   : CHECK_INT(SECKILL_OK, rc) &&
+                                         CHECK_INT(OK_TIME(cases[i].ms), time);
 
         if (!good) {
             printf("#   id \"%s\"\n", cases[i].id);
@@ -84,7 +83,9 @@ TEST(ulid)
         {"01ARYZ6S41TSV4RRFFQ69G5FAu", -1},
         {"01ARYZ6S41TSV4RRFFQ69G5FA-", -1},
         {"01ARYZ6S41TSV4RRFFQ69G5FA ", -1},
-        {"\xb0""1ARYZ6S41TSV4RRFFQ69G5FAV", -1}};
+        {"\xb0"
+         "1ARYZ6S41TSV4RRFFQ69G5FAV",
+         -1}};
 
     check_format(SECKILL_IDS_ULID, cases, sizeof(cases) / sizeof(cases[0]));
 }
@@ -94,8 +95,8 @@ TEST(a_zero_byte_ends_no_id)
     int64_t time;
 
     CHECK_INT(SECKILL_EBADREQUEST,
-              skl_request_time(SECKILL_IDS_ULID,
-                               "01ARYZ6S41TSV4RRFFQ69G5FA\0", 26, &time));
+              skl_request_time(SECKILL_IDS_ULID, "01ARYZ6S41TSV4RRFFQ69G5FA\0",
+                               26, &time));
     CHECK_INT(SECKILL_OK,
               skl_request_time(SECKILL_IDS_OPAQUE, "a\0b", 3, &time));
     CHECK_INT(INT64_MAX, time);
@@ -150,15 +151,38 @@ TEST(a_reservation_id_is_read_back)
 TEST(other_bytes_are_no_reservation_id)
 {
     static const char *const cases[] = {
-        "",         "-",      "--",      "1",       "1-2",     "1-2-",
-        "-2-3",     "1--3",   "1-2-3-",  "1-2-3-4", " 1-2-3",  "1-2-3 ",
-        "1-2-3\n",  "01-2-3", "1-02-3",  "1-2-03",  "00-0-0",  "1-2-0x3",
-        "A-2-3",    "1-B-3",  "1-2-C",   "g-2-3",   "1-2-g",   "+1-2-3",
-        "1_2_3",    "1-2- 3", "1.0-2-3", "1-2-3\x80",
-        "100000000-2-3",                         /* nine digits */
-        "1-100000000-3",                         /* nine digits */
-        "1-2-10000000000000000",                 /* seventeen digits */
-        "ffffffff-ffffffff-fffffffffffffffff",   /* 35 bytes */
+        "",
+        "-",
+        "--",
+        "1",
+        "1-2",
+        "1-2-",
+        "-2-3",
+        "1--3",
+        "1-2-3-",
+        "1-2-3-4",
+        " 1-2-3",
+        "1-2-3 ",
+        "1-2-3\n",
+        "01-2-3",
+        "1-02-3",
+        "1-2-03",
+        "00-0-0",
+        "1-2-0x3",
+        "A-2-3",
+        "1-B-3",
+        "1-2-C",
+        "g-2-3",
+        "1-2-g",
+        "+1-2-3",
+        "1_2_3",
+        "1-2- 3",
+        "1.0-2-3",
+        "1-2-3\x80",
+        "100000000-2-3",                       /* nine digits */
+        "1-100000000-3",                       /* nine digits */
+        "1-2-10000000000000000",               /* seventeen digits */
+        "ffffffff-ffffffff-fffffffffffffffff", /* 35 bytes */
         "ffffffffffffffffffffffffffffffffffff"};
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

@@ -712,8 +712,8 @@ static int sample_repairs(run_t *t, int count)
 
 static int die_all_ways(run_t *t)
 {
-    return die_everywhere(t) && sample_kills(t, tap_full() ? 400 : 4) &&
-           sample_repairs(t, tap_full() ? 200 : 2);
+    return die_everywhere(t) && sample_kills(t, tap_full() ? 200 : 4) &&
+           sample_repairs(t, tap_full() ? 60 : 2);
 }
 
 static void kill_everywhere(const case_t *c)

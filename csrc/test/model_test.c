@@ -29,7 +29,7 @@ enum {
     SWEEPS = 8 /* that find nothing to do: then there is nothing */
 };
 
-/* ---- The model ------------------------------------------------------------ */
+/* ---- The model ----------------------------------------------------------- */
 
 typedef struct {
     int used, alive; /* alive: not removed */
@@ -52,7 +52,7 @@ typedef struct {
     int user;
     uint32_t state;
     int64_t created, qty, hold, deadline;
-    uint64_t lsn;    /* of the reservation; REFUND: of the one refunded */
+    uint64_t lsn; /* of the reservation; REFUND: of the one refunded */
     char id[40];
 } m_order_t;
 
@@ -162,13 +162,12 @@ static void m_expire_all(model_t *m, m_item_t *item)
 
 static void m_expire_if_due(model_t *m, m_order_t *o)
 {
-    if (m_is_pending(o) &&
-        o->deadline <= m_item_now(m, &m->item[o->slot])) {
+    if (m_is_pending(o) && o->deadline <= m_item_now(m, &m->item[o->slot])) {
         m_expire(m, o);
     }
 }
 
-/* ---- The model: ids come and go ------------------------------------------- */
+/* ---- The model: ids come and go ------------------------------------------ */
 
 static m_order_t *m_new_id(model_t *m, int request, int kind, m_item_t *item)
 {
@@ -220,7 +219,7 @@ static int m_retire(model_t *m, int most)
     return done;
 }
 
-/* ---- The model: reserve and what follows ---------------------------------- */
+/* ---- The model: reserve and what follows --------------------------------- */
 
 static int m_decide(const m_item_t *item, int user, int64_t qty, int64_t now)
 {
@@ -321,8 +320,8 @@ static int m_reserve(model_t *m, int name, int user, int64_t qty, int request,
     }
     for (int i = 0;; i++) {
         int rc = m_decide_now(m, item, user, qty);
-        int crowded = rc == SECKILL_EUSERLIMIT &&
-                      item->ids[user] >= IDS_PER_USER;
+        int crowded =
+            rc == SECKILL_EUSERLIMIT && item->ids[user] >= IDS_PER_USER;
 
         if (rc != SECKILL_OK && !crowded) {
             return rc;
@@ -340,12 +339,11 @@ static int m_reserve(model_t *m, int name, int user, int64_t qty, int request,
 
 static int m_refusal(uint32_t state)
 {
-    static const int codes[] = {
-        [SECKILL_STATE_RESERVED] = SECKILL_ERESERVED,
-        [SECKILL_STATE_CONFIRMED] = SECKILL_ECONFIRMED,
-        [SECKILL_STATE_CANCELLED] = SECKILL_ECANCELLED,
-        [SECKILL_STATE_EXPIRED] = SECKILL_EEXPIRED,
-        [SECKILL_STATE_REFUNDED] = SECKILL_EREFUNDED};
+    static const int codes[] = {[SECKILL_STATE_RESERVED] = SECKILL_ERESERVED,
+                                [SECKILL_STATE_CONFIRMED] = SECKILL_ECONFIRMED,
+                                [SECKILL_STATE_CANCELLED] = SECKILL_ECANCELLED,
+                                [SECKILL_STATE_EXPIRED] = SECKILL_EEXPIRED,
+                                [SECKILL_STATE_REFUNDED] = SECKILL_EREFUNDED};
 
     return codes[state];
 }
@@ -420,7 +418,7 @@ static int m_refund(model_t *m, m_order_t *o, uint64_t lsn, int request)
     return SECKILL_OK;
 }
 
-/* ---- The model: items ----------------------------------------------------- */
+/* ---- The model: items ---------------------------------------------------- */
 
 static void m_configure(m_item_t *item, const seckill_item_t *in)
 {
@@ -597,7 +595,7 @@ static int m_adjust(model_t *m, int name, int64_t delta, int request)
     return SECKILL_OK;
 }
 
-/* ---- The model: housekeeping, to its end ---------------------------------- */
+/* ---- The model: housekeeping, to its end --------------------------------- */
 
 static int m_retire_users(model_t *m, m_item_t *item)
 {
@@ -643,7 +641,7 @@ static int m_sweep(model_t *m)
     return done;
 }
 
-/* ---- A run: the ledger and its model, step by step ------------------------ */
+/* ---- A run: the ledger and its model, step by step ----------------------- */
 
 typedef struct {
     int order;
@@ -759,7 +757,7 @@ static void same_answer(run_t *run, const m_order_t *o, int replayed)
     same(run, "id", 0, strncmp(o->id, r->id, r->id_len));
 }
 
-/* ---- Steps ---------------------------------------------------------------- */
+/* ---- Steps --------------------------------------------------------------- */
 
 typedef struct {
     int item, user, id;
@@ -826,8 +824,9 @@ static void do_reserve(run_t *run)
     snprintf(run->text, sizeof(run->text), "reserve %s %s %d %s", p.item_text,
              p.user_text, (int)qty, p.id_text);
     want = m_reserve(&run->m, p.item, p.user, qty, p.id, &replayed);
-    same_code(run, want, ledger_reserve(&run->l, p.item_text, p.user_text, qty,
-                                        p.id_text));
+    same_code(
+        run, want,
+        ledger_reserve(&run->l, p.item_text, p.user_text, qty, p.id_text));
     if (want == SECKILL_OK && run->good) {
         if (!replayed) {
             remember(run, p.id);
@@ -913,8 +912,8 @@ static void do_put(run_t *run)
         in.total = item->put_total;
     }
     snprintf(run->text, sizeof(run->text),
-             "put %s total %d version %d hold %d s", p.item_text,
-             (int)in.total, (int)in.version, (int)(in.hold_ns / SEC));
+             "put %s total %d version %d hold %d s", p.item_text, (int)in.total,
+             (int)in.version, (int)(in.hold_ns / SEC));
     same_code(run, m_put(&run->m, p.item, &in), seckill_put(run->l.sk, &in));
 }
 
@@ -948,8 +947,8 @@ static void do_pause(run_t *run)
     same_code(run,
               m_pause(&run->m, p.item,
                       pause ? SECKILL_ITEM_PAUSED : SECKILL_ITEM_OPEN),
-              (pause ? seckill_pause : seckill_resume)(
-                  run->l.sk, p.item_text, strlen(p.item_text)));
+              (pause ? seckill_pause : seckill_resume)(run->l.sk, p.item_text,
+                                                       strlen(p.item_text)));
 }
 
 static void do_remove(run_t *run)
@@ -1140,14 +1139,27 @@ static void follow(const plan_t *plan, uint64_t seed, uint64_t *hits)
 
 TEST(tiny_tables_do_what_the_model_says)
 {
-    static const int codes[] = {
-        SECKILL_ECONFLICT,  SECKILL_EUNKNOWNITEM,    SECKILL_ENOTSTARTED,
-        SECKILL_EENDED,     SECKILL_EPAUSED,         SECKILL_EQTYLIMIT,
-        SECKILL_EUSERLIMIT, SECKILL_ESOLDOUT,        SECKILL_EEXPIRED,
-        SECKILL_ECANCELLED, SECKILL_ECONFIRMED,      SECKILL_EREFUNDED,
-        SECKILL_ERESERVED,  SECKILL_ESTALE,          SECKILL_EBELOWSOLD,
-        SECKILL_EINUSE,     SECKILL_EUNKNOWNREQUEST, SECKILL_EFULL,
-        SECKILL_EBADTOTAL,  SECKILL_EBADQTY, SECKILL_EUNKNOWNRESERVATION};
+    static const int codes[] = {SECKILL_ECONFLICT,
+                                SECKILL_EUNKNOWNITEM,
+                                SECKILL_ENOTSTARTED,
+                                SECKILL_EENDED,
+                                SECKILL_EPAUSED,
+                                SECKILL_EQTYLIMIT,
+                                SECKILL_EUSERLIMIT,
+                                SECKILL_ESOLDOUT,
+                                SECKILL_EEXPIRED,
+                                SECKILL_ECANCELLED,
+                                SECKILL_ECONFIRMED,
+                                SECKILL_EREFUNDED,
+                                SECKILL_ERESERVED,
+                                SECKILL_ESTALE,
+                                SECKILL_EBELOWSOLD,
+                                SECKILL_EINUSE,
+                                SECKILL_EUNKNOWNREQUEST,
+                                SECKILL_EFULL,
+                                SECKILL_EBADTOTAL,
+                                SECKILL_EBADQTY,
+                                SECKILL_EUNKNOWNRESERVATION};
     plan_t plan = {.options = ledger_options(),
                    .names = 4,
                    .user_names = 5,

@@ -100,7 +100,7 @@ TEST(the_same_name_is_the_same_handle)
     seckill_t *b = open_it("same");
     seckill_t *c = open_it("other");
     seckill_options_t o = options_of("same");
-    seckill_t *d;
+    seckill_t *d, *none;
 
     CHECK(a != NULL && a == b);
     CHECK(a != c);
@@ -108,7 +108,8 @@ TEST(the_same_name_is_the_same_handle)
     CHECK_INT(SECKILL_OK, seckill_open(&o, &d, err, sizeof(err)));
     CHECK(d == a);
     o.items = 5;
-    CHECK_INT(SECKILL_EMISMATCH, seckill_open(&o, &d, err, sizeof(err)));
+    CHECK_INT(SECKILL_EMISMATCH, seckill_open(&o, &none, err, sizeof(err)));
+    CHECK(none == NULL);
     CHECK(strncmp(err, "capacity.items:", 15) == 0);
     CHECK_INT(SECKILL_OK, put(a, "shoe", 10));
     CHECK_INT(10, available(b, "shoe"));

@@ -73,7 +73,7 @@ static int below(uint64_t *state, int n)
     return (int)(next_random(state) % (uint64_t)n);
 }
 
-/* ---- Starting and waiting ------------------------------------------------- */
+/* ---- Starting and waiting ------------------------------------------------ */
 
 static void *thread_main(void *arg)
 {
@@ -163,10 +163,11 @@ static board_t *new_board(void)
     return p;
 }
 
-/* ---- A sale: each id is one call, made by several workers ------------------ */
+/* ---- A sale: each id is one call, made by several workers ---------------- */
 
 typedef struct {
     char item[8], user[8], request[16];
+    int item_number, user_number;
     int64_t qty;
 } call_t;
 
@@ -177,8 +178,10 @@ static call_t call_of(int id)
     int item = below(&state, 10);
     call_t c = {.qty = 1 + below(&state, 2)};
 
-    snprintf(c.item, sizeof(c.item), "i%d", item < ITEMS ? item : 0);
-    snprintf(c.user, sizeof(c.user), "u%d", below(&state, USERS));
+    c.item_number = item < ITEMS ? item : 0;
+    c.user_number = below(&state, USERS);
+    snprintf(c.item, sizeof(c.item), "i%d", c.item_number);
+    snprintf(c.user, sizeof(c.user), "u%d", c.user_number);
     snprintf(c.request, sizeof(c.request), "r%d", id);
     return c;
 }
@@ -227,9 +230,8 @@ static int buy(seckill_t *sk, board_t *board, int worker, int id, int settle)
     const call_t c = call_of(id);
     seckill_reservation_t r;
     int line;
-    int rc = seckill_reserve(sk, c.item, strlen(c.item), c.user,
-                             strlen(c.user), c.qty, c.request,
-                             strlen(c.request), &r);
+    int rc = seckill_reserve(sk, c.item, strlen(c.item), c.user, strlen(c.user),
+                             c.qty, c.request, strlen(c.request), &r);
 
     NEED(rc == SECKILL_OK || rc == SECKILL_EBUSY || rc == SECKILL_ESOLDOUT ||
          rc == SECKILL_EUSERLIMIT);
@@ -292,7 +294,7 @@ static void check_orders(ledger_t *l, const board_t *board)
     for (int id = 0; id < IDS; id++) {
         const call_t c = call_of(id);
         int rc = ledger_find(l, c.request);
-        int i = atoi(c.item + 1), u = atoi(c.user + 1);
+        const int i = c.item_number, u = c.user_number;
 
         CHECK_RC(board->answer[id] != 0 ? SECKILL_OK : SECKILL_EUNKNOWNREQUEST,
                  rc);
@@ -345,7 +347,7 @@ TEST(a_crowd_buys_what_there_is)
     CHECK_INT(0, munmap(board, sizeof(*board)));
 }
 
-/* ---- Readers against writers of one item ------------------------------------ */
+/* ---- Readers against writers of one item --------------------------------- */
 
 static int write_one(seckill_t *sk, board_t *board, int worker, int calls)
 {
@@ -398,7 +400,7 @@ TEST(readers_see_whole_states)
     CHECK_INT(0, munmap(board, sizeof(*board)));
 }
 
-/* ---- Churn: tiny tables, short windows, items that come and go ------------- */
+/* ---- Churn: tiny tables, short windows, items that come and go ----------- */
 
 static int change_item(seckill_t *sk, uint64_t *state, const char *name)
 {
@@ -413,8 +415,8 @@ static int change_item(seckill_t *sk, uint64_t *state, const char *name)
     case 0:
         return seckill_remove(sk, name, len);
     case 1:
-        return (below(state, 4) == 0 ? seckill_pause : seckill_resume)(
-            sk, name, len);
+        return (below(state, 4) == 0 ? seckill_pause : seckill_resume)(sk, name,
+                                                                       len);
     case 2:
         return seckill_adjust(sk, name, len, below(state, 3) ? 9 : -9, request,
                               strlen(request));
@@ -505,7 +507,7 @@ TEST(tables_of_several_shards_stay_sound)
     run_churn(10000);
 }
 
-/* ---- A worker that stands still with locks held ------------------------------ */
+/* ---- A worker that stands still with locks held -------------------------- */
 
 enum { HOLD_ITEM, HOLD_SHARD, HOLD_CATALOG, HOLD_RING, HOLD_KINDS };
 

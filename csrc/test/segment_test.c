@@ -97,7 +97,7 @@ static void destroy(const char *name)
     CHECK_INT(0, scratch_entries(scratch_dir()));
 }
 
-/* ---- Names, options ------------------------------------------------------- */
+/* ---- Names, options ------------------------------------------------------ */
 
 TEST(names_have_1_to_32_of_some_characters)
 {
@@ -178,7 +178,7 @@ TEST(defaults_fill_only_what_is_absent)
     CHECK_INT(SECKILL_IDS_OPAQUE, c.request_ids);
 }
 
-/* ---- Create, attach ------------------------------------------------------- */
+/* ---- Create, attach ------------------------------------------------------ */
 
 TEST(the_first_creates_the_second_attaches)
 {
@@ -259,7 +259,7 @@ TEST(each_option_that_differs_is_named)
     destroy("mis");
 }
 
-/* ---- Refused segments ----------------------------------------------------- */
+/* ---- Refused segments ---------------------------------------------------- */
 
 /* Change the header of the segment file `name`. */
 static void edit(const char *name, void (*change)(skl_header_t *))
@@ -418,7 +418,7 @@ TEST(a_segment_of_an_earlier_boot_is_made_anew)
     destroy("boot");
 }
 
-/* ---- Users: as root ------------------------------------------------------- */
+/* ---- Users: as root ------------------------------------------------------ */
 
 static int is_root(void)
 {
@@ -547,7 +547,7 @@ static int make_own_dir(void *arg)
     skl_segment_dir_of(&seg, OTHER_UID, want, sizeof(want));
     return strcmp(dir, want) == 0 && stat(dir, &st) == 0 &&
                    st.st_uid == OTHER_UID && (st.st_mode & 0777) == 0700
-               ? close(creat(strcat(dir, "/socket"), 0600))
+               ? close(creat(path_of("dirs.d.1234/socket"), 0600))
                : 2;
 }
 
@@ -565,7 +565,7 @@ TEST(processes_of_other_users_have_a_directory_of_their_own)
     destroy("dirs"); /* and its file */
 }
 
-/* ---- Space ---------------------------------------------------------------- */
+/* ---- Space --------------------------------------------------------------- */
 
 static int fail_allocate(const char *call)
 {
@@ -634,7 +634,7 @@ TEST(a_file_system_that_is_too_small_is_an_error_not_a_signal)
     CHECK_INT(0, status);
 }
 
-/* ---- Every call fails once, every opening dies once at each call ---------- */
+/* ---- Every call fails once, every opening dies once at each call --------- */
 
 static struct {
     int at, seen, dies;
@@ -760,7 +760,7 @@ TEST(what_a_dead_opener_left_can_be_destroyed)
     CHECK_INT(SECKILL_ENOTFOUND, skl_segment_destroy("dead", scratch_dir()));
 }
 
-/* ---- Races ---------------------------------------------------------------- */
+/* ---- Races --------------------------------------------------------------- */
 
 enum { OPENERS = 8 };
 

@@ -32,7 +32,7 @@ static int order(ledger_t *l, const char *user, int64_t qty,
     return rc;
 }
 
-/* ---- Reserve --------------------------------------------------------------- */
+/* ---- Reserve ------------------------------------------------------------- */
 
 TEST(reserve_answers_the_whole_order)
 {
@@ -72,19 +72,18 @@ TEST(ids_may_hold_any_byte)
     i.item_len = 64;
     memcpy(i.item, item, 64);
     CHECK_RC(SECKILL_OK, seckill_put(l.sk, &i));
-    CHECK_RC(SECKILL_OK, seckill_reserve(l.sk, item, 64, user, 64, 1, request,
-                                         64, &l.r));
+    CHECK_RC(SECKILL_OK,
+             seckill_reserve(l.sk, item, 64, user, 64, 1, request, 64, &l.r));
     CHECK_INT(64, l.r.item_len);
     CHECK_MEM(item, l.r.item, 64);
     CHECK_MEM(user, l.r.user, 64);
     CHECK_MEM(request, l.r.request, 64);
     /* One byte less is another id, another user, another item. */
-    CHECK_RC(SECKILL_EUNKNOWNREQUEST,
-             seckill_find(l.sk, request, 63, &l.r));
+    CHECK_RC(SECKILL_EUNKNOWNREQUEST, seckill_find(l.sk, request, 63, &l.r));
     CHECK_RC(SECKILL_EUNKNOWNITEM,
              seckill_reserve(l.sk, item, 63, user, 64, 1, "q", 1, &l.r));
-    CHECK_RC(SECKILL_ECONFLICT, seckill_reserve(l.sk, item, 64, user, 63, 1,
-                                                request, 64, &l.r));
+    CHECK_RC(SECKILL_ECONFLICT,
+             seckill_reserve(l.sk, item, 64, user, 63, 1, request, 64, &l.r));
     ledger_close(&l);
 }
 
@@ -110,7 +109,7 @@ TEST(hold_0_sells_at_once)
     ledger_close(&l);
 }
 
-/* ---- The order of the refusals --------------------------------------------- */
+/* ---- The order of the refusals ------------------------------------------- */
 
 /* A UUIDv7 made at `ns`; n tells ids of one millisecond apart. */
 static const char *uuid_at(int64_t ns, unsigned n)
@@ -150,7 +149,7 @@ static int open_refusing(ledger_t *l, char *old_id)
         return 0;
     }
     /* The one row of the table, sold to ann, by an id that will be old. */
-    strcpy(old_id, uuid_at(l->now, 1));
+    snprintf(old_id, 37, "%s", uuid_at(l->now, 1));
     i.hold_ns = 0;
     CHECK_RC(SECKILL_OK, seckill_put(l->sk, &i));
     CHECK_RC(SECKILL_OK, ledger_reserve(l, "x", "ann", 1, old_id));
@@ -167,8 +166,7 @@ static void check_bad_first(ledger_t *l, const char *old)
     CHECK_RC(SECKILL_EBADQTY, ledger_reserve(l, "no", "ann", 0, ""));
     CHECK_RC(SECKILL_EBADREQUEST, ledger_reserve(l, "no", "ann", 9, "bad"));
     CHECK_RC(SECKILL_EBADREQUEST,
-             ledger_reserve(l, "x", "ann", 1,
-                            uuid_at(l->now + 61 * SEC, 1)));
+             ledger_reserve(l, "x", "ann", 1, uuid_at(l->now + 61 * SEC, 1)));
     CHECK_RC(SECKILL_ECONFLICT, ledger_reserve(l, "no", "ann", 9, old));
     CHECK_RC(SECKILL_OK, ledger_reserve(l, "x", "ann", 1, old));
     CHECK_INT(1, l->r.replayed);
@@ -210,8 +208,7 @@ TEST(refusals_come_in_the_documented_order)
              ledger_reserve(&l, "x", "bob", 1, uuid_at(l.now, 3)));
     /* The row retires when no young id could be its retry any more. */
     ledger_pass(&l, 61 * SEC);
-    CHECK_RC(SECKILL_OK,
-             ledger_reserve(&l, "x", "bob", 1, uuid_at(l.now, 3)));
+    CHECK_RC(SECKILL_OK, ledger_reserve(&l, "x", "bob", 1, uuid_at(l.now, 3)));
     ledger_close(&l);
 }
 
@@ -233,7 +230,7 @@ TEST(a_refusal_is_not_recorded)
     ledger_close(&l);
 }
 
-/* ---- Replay ---------------------------------------------------------------- */
+/* ---- Replay -------------------------------------------------------------- */
 
 TEST(a_retry_gets_the_recorded_answer)
 {
@@ -318,18 +315,17 @@ TEST(an_ended_order_is_still_the_answer)
     ledger_close(&l);
 }
 
-/* ---- Confirm, cancel, refund ----------------------------------------------- */
+/* ---- Confirm, cancel, refund --------------------------------------------- */
 
 TEST(ends_are_final_and_may_be_repeated)
 {
     static const struct {
         int first; /* 0 cancel, 1 confirm, 2 confirm and refund, 3 expire */
         int confirm, cancel, refund;
-    } cases[] = {
-        {0, SECKILL_ECANCELLED, SECKILL_OK, SECKILL_ECANCELLED},
-        {1, SECKILL_OK, SECKILL_ECONFIRMED, SECKILL_OK},
-        {2, SECKILL_EREFUNDED, SECKILL_EREFUNDED, SECKILL_OK},
-        {3, SECKILL_EEXPIRED, SECKILL_EEXPIRED, SECKILL_EEXPIRED}};
+    } cases[] = {{0, SECKILL_ECANCELLED, SECKILL_OK, SECKILL_ECANCELLED},
+                 {1, SECKILL_OK, SECKILL_ECONFIRMED, SECKILL_OK},
+                 {2, SECKILL_EREFUNDED, SECKILL_EREFUNDED, SECKILL_OK},
+                 {3, SECKILL_EEXPIRED, SECKILL_EEXPIRED, SECKILL_EEXPIRED}};
     ledger_t l;
     char id[65], request[8], back[8];
 
@@ -423,9 +419,8 @@ TEST(an_id_is_right_in_all_its_parts)
     CHECK_RC(SECKILL_OK, order(&l, "ann", 1, "r1", id));
     CHECK_INT(3, sscanf(id, "%x-%x-%llx", &incarnation, &slot, &lsn));
     for (int part = 0; part < 3; part++) {
-        snprintf(other, sizeof(other), "%x-%x-%llx",
-                 incarnation ^ (part == 0), slot + (part == 1),
-                 lsn + (part == 2));
+        snprintf(other, sizeof(other), "%x-%x-%llx", incarnation ^ (part == 0),
+                 slot + (part == 1), lsn + (part == 2));
         CHECK_RC(SECKILL_EUNKNOWNRESERVATION, ledger_confirm(&l, other));
         CHECK_RC(SECKILL_EUNKNOWNRESERVATION, ledger_cancel(&l, other));
         CHECK_RC(SECKILL_EUNKNOWNRESERVATION, ledger_refund(&l, other, "f"));
@@ -440,9 +435,16 @@ TEST(an_id_is_right_in_all_its_parts)
 
 TEST(unknown_reservations)
 {
-    static const char *const ids[] = {
-        "", "x", "1-0-1", "1-0-2", "1-0-0", "2-0-2", "1-40-2", "1-ffffffff-2",
-        "ffffffff-ffffffff-ffffffffffffffff", "1-0-02"};
+    static const char *const ids[] = {"",
+                                      "x",
+                                      "1-0-1",
+                                      "1-0-2",
+                                      "1-0-0",
+                                      "2-0-2",
+                                      "1-40-2",
+                                      "1-ffffffff-2",
+                                      "ffffffff-ffffffff-ffffffffffffffff",
+                                      "1-0-02"};
     ledger_t l;
     char id[65];
 
@@ -450,8 +452,7 @@ TEST(unknown_reservations)
     for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
         CHECK_RC(SECKILL_EUNKNOWNRESERVATION, ledger_confirm(&l, ids[i]));
         CHECK_RC(SECKILL_EUNKNOWNRESERVATION, ledger_cancel(&l, ids[i]));
-        CHECK_RC(SECKILL_EUNKNOWNRESERVATION,
-                 ledger_refund(&l, ids[i], "f"));
+        CHECK_RC(SECKILL_EUNKNOWNRESERVATION, ledger_refund(&l, ids[i], "f"));
     }
     CHECK_RC(SECKILL_EUNKNOWNRESERVATION, seckill_confirm(l.sk, NULL, 0));
     CHECK_RC(SECKILL_EUNKNOWNRESERVATION, seckill_cancel(l.sk, NULL, 9));
@@ -464,7 +465,7 @@ TEST(unknown_reservations)
     ledger_close(&l);
 }
 
-/* ---- Holds ----------------------------------------------------------------- */
+/* ---- Holds --------------------------------------------------------------- */
 
 TEST(a_hold_ends_at_its_deadline)
 {
@@ -601,7 +602,7 @@ TEST(the_clock_of_an_item_does_not_go_back)
     ledger_close(&l);
 }
 
-/* ---- 16 ids, windows -------------------------------------------------------- */
+/* ---- 16 ids, windows ----------------------------------------------------- */
 
 TEST(a_user_has_16_ids_per_item_and_window)
 {
@@ -682,8 +683,8 @@ static const char *ulid_at(int64_t ns, unsigned n)
 }
 
 /* P3: whatever the clock says, a timed id runs once at most. */
-static void check_never_again(uint32_t format, const char *(*id_at)(int64_t,
-                                                                    unsigned),
+static void check_never_again(uint32_t format,
+                              const char *(*id_at)(int64_t, unsigned),
                               int64_t made)
 {
     seckill_options_t o = ledger_options();
@@ -694,7 +695,7 @@ static void check_never_again(uint32_t format, const char *(*id_at)(int64_t,
     o.request_ids = format;
     REQUIRE(ledger_open_with(&l, o));
     CHECK_RC(SECKILL_OK, ledger_put(&l, "x", 5));
-    strcpy(id, id_at(made, 1));
+    snprintf(id, sizeof(id), "%s", id_at(made, 1));
     CHECK_RC(SECKILL_OK, ledger_reserve(&l, "x", "ann", 1, id));
     for (int64_t now = l.now; now < last; now += SEC / 2) {
         int rc;
@@ -736,9 +737,9 @@ TEST(timed_ids_are_taken_within_their_window)
                             ulid_at(l.now - LEDGER_WINDOW - MS, 2)));
     CHECK_RC(SECKILL_OK,
              ledger_reserve(&l, "x", "ann", 1, ulid_at(l.now + 60 * SEC, 3)));
-    CHECK_RC(SECKILL_EBADREQUEST,
-             ledger_reserve(&l, "x", "ann", 1,
-                            ulid_at(l.now + 60 * SEC + MS, 4)));
+    CHECK_RC(
+        SECKILL_EBADREQUEST,
+        ledger_reserve(&l, "x", "ann", 1, ulid_at(l.now + 60 * SEC + MS, 4)));
     CHECK_RC(SECKILL_EBADREQUEST, ledger_reserve(&l, "x", "ann", 1, "r1"));
     CHECK_RC(SECKILL_EBADREQUEST, ledger_adjust(&l, "x", 1, "r1"));
     CHECK_RC(SECKILL_EBADREQUEST, ledger_refund(&l, "1-0-2", "r1"));
@@ -746,7 +747,7 @@ TEST(timed_ids_are_taken_within_their_window)
     ledger_close(&l);
 }
 
-/* ---- Items ------------------------------------------------------------------ */
+/* ---- Items --------------------------------------------------------------- */
 
 TEST(put_then_get)
 {
@@ -1063,7 +1064,7 @@ TEST(adjust_runs_once_per_id)
     ledger_close(&l);
 }
 
-/* ---- Remove ------------------------------------------------------------------ */
+/* ---- Remove -------------------------------------------------------------- */
 
 TEST(an_item_in_use_stays)
 {
@@ -1135,8 +1136,8 @@ TEST(a_removed_item_leaves_nothing_behind)
         (void)ledger_sweep(&l);
     }
     skl_stock_usage(&l.sk->stock, &usage);
-    CHECK_INT(0, (intmax_t)(usage.items + usage.requests + usage.users +
-                            usage.rows));
+    CHECK_INT(
+        0, (intmax_t)(usage.items + usage.requests + usage.users + usage.rows));
     ledger_close(&l);
 }
 
@@ -1168,10 +1169,10 @@ TEST(items_are_walked)
     ledger_close(&l);
 }
 
-/* ---- Full tables -------------------------------------------------------------- */
+/* ---- Full tables --------------------------------------------------------- */
 
-static int open_tiny(ledger_t *l, uint32_t items, uint32_t rows,
-                     uint32_t users, uint32_t requests)
+static int open_tiny(ledger_t *l, uint32_t items, uint32_t rows, uint32_t users,
+                     uint32_t requests)
 {
     seckill_options_t o = ledger_options();
 
@@ -1339,7 +1340,7 @@ TEST(the_ring_goes_round)
     ledger_close(&l);
 }
 
-/* ---- Bad inputs ----------------------------------------------------------------- */
+/* ---- Bad inputs ---------------------------------------------------------- */
 
 TEST(bad_bytes_and_numbers)
 {
@@ -1367,8 +1368,8 @@ TEST(bad_bytes_and_numbers)
     CHECK_RC(SECKILL_EBADREQUEST,
              seckill_reserve(l.sk, "x", 1, "u", 1, 1, big, SIZE_MAX, r));
     for (size_t i = 0; i < sizeof(bad_qty) / sizeof(bad_qty[0]); i++) {
-        CHECK_RC(SECKILL_EBADQTY, ledger_reserve(&l, "x", "u", bad_qty[i],
-                                                 "r"));
+        CHECK_RC(SECKILL_EBADQTY,
+                 ledger_reserve(&l, "x", "u", bad_qty[i], "r"));
     }
     CHECK_RC(SECKILL_EBADITEM, seckill_get(l.sk, NULL, 1, &got));
     CHECK_RC(SECKILL_EBADITEM, seckill_get(l.sk, big, 65, &got));
@@ -1383,7 +1384,7 @@ TEST(bad_bytes_and_numbers)
     ledger_close(&l);
 }
 
-/* ---- Audit ------------------------------------------------------------------------ */
+/* ---- Audit --------------------------------------------------------------- */
 
 /* A ledger with a bit of everything. */
 static int open_mixed(ledger_t *l, char *id)
@@ -1422,8 +1423,7 @@ static void break_total(ledger_t *l)
 
 static void break_state(ledger_t *l)
 {
-    l->sk->stock.tables.rows[slot_of(l, "r2")].state =
-        SECKILL_STATE_CANCELLED;
+    l->sk->stock.tables.rows[slot_of(l, "r2")].state = SECKILL_STATE_CANCELLED;
 }
 
 static void break_qty(ledger_t *l)
@@ -1486,9 +1486,9 @@ static void break_free_rows(ledger_t *l)
 TEST(the_audit_finds_what_is_wrong)
 {
     static void (*const breaks[])(ledger_t *) = {
-        break_available, break_total,      break_state,    break_qty,
-        break_user,      break_user_ids,   break_hold_list, break_earliest,
-        break_index,     break_queue,      break_free_ids, break_free_users,
+        break_available, break_total,    break_state,     break_qty,
+        break_user,      break_user_ids, break_hold_list, break_earliest,
+        break_index,     break_queue,    break_free_ids,  break_free_users,
         break_free_rows};
     ledger_t l;
     char id[65], text[400];

@@ -52,7 +52,7 @@ static skl_hash_t key_of(int n)
     return skl_key_of(&w.t, id, (uint32_t)len);
 }
 
-/* ---- A step, once, twice, and interrupted --------------------------------- */
+/* ---- A step, once, twice, and interrupted -------------------------------- */
 
 typedef struct {
     void (*run)(skl_tables_t *t, uint32_t slot, int n);
@@ -113,7 +113,7 @@ static void check_step(void (*run)(skl_tables_t *, uint32_t, int),
     CHECK_MEM(w.want, w.live, w.bytes);
 }
 
-/* ---- Request ids ---------------------------------------------------------- */
+/* ---- Request ids --------------------------------------------------------- */
 
 static void request_insert(skl_tables_t *t, uint32_t slot, int n)
 {
@@ -187,7 +187,7 @@ TEST(the_queue_wraps_and_tells_full_from_empty)
     }
 }
 
-/* ---- Users ---------------------------------------------------------------- */
+/* ---- Users --------------------------------------------------------------- */
 
 static void user_insert(skl_tables_t *t, uint32_t slot, int n)
 {
@@ -239,7 +239,7 @@ TEST(keys_of_one_user_differ_between_items_and_lives)
     }
 }
 
-/* ---- Reservation rows ----------------------------------------------------- */
+/* ---- Reservation rows ---------------------------------------------------- */
 
 static void row_take(skl_tables_t *t, uint32_t slot, int n)
 {
@@ -270,7 +270,7 @@ TEST(rows_are_taken_and_given_back)
     }
 }
 
-/* ---- Items ---------------------------------------------------------------- */
+/* ---- Items --------------------------------------------------------------- */
 
 static void item_insert(skl_tables_t *t, uint32_t slot, int n)
 {
@@ -339,7 +339,7 @@ TEST(a_name_of_64_bytes_with_nul_is_kept_whole)
     CHECK(skl_item_is(&w.t.items[0], name, 64));
 }
 
-/* ---- Hold lists ----------------------------------------------------------- */
+/* ---- Hold lists ---------------------------------------------------------- */
 
 static void hold_insert(skl_tables_t *t, uint32_t slot, int n)
 {
@@ -437,7 +437,7 @@ TEST(the_earliest_deadline_is_over_all_lists)
     CHECK_INT(2, skl_hold_first(&w.t, &w.t.items[0]));
 }
 
-/* ---- Layout --------------------------------------------------------------- */
+/* ---- Layout -------------------------------------------------------------- */
 
 static void check_shares(uint32_t capacity)
 {
@@ -487,7 +487,7 @@ TEST(random_ids_fill_the_whole_capacity_before_a_shard_is_full)
     }
 }
 
-/* ---- Sequences ------------------------------------------------------------ */
+/* ---- Sequences ----------------------------------------------------------- */
 
 TEST(a_sequence_is_odd_within_a_change_also_after_a_death)
 {

@@ -31,7 +31,7 @@
 
 enum { DIGITS_MAX = 15 }; /* a double holds them exactly */
 
-/* ---- Signature ------------------------------------------------------------ */
+/* ---- Signature ----------------------------------------------------------- */
 
 int seckill_base64url_decode(const char *in, size_t len, unsigned char *out,
                              size_t out_size)
@@ -42,13 +42,14 @@ int seckill_base64url_decode(const char *in, size_t len, unsigned char *out,
 }
 
 int seckill_jws_open(seckill_keyring_t *ring, int key_id, const char *text,
-                     size_t len, size_t payload, size_t dot,
-                     unsigned char *out, size_t out_size)
+                     size_t len, size_t payload, size_t dot, unsigned char *out,
+                     size_t out_size)
 {
     uint8_t given[SKL_MAC_SIZE], right[SKL_MAC_SIZE];
     ptrdiff_t n;
 
-    if (payload > dot || dot >= len) {
+    if (payload < 1 || payload > dot || dot >= len ||
+        text[payload - 1] != '.' || text[dot] != '.') {
         return SECKILL_EBADTOKEN;
     }
     n = skl_base64url_decode(text + dot + 1, len - dot - 1, given,
@@ -62,7 +63,7 @@ int seckill_jws_open(seckill_keyring_t *ring, int key_id, const char *text,
     return n < 0 ? SECKILL_EBADTOKEN : (int)n;
 }
 
-/* ---- Claims --------------------------------------------------------------- */
+/* ---- Claims -------------------------------------------------------------- */
 
 typedef struct {
     const unsigned char *at, *end;
@@ -130,8 +131,7 @@ static int read_number_member(scan_t *s, const unsigned char *name, size_t len)
 {
     double value;
 
-    if (!read_number(s, &value) ||
-        is_name(name, len, s->claim, s->claim_len)) {
+    if (!read_number(s, &value) || is_name(name, len, s->claim, s->claim_len)) {
         return 0;
     }
     if (is_name(name, len, "exp", 3)) {
@@ -183,7 +183,7 @@ int seckill_jwt_claims(const unsigned char *payload, size_t len,
                : SECKILL_EBADVALUE;
 }
 
-/* ---- Cache ---------------------------------------------------------------- */
+/* ---- Cache --------------------------------------------------------------- */
 
 typedef struct {
     skl_hash_t key; /* both 0: free */

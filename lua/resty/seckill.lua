@@ -115,12 +115,22 @@ local function no_nul(opts, level)
 end
 
 
+-- People write assert(seckill.open { ... }), which shows the code alone: what to
+-- do goes into nginx's error log.
+local function log_detail(detail)
+    if ngx and ngx.log then
+        ngx.log(ngx.ERR, "[seckill] open: ", detail)
+    end
+end
+
+
 -- nil, code, detail; for a mismatch the name of the option, then the detail.
 local function open_error(rc, err)
     local code, detail = lib.errname(rc), ffi_string(err)
     if code == "bad_option" then
         error("option " .. detail, 2) -- a tail call: this is open's caller
     end
+    log_detail(detail)
     if code == "mismatch" then
         return nil, code, detail:match("^([^:]+):"), detail
     end

@@ -124,7 +124,7 @@ static inline void ledger_close(ledger_t *l)
     ledger_drop(l);
 }
 
-/* ---- The API with C strings ----------------------------------------------- */
+/* ---- The API with C strings ---------------------------------------------- */
 
 static inline seckill_item_t ledger_item(const char *name, int64_t total)
 {
@@ -210,7 +210,8 @@ static inline const char *ledger_id(const ledger_t *l, char *buf)
     return buf;
 }
 
-#define CHECK_RC(want, got) CHECK_STR(seckill_errname(want), seckill_errname(got))
+#define CHECK_RC(want, got)                                                    \
+    CHECK_STR(seckill_errname(want), seckill_errname(got))
 #define CHECK_COUNTS(l, name, want_available, want_reserved, want_sold)        \
     do {                                                                       \
         seckill_item_t seen_ = ledger_get((l), (name));                        \
