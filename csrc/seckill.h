@@ -55,7 +55,8 @@ extern "C" {
  * The one error table: X(name, code, text, meaning). The text is what Lua
  * callers get as the second return value; it never changes.
  *   -2001.. bad input   -2020.. refusals of a sale   -2040.. states of an order
- *   -2060.. capacity and contention   -2080.. opening   -2100.. files and threads
+ *   -2060.. capacity and contention   -2080.. opening
+ *   -2100.. files and threads
  */
 #define SECKILL_ERR_MAP(X)                                                     \
     X(EBADITEM, -2001, "bad_item", "item is not a string of 1 to 64 bytes")    \
@@ -72,8 +73,7 @@ extern "C" {
     X(EBADVERSION, -2010, "bad_version", "version is not an integer in range") \
     X(EBADNAME, -2011, "bad_name", "name is not [a-z0-9_-]{1,32}")             \
     X(EBADTOKEN, -2012, "bad_token",                                           \
-      "token is malformed or its signature is "                                \
-      "wrong")                                                                 \
+      "token is malformed, or its signature is wrong")                         \
     X(ETOKENEXPIRED, -2013, "token_expired", "token is past its expiry")       \
     X(EBADOPTION, -2014, "bad_option", "an option is out of range")            \
     X(ECONFLICT, -2020, "conflict",                                            \
@@ -151,7 +151,7 @@ enum {
 /** sizeof of a public struct, by SECKILL_SIZEOF_*; 0 for an unknown one. */
 SECKILL_API size_t seckill_sizeof(int which);
 
-/** Stable name of a code ("sold_out"); "unknown" for a code not in the table. */
+/** Stable name of a code ("sold_out"); "unknown" for another number. */
 SECKILL_API const char *seckill_errname(int code);
 /** One sentence on a code. */
 SECKILL_API const char *seckill_errtext(int code);
@@ -276,7 +276,8 @@ typedef struct {
  * EBADVERSION, EBELOWSOLD, EFULL, EBUSY. Threads: any.
  */
 SECKILL_API int seckill_put(seckill_t *sk, const seckill_item_t *item);
-/** Read a whole state of an item. EBADITEM, EUNKNOWNITEM, EBUSY. Threads: any. */
+/** Read a whole state of an item. EBADITEM, EUNKNOWNITEM, EBUSY.
+ *  Threads: any. */
 SECKILL_API int seckill_get(seckill_t *sk, const char *item, size_t item_len,
                             seckill_item_t *out);
 /** Walk the items: the first one at or after *cursor; *cursor moves past it.
@@ -311,10 +312,12 @@ SECKILL_API int seckill_reserve(seckill_t *sk, const char *item,
                                 const char *request_id, size_t request_len,
                                 seckill_reservation_t *out);
 /** Sell a reservation. OK again when it is confirmed already.
- *  EUNKNOWNRESERVATION, EEXPIRED, ECANCELLED, EREFUNDED, EBUSY. Threads: any. */
+ *  EUNKNOWNRESERVATION, EEXPIRED, ECANCELLED, EREFUNDED, EBUSY.
+ *  Threads: any. */
 SECKILL_API int seckill_confirm(seckill_t *sk, const char *id, size_t id_len);
 /** Give a reservation back. OK again when it is cancelled already.
- *  EUNKNOWNRESERVATION, EEXPIRED, ECONFIRMED, EREFUNDED, EBUSY. Threads: any. */
+ *  EUNKNOWNRESERVATION, EEXPIRED, ECONFIRMED, EREFUNDED, EBUSY.
+ *  Threads: any. */
 SECKILL_API int seckill_cancel(seckill_t *sk, const char *id, size_t id_len);
 /** Take a confirmed reservation back, once per request id. OK again when it is
  *  refunded already. EBADREQUEST, ECONFLICT, ETOOOLD, EUNKNOWNRESERVATION,
@@ -431,8 +434,8 @@ typedef struct {
 
 /** Create the list or attach to it. With a file that was never loaded, loads it
  *  at once (a bad file: the code, and `err` says why with line numbers; the
- *  list exists then, empty, and *out is set). EBADNAME, EBADOPTION, ECONFLICT (other kind or
- *  file), EFULL, EBADFILE, ETOOLARGE, EIO. Makes system calls. */
+ *  list exists then, empty, and *out is set). EBADNAME, EBADOPTION, ECONFLICT
+ *  (other kind or file), EFULL, EBADFILE, ETOOLARGE, EIO. Makes system calls. */
 SECKILL_API int seckill_list_open(seckill_t *sk, const char *name,
                                   const seckill_list_options_t *options,
                                   seckill_list_t **out, char *err,

@@ -180,7 +180,7 @@ static inline uint32_t skl_shard_of(const skl_tables_t *t, skl_hash_t key)
 }
 
 /* ---- Lookup in an index; the domain's lock is held, or the caller checks the
- * sequence afterwards (then the walk may go astray, but ends) --------------- */
+ * sequence afterwards (then the walk may go astray, but ends) -------------- */
 
 uint32_t skl_find_request(const skl_tables_t *t, uint32_t shard,
                           skl_hash_t key);

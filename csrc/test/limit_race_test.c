@@ -143,7 +143,7 @@ static void run(world_t *w, body_fn body)
     finish(pids, PROCESSES);
 }
 
-/* ---- One key -------------------------------------------------------------- */
+/* ---- One key ------------------------------------------------------------- */
 
 static void until_refused(world_t *w, int number)
 {
@@ -200,7 +200,7 @@ TEST(limit_processes_admit_what_the_rate_allows)
     world_free(&w);
 }
 
-/* ---- Real clocks ---------------------------------------------------------- */
+/* ---- Real clocks --------------------------------------------------------- */
 
 enum { REAL_RATE = 20000, REAL_BURST = 20 };
 
@@ -296,7 +296,7 @@ TEST(limit_clocks_an_hour_apart_keep_the_bound)
     world_free(&w);
 }
 
-/* ---- New keys ------------------------------------------------------------- */
+/* ---- New keys ------------------------------------------------------------ */
 
 static void insert_all(world_t *w, int number)
 {
@@ -358,7 +358,7 @@ TEST(limit_flood_from_processes_admits_no_victim_again)
     world_free(&w);
 }
 
-/* ---- Dead and stuck holders ----------------------------------------------- */
+/* ---- Dead and stuck holders ---------------------------------------------- */
 
 static void hold_all_locks(world_t *w, int number)
 {

@@ -228,7 +228,7 @@ TEST(limit_keys_of_two_limiters_are_apart)
     world_free(&w);
 }
 
-/* ---- The bucket ----------------------------------------------------------- */
+/* ---- The bucket ---------------------------------------------------------- */
 
 TEST(limit_burst_then_refill)
 {
@@ -433,7 +433,7 @@ TEST(limit_sweep_empties_what_rests)
     world_free(&w);
 }
 
-/* ---- A full table --------------------------------------------------------- */
+/* ---- A full table -------------------------------------------------------- */
 
 /* Eviction would be amnesty: ten times the capacity in other keys must not
  * bring the victims back. */
@@ -544,7 +544,7 @@ TEST(limit_overflow_peeks_and_undoes)
     world_free(&w);
 }
 
-/* ---- Undo ----------------------------------------------------------------- */
+/* ---- Undo ---------------------------------------------------------------- */
 
 TEST(limit_undo_at_once_is_exact)
 {
@@ -650,7 +650,7 @@ TEST(limit_undo_after_the_slot_went_to_another_key)
     world_free(&w);
 }
 
-/* ---- Against exact models ------------------------------------------------- */
+/* ---- Against exact models ------------------------------------------------ */
 
 __extension__ typedef __int128 wide_t;
 
@@ -864,7 +864,7 @@ TEST(limit_undo_is_never_above_as_if_never_taken)
     }
 }
 
-/* ---- Threads -------------------------------------------------------------- */
+/* ---- Threads ------------------------------------------------------------- */
 
 enum { THREADS = 4 };
 

@@ -115,8 +115,8 @@ local function no_nul(opts, level)
 end
 
 
--- People write assert(seckill.open { ... }), which shows the code alone: what to
--- do goes into nginx's error log.
+-- People write assert(seckill.open { ... }), which shows the code alone: what
+-- to do goes into nginx's error log.
 local function log_detail(detail)
     if ngx and ngx.log then
         ngx.log(ngx.ERR, "[seckill] open: ", detail)

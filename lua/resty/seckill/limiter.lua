@@ -128,7 +128,8 @@ function _M.open(engine_handle, name, opts)
     local out = ffi.new("seckill_limiter_t *[1]")
     local rc = C.seckill_limiter_open(engine_handle, name, limit, out)
     if rc ~= OK then
-        return failed(rc, opts.rate, 2)
+        local _, code = failed(rc, opts.rate, 2) -- a frame that level counts
+        return nil, code
     end
     return setmetatable({ name = name, handle = out[0] }, mt)
 end
@@ -224,7 +225,8 @@ function _M:set(opts)
     local limit = to_limit(opts, 2)
     local rc = C.seckill_limiter_set(self.handle, limit)
     if rc ~= OK then
-        return failed(rc, true, 2)
+        local _, code = failed(rc, true, 2)
+        return nil, code
     end
     return true
 end
