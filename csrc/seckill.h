@@ -374,9 +374,9 @@ typedef struct {
 
 /** What one admission took; zeroed by undo. Plain memory of the caller. */
 typedef struct {
-    uint64_t slot;
+    uint64_t at;
     uint64_t key;
-    uint64_t tat;
+    uint64_t depth;
     uint64_t charge;
 } seckill_ticket_t;
 
@@ -432,10 +432,10 @@ typedef struct {
     char error[256];    /* of the last load; "" when it was good */
 } seckill_list_stats_t;
 
-/** Create the list or attach to it. With a file that was never loaded, loads it
- *  at once (a bad file: the code, and `err` says why with line numbers; the
- *  list exists then, empty, and *out is set). EBADNAME, EBADOPTION, ECONFLICT
- *  (other kind or file), EFULL, EBADFILE, ETOOLARGE, EIO. Makes system calls. */
+/** Create the list or attach to it. A file that was never loaded is loaded at
+ *  once (a bad file: the code, and `err` says why with line numbers; the list
+ *  exists then, empty, and *out is set). EBADNAME, EBADOPTION, ECONFLICT (other
+ *  kind or file), EFULL, EBADFILE, ETOOLARGE, EIO. Makes system calls. */
 SECKILL_API int seckill_list_open(seckill_t *sk, const char *name,
                                   const seckill_list_options_t *options,
                                   seckill_list_t **out, char *err,

@@ -4,6 +4,8 @@
  * are in acl/, files in io/.
  */
 #include "base/assert.h"
+#include "base/clock.h"
+#include "base/os.h"
 #include "io/list_file.h"
 #include "io/list_map.h"
 #include "seckill.h"
@@ -14,6 +16,8 @@
 #include <unistd.h>
 
 #define TTL_MAX_NS 1000000000000000000LL
+
+enum { MAP_TRIES = 2000 }; /* of 1 ms */
 
 /* ---- Opening ------------------------------------------------------------- */
 
@@ -99,7 +103,15 @@ static int load(struct seckill_list *list, int flags, char *err, size_t size)
 /* This thread is the reader: what is in force is in use when it returns. */
 static void take_over(struct seckill_list *list)
 {
-    (void)skl_list_map(&list->engine->segment, list, 1);
+    int rc = SECKILL_EBUSY;
+
+    /* The io thread may be mapping the same generation right now. */
+    for (int i = 0; rc == SECKILL_EBUSY && i < MAP_TRIES; i++) {
+        rc = skl_list_map(&list->engine->segment, list, 1);
+        if (rc == SECKILL_EBUSY) {
+            skl_os_pause(SKL_NS_PER_MS);
+        }
+    }
     skl_list_adopt(list);
     if (!skl_lists_threaded(list->lists)) {
         skl_list_unmap_retired(list);

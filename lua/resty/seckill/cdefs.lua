@@ -205,9 +205,9 @@ typedef struct {
     uint32_t pad;
 } seckill_limit_t;
 typedef struct {
-    uint64_t slot;
+    uint64_t at;
     uint64_t key;
-    uint64_t tat;
+    uint64_t depth;
     uint64_t charge;
 } seckill_ticket_t;
 int seckill_limiter_open(seckill_t *sk, const char *name,
