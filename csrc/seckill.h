@@ -570,6 +570,18 @@ SECKILL_API int seckill_jwt_cache_get(seckill_jwt_cache_t *cache,
 SECKILL_API void seckill_jwt_cache_put(seckill_jwt_cache_t *cache,
                                        const char *text, size_t len,
                                        const seckill_claims_t *claims);
+/** Remember the header (its base64url text, up to 256 bytes) that was judged
+ *  good last, and the key it names, for seckill_jwt_bearer. */
+SECKILL_API void seckill_jwt_accept(seckill_jwt_cache_t *cache,
+                                    const char *header, size_t len, int key_id);
+/** The common case of "Bearer <token>" in one call. 1: from the cache; OK: the
+ *  header is the accepted one, the signature is right, the claims are read; a
+ *  code: anything else, right or wrong, to be looked at piece by piece. The
+ *  times are for the caller to check. Threads: one at a time. */
+SECKILL_API int seckill_jwt_bearer(seckill_jwt_cache_t *cache,
+                                   seckill_keyring_t *ring, const char *text,
+                                   size_t len, const char *claim,
+                                   size_t claim_len, seckill_claims_t *out);
 /** Entries in use. */
 SECKILL_API uint32_t seckill_jwt_cache_used(const seckill_jwt_cache_t *cache);
 

@@ -179,6 +179,36 @@ TEST(the_cache_is_bounded_and_keeps_what_is_used)
     seckill_jwt_cache_free(cache);
 }
 
+TEST(the_short_way_takes_known_headers_only)
+{
+    seckill_keyring_t *ring = ring_of(key);
+    seckill_jwt_cache_t *cache = NULL;
+    seckill_claims_t c;
+    char text[512] = "Bearer ";
+    size_t at, dot, len = sign(ring, "{\"sub\":\"bob\"}", text + 7, &at, &dot);
+
+#define ASK(l) seckill_jwt_bearer(cache, ring, text, l, "sub", 3, &c)
+    CHECK_INT(SECKILL_OK, seckill_jwt_cache_new(16, &cache));
+    CHECK_INT(SECKILL_EBADVALUE, ASK(7 + len)); /* no header is known */
+    seckill_jwt_accept(cache, text + 7, at - 1, 0);
+    CHECK_INT(SECKILL_OK, ASK(7 + len));
+    CHECK_MEM("bob", c.user, 3);
+    for (size_t cut = 0; cut < 7 + len; cut++) {
+        CHECK(ASK(cut) < 0);
+    }
+    text[7 + dot - 1] ^= 1;
+    CHECK_INT(SECKILL_EBADTOKEN, ASK(7 + len));
+    text[7 + dot - 1] ^= 1;
+    text[0] = 'b';
+    CHECK_INT(SECKILL_EBADVALUE, ASK(7 + len));
+    text[0] = 'B';
+    seckill_jwt_cache_put(cache, text, 7 + len, &c);
+    CHECK_INT(1, ASK(7 + len));
+#undef ASK
+    seckill_jwt_cache_free(cache);
+    seckill_keyring_free(ring);
+}
+
 static seckill_reservation_t order(const char *item)
 {
     seckill_reservation_t r = {.qty = 2,

@@ -29,7 +29,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DIGITS_MAX = 15 }; /* a double holds them exactly */
+enum {
+    DIGITS_MAX = 15, /* a double holds them exactly */
+    HEADER_MAX = 256,
+    PAYLOAD_MAX = 1024
+};
+
+static const char scheme[] = "Bearer ";
 
 /* ---- Signature ----------------------------------------------------------- */
 
@@ -194,7 +200,10 @@ struct seckill_jwt_cache {
     skl_hash_key_t hash_key;
     uint32_t sets;
     uint32_t used;
-    slot_t slots[]; /* two for each set: younger, older */
+    int key_id; /* of the header below */
+    uint32_t header_len;
+    char header[HEADER_MAX]; /* accepted last; issuers write one header */
+    slot_t slots[];          /* two for each set: younger, older */
 };
 
 int seckill_jwt_cache_new(uint32_t entries, seckill_jwt_cache_t **out)
@@ -268,6 +277,61 @@ void seckill_jwt_cache_put(seckill_jwt_cache_t *cache, const char *text,
     }
     set[0].key = key;
     set[0].claims = *claims;
+}
+
+void seckill_jwt_accept(seckill_jwt_cache_t *cache, const char *header,
+                        size_t len, int key_id)
+{
+    if (len > 0 && len <= HEADER_MAX) {
+        memcpy(cache->header, header, len);
+        cache->header_len = (uint32_t)len;
+        cache->key_id = key_id;
+    }
+}
+
+/* Offsets behind the first and of the second dot of "Bearer <token>": 1, or 0
+ * for another scheme or header than the accepted one. */
+static int find_parts(const seckill_jwt_cache_t *c, const char *text,
+                      size_t len, size_t *payload, size_t *dot)
+{
+    const size_t head = sizeof(scheme) - 1 + c->header_len;
+    const char *second;
+
+    if (c->header_len == 0 || len <= head + 1 ||
+        memcmp(text, scheme, sizeof(scheme) - 1) != 0 ||
+        memcmp(text + sizeof(scheme) - 1, c->header, c->header_len) != 0 ||
+        text[head] != '.') {
+        return 0;
+    }
+    second = memchr(text + head + 1, '.', len - head - 1);
+    if (second == NULL) {
+        return 0;
+    }
+    *payload = head + 1 - (sizeof(scheme) - 1);
+    *dot = (size_t)(second - text) - (sizeof(scheme) - 1);
+    return 1;
+}
+
+int seckill_jwt_bearer(seckill_jwt_cache_t *cache, seckill_keyring_t *ring,
+                       const char *text, size_t len, const char *claim,
+                       size_t claim_len, seckill_claims_t *out)
+{
+    unsigned char json[PAYLOAD_MAX];
+    size_t payload, dot;
+    int n;
+
+    if (seckill_jwt_cache_get(cache, text, len, out)) {
+        return 1;
+    }
+    if (!find_parts(cache, text, len, &payload, &dot)) {
+        return SECKILL_EBADVALUE;
+    }
+    text += sizeof(scheme) - 1;
+    len -= sizeof(scheme) - 1;
+    n = seckill_jws_open(ring, cache->key_id, text, len, payload, dot, json,
+                         sizeof(json));
+    return n < 0 ? n
+                 : seckill_jwt_claims(json, (size_t)n, claim, claim_len, out);
 }
 
 uint32_t seckill_jwt_cache_used(const seckill_jwt_cache_t *cache)

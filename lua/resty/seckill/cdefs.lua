@@ -308,6 +308,11 @@ int seckill_jwt_cache_get(seckill_jwt_cache_t *cache, const char *text,
     size_t len, seckill_claims_t *out);
 void seckill_jwt_cache_put(seckill_jwt_cache_t *cache, const char *text,
     size_t len, const seckill_claims_t *claims);
+void seckill_jwt_accept(seckill_jwt_cache_t *cache, const char *header,
+    size_t len, int key_id);
+int seckill_jwt_bearer(seckill_jwt_cache_t *cache, seckill_keyring_t *ring,
+    const char *text, size_t len, const char *claim, size_t claim_len,
+    seckill_claims_t *out);
 uint32_t seckill_jwt_cache_used(const seckill_jwt_cache_t *cache);
 int seckill_order_json(const seckill_reservation_t *order,
     seckill_keyring_t *keys, char *out, size_t out_size);
@@ -401,6 +406,8 @@ return {
         "seckill_jwt_cache_free",
         "seckill_jwt_cache_get",
         "seckill_jwt_cache_put",
+        "seckill_jwt_accept",
+        "seckill_jwt_bearer",
         "seckill_jwt_cache_used",
         "seckill_order_json",
         "seckill_metrics",
