@@ -60,6 +60,10 @@ local ROWS = {
     { "full path / usual handler, requests/s, sold out",
       "times_sold_out_rps", 1, "x", { "least", 5 } },
     { "  reference / full path, CPU, reserved", "ratio_hold_cpu", 1, "" },
+    { "  reference / full path, CPU, sold out", "ratio_sold_out_cpu", 1,
+      "" },
+    { "  reference / usual handler: nothing can be more",
+      "times_reference_rps", 1, "x" },
     { "  usual handler / full path, CPU, reserved", "times_hold_cpu", 1,
       "x" },
 
@@ -75,7 +79,9 @@ local ROWS = {
 }
 
 -- name -> { dividend, divisor }
-local RATIOS = {}
+local RATIOS = {
+    times_reference_rps = { "http_reference_rps", "http_usual_rps" },
+}
 for _, kind in ipairs { "hold", "once", "sold_out" } do
     local full = "http_seckill_" .. kind
     RATIOS["ratio_" .. kind .. "_rps"] =

@@ -135,12 +135,19 @@ static skl_config_t config_of(const seckill_options_t *o)
     return c;
 }
 
+static void forget(const char *name, const char *shm_dir);
+
+/* The handle of a name, unless somebody has destroyed its segment since. */
 static seckill_t *find_open(const char *name, const char *shm_dir)
 {
     for (seckill_t *sk = registry; sk != NULL; sk = sk->next) {
         if (strcmp(sk->segment.name, name) == 0 &&
             strcmp(sk->segment.shm_dir, shm_dir) == 0) {
-            return sk;
+            if (skl_segment_is_current(&sk->segment)) {
+                return sk;
+            }
+            forget(name, shm_dir);
+            return NULL;
         }
     }
     return NULL;
@@ -218,6 +225,13 @@ int seckill_open(const seckill_options_t *options, seckill_t **out, char *err,
     }
     name = or_default(options->name, "default");
     shm_dir = or_default(options->shm_dir, SKL_SHM_DIR);
+    if (shm_dir[0] != '/' || shm_dir[1] == '\0' ||
+        shm_dir[strlen(shm_dir) - 1] == '/') {
+        (void)snprintf(err, err_size,
+                       "shm_dir: an absolute path without a slash at the end "
+                       "expected");
+        return SECKILL_EBADOPTION;
+    }
     sk = find_open(name, shm_dir);
     if (sk == NULL) {
         return open_new(options, name, shm_dir, out, err, err_size);
@@ -305,6 +319,11 @@ int64_t seckill_now(seckill_t *sk)
 
     return test != 0 ? test
                      : skl_ledger_ns(sk->segment.header, skl_clock_boot_ns());
+}
+
+int64_t seckill_clock_skew(seckill_t *sk)
+{
+    return atomic_load(&sk->segment.header->clock_skew);
 }
 
 int64_t seckill_mono_now(void)

@@ -209,6 +209,8 @@ SECKILL_API uint64_t seckill_segment_bytes(seckill_t *sk);
 /** Time of the ledger in ns since the epoch: boot time plus a slewed offset;
  *  a step of the wall clock does not move it. Threads: any. */
 SECKILL_API int64_t seckill_now(seckill_t *sk);
+/** Wall clock minus ledger time in ns, as of the last sweep. Threads: any. */
+SECKILL_API int64_t seckill_clock_skew(seckill_t *sk);
 /** CLOCK_MONOTONIC in ns, the time of the limiters. Threads: any. */
 SECKILL_API int64_t seckill_mono_now(void);
 /** CLOCK_REALTIME in ns: for what others have signed with their clock. */
@@ -598,6 +600,10 @@ SECKILL_API int seckill_order_json(const seckill_reservation_t *order,
 /** Write all counters and gauges as Prometheus text. Returns the bytes needed
  *  (without the final NUL); written only where they fit. Not for a hot path. */
 SECKILL_API size_t seckill_metrics(seckill_t *sk, char *out, size_t out_size);
+/** Walk the fixed tables: name, rows in use, rows in all; ENOTFOUND past the
+ *  end. Not for a hot path. */
+SECKILL_API int seckill_table_at(seckill_t *sk, int i, const char **name,
+                                 uint64_t *used, uint64_t *capacity);
 /** Walk the counters: the i-th name and value; ENOTFOUND past the end. */
 SECKILL_API int seckill_counter_at(seckill_t *sk, int i, const char **name,
                                    uint64_t *value);

@@ -264,6 +264,11 @@ static int change(struct seckill_list *list, const char *value, size_t len,
     }
     now_ns = now_ns == 0 ? seckill_now(list->engine) : now_ns;
     until = ttl_ns == 0 ? SKL_FOREVER : now_ns + ttl_ns;
+    /* Without a file there is nothing that a removal must outlive: it ends at
+     * once, and its place is free. */
+    if (kind == SKL_OVERLAY_REMOVED && !atomic_load(&list->slot->has_file)) {
+        until = now_ns;
+    }
     return skl_list_change(list, value, len, kind, until, now_ns);
 }
 

@@ -104,6 +104,27 @@ static void write_items(seckill_t *sk, skl_text_t *t)
     }
 }
 
+int seckill_table_at(seckill_t *sk, int i, const char **name, uint64_t *used,
+                     uint64_t *capacity)
+{
+    static const char *const names[] = {"items", "requests", "users",
+                                        "reservations", "list_overlay"};
+    const skl_config_t *c = &sk->segment.header->config;
+    const uint64_t capacities[] = {c->items, c->requests, c->users,
+                                   c->reservations, c->list_overlay};
+    skl_usage_t u;
+
+    if (i < 0 || i >= (int)(sizeof(names) / sizeof(names[0]))) {
+        return SECKILL_ENOTFOUND;
+    }
+    skl_stock_usage(&sk->stock, &u);
+    *name = names[i];
+    *capacity = capacities[i];
+    *used = (const uint64_t[]){u.items, u.requests, u.users, u.rows,
+                               atomic_load(&sk->lists.overlay.shm->used)}[i];
+    return SECKILL_OK;
+}
+
 static void write_table(skl_text_t *t, const char *name, uint64_t used,
                         uint64_t capacity)
 {
@@ -116,16 +137,15 @@ static void write_table(skl_text_t *t, const char *name, uint64_t used,
 
 static void write_tables(seckill_t *sk, skl_text_t *t)
 {
-    const skl_config_t *c = &sk->segment.header->config;
-    skl_usage_t used;
+    const char *name;
+    uint64_t used, capacity;
 
-    skl_stock_usage(&sk->stock, &used);
     skl_text_family(t, "seckill_table_rows", "gauge",
                     "Rows of the fixed tables");
-    write_table(t, "items", used.items, c->items);
-    write_table(t, "requests", used.requests, c->requests);
-    write_table(t, "users", used.users, c->users);
-    write_table(t, "reservations", used.rows, c->reservations);
+    for (int i = 0;
+         seckill_table_at(sk, i, &name, &used, &capacity) == SECKILL_OK; i++) {
+        write_table(t, name, used, capacity);
+    }
 }
 
 static void write_gauge(skl_text_t *t, const char *name, const char *help,
@@ -148,7 +168,7 @@ static void write_engine(seckill_t *sk, skl_text_t *t)
                 (double)seckill_lsn(sk));
     write_gauge(t, "seckill_clock_skew_seconds",
                 "Wall clock minus the clock of the ledger",
-                (double)atomic_load(&h->clock_skew) / (double)SKL_NS_PER_SEC);
+                (double)seckill_clock_skew(sk) / (double)SKL_NS_PER_SEC);
 }
 
 size_t seckill_metrics(seckill_t *sk, char *out, size_t out_size)

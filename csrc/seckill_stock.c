@@ -12,6 +12,8 @@
 /* The ledger's clock follows the wall clock by at most 500 ppm. */
 #define SLEW_PER_SECOND 2000 /* elapsed / 2000 = 500 ppm */
 
+#define SLEW_MAX_NS (SKL_NS_PER_SEC / 2)
+
 enum { LIMIT_GROUPS = 16 }; /* of the limiters' table, in one sweep */
 
 static int counted(seckill_t *sk, int op, int rc)
@@ -135,10 +137,13 @@ static void slew_clock(skl_header_t *h)
 {
     const int64_t boot = skl_clock_boot_ns();
     int64_t before = atomic_load(&h->clock_slewed_at);
-    const int64_t most = (boot - before) / SLEW_PER_SECOND;
+    int64_t most = (boot - before) / SLEW_PER_SECOND;
     const int64_t skew = skl_clock_wall_ns() - skl_ledger_ns(h, boot);
     int64_t step = skew;
 
+    /* A program that sweeps rarely must not step further than the margin that
+     * retiring ids allows for (stock/retire.c). */
+    most = most < SLEW_MAX_NS ? most : SLEW_MAX_NS;
     if (boot - before < SKL_NS_PER_SEC ||
         !atomic_compare_exchange_strong(&h->clock_slewed_at, &before, boot)) {
         return; /* too soon, or another process does it */

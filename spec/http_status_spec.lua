@@ -8,7 +8,7 @@ local status = require "resty.seckill.http_status"
 -- What the endpoints can be told by the engine.
 local ENGINE_CODES = {
     "bad_item", "bad_user", "bad_qty", "bad_request_id", "bad_key",
-    "bad_value", "bad_token", "token_expired", "conflict", "too_old",
+    "bad_value", "bad_token", "conflict", "too_old",
     "unknown_item", "not_started", "ended", "paused", "qty_limit",
     "user_limit", "sold_out", "rejected", "blocked", "unknown_reservation",
     "reserved", "expired", "cancelled", "confirmed", "refunded", "pending",

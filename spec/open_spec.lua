@@ -270,3 +270,81 @@ describe("stats and metrics", function()
         assert.matches("\n$", text)
     end)
 end)
+
+
+describe("what an operator does next", function()
+    after_each(function()
+        for _, name in ipairs(names) do
+            seckill.destroy(name)
+        end
+    end)
+
+    it("open again after another process destroyed the segment", function()
+        local name = new_name()
+        local old = assert(open(name))
+        assert(old.stock:put { item = "a", total = 1 })
+        assert.matches("true", other_process(
+            ("print(require('resty.seckill').destroy(%q))"):format(name)))
+        local new = assert(open(name, { window = 60 }))
+        assert.not_equal(old, new)
+        assert.same({ nil, "unknown_item" }, { new.stock:get("a") })
+        assert.equal(1, old.stock:get("a").total)
+        new:close()
+    end)
+
+    it("put a wrong path of a list right", function()
+        local engine = assert(open(new_name()))
+        local path = os.tmpname()
+        local file = assert(io.open(path, "wb"))
+        file:write("mallory\n")
+        file:close()
+        local list, code = engine:access_list("deny", { file = path .. "x" })
+        assert.same({ nil, "bad_file" }, { list, code })
+        list = assert(engine:access_list("deny", { file = path }))
+        assert.is_true((list:match("mallory")))
+        list, code = engine:access_list("deny", { file = path .. "x" })
+        assert.same({ nil, "conflict" }, { list, code })
+        os.remove(path)
+        engine:close()
+    end)
+
+    it("add and remove more values than the overlay holds", function()
+        local engine = assert(open(new_name()))
+        local list = assert(engine:access_list("deny", { kind = "id" }))
+        for i = 1, 10 * SMALL.list_overlay do
+            assert(list:add("user-" .. i))
+            assert.is_true((list:match("user-" .. i)))
+            assert(list:remove("user-" .. i))
+            assert.is_false((list:match("user-" .. i)))
+        end
+        engine:close()
+    end)
+
+    it("not start what is closed", function()
+        local engine = assert(open(new_name()))
+        engine:close()
+        assert.same({ nil, "closed" }, { engine:start() })
+    end)
+
+    it("see the same in stats() as in metrics()", function()
+        local engine = assert(open(new_name()))
+        assert(engine.stock:put { item = "a", total = 3 })
+        assert(engine.stock:reserve("a", "u", 1, "r"))
+        local stats = engine:stats()
+        assert.same({ used = 1, capacity = 64 }, stats.tables.requests)
+        assert.equal(1, stats.items[1].sold)
+        assert.equal(1, stats.results.reserve.ok)
+        assert.is_number(stats.clock_skew)
+        assert.matches('seckill_stock_units{item="a",state="sold"} 1',
+                       engine:metrics(), 1, true)
+        engine:close()
+    end)
+
+    it("give a path that is one", function()
+        for _, dir in ipairs { "", "shm", "/", "/dev/shm/" } do
+            local ok, err = pcall(seckill.open, { name = "x", shm_dir = dir })
+            assert.is_false(ok)
+            assert.matches("shm_dir", err)
+        end
+    end)
+end)

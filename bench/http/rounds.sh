@@ -3,7 +3,8 @@
 # Each handler has an nginx of its own (one worker, one core), wrk and Redis
 # share the other core. The handlers take turns within a round, so that what
 # disturbs the machine disturbs all of them, and ratios are taken inside a
-# round.
+# round. The engine gets a new segment in each round: one sale, not the sum of
+# all rounds, is in its tables.
 
 nginx_binary() {
     for file in "${NGINX:-nginx}" openresty /usr/sbin/nginx \
@@ -55,8 +56,8 @@ start_redis() {
 start_server() {
     prefix=$BENCH_DIR/$1
     mkdir -p "$prefix/tmp"
-    ln -s "$ROOT/lua" "$prefix/lua"
-    ln -s "$BUILD" "$prefix/lib"
+    ln -sfn "$ROOT/lua" "$prefix/lua"
+    ln -sfn "$BUILD" "$prefix/lib"
     cp http/main.conf http/http.conf http/items.lua http/usual.lua "$prefix"
     cp "http/$1.conf" "$prefix/nginx.conf"
     cp "$BENCH_DIR/listen.$1" "$prefix/listen.conf"
@@ -64,6 +65,7 @@ start_server() {
     (on_core "$SERVER_CORE" "$nginx" -p "$prefix/" -e error.log \
         -c nginx.conf) >"$prefix/output" 2>&1 &
     started="$started $!"
+    eval "master_$1=$!"
     await "nginx ($1)" "$!" \
         curl -s "http://127.0.0.1:$(cat "$BENCH_DIR/port.$1")/"
     eval "worker_$1=\$(tr -d ' ' <\"/proc/$!/task/$!/children\")"
@@ -100,14 +102,22 @@ measure() {
         fail "$1 did not measure what it says"
 }
 
-# Tokens enter the caches, traces are compiled, pages are touched.
+# Tokens enter the caches, traces are compiled.
 warm_up() {
     echo "http, warming up ..." >&2
     load reference once-0 warm 1
-    load seckill hold-0 warm-hold 3
-    load seckill once-0 warm-once 1
-    load seckill gone-0 warm-gone 1
     load usual once-0 warm 5
+}
+
+# A new sale. Its warm-up takes 100,000 users' tokens into the cache.
+restart_seckill() {
+    if [ -n "${master_seckill:-}" ]; then
+        stop "$master_seckill"
+    fi
+    luajit -e "require('resty.seckill').destroy('$BENCH_NAME')"
+    start_server seckill
+    load seckill hold-0 warm-hold 2
+    load seckill gone-0 warm-gone 1
 }
 
 http_figures() {
@@ -115,7 +125,7 @@ http_figures() {
     luajit http/prepare.lua "$BENCH_DIR" "$USERS" "$LISTED" ||
         fail "cannot prepare"
     start_redis
-    for server in reference seckill usual; do
+    for server in reference usual; do
         echo "http, starting $server ..." >&2
         start_server "$server"
     done
@@ -124,6 +134,7 @@ http_figures() {
     while [ "$n" -lt "$ROUNDS" ]; do
         n=$((n + 1))
         echo "http, round $n of $ROUNDS ..." >&2
+        restart_seckill
         measure reference reference "once-$n" "round-$n"
         measure seckill_hold seckill "hold-$n" "round-$n-hold"
         measure seckill_once seckill "once-$n" "round-$n-once"

@@ -163,7 +163,14 @@ static int set_file(skl_list_slot_t *slot, const char *path)
         return SECKILL_OK;
     }
     if (atomic_load(&slot->has_file)) {
-        return strcmp(slot->file, path) == 0 ? SECKILL_OK : SECKILL_ECONFLICT;
+        if (strcmp(slot->file, path) == 0) {
+            return SECKILL_OK;
+        }
+        /* A path that never worked was a mistake: it may be put right. */
+        if (atomic_load(&slot->current) != 0) {
+            return SECKILL_ECONFLICT;
+        }
+        atomic_store(&slot->has_file, 0);
     }
     memset(slot->file, 0, sizeof(slot->file));
     memcpy(slot->file, path, strlen(path));

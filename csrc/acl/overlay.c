@@ -261,6 +261,17 @@ static int store(skl_overlay_t *o, uint32_t list, const ident_t *id,
     return SECKILL_OK;
 }
 
+/* An entry that is over as soon as it is made: free the value's slot. */
+static void drop(skl_overlay_t *o, const ident_t *id, int64_t now_ns)
+{
+    skl_overlay_slot_t *s = choose(o, id, now_ns);
+
+    if (s != NULL && atomic_load(&s->fp) == id->fp &&
+        kind_of(atomic_load(&s->state)) != SKL_OVERLAY_NONE) {
+        vacate(o, s);
+    }
+}
+
 int skl_overlay_set(skl_overlay_t *o, uint32_t list, const void *value,
                     size_t len, uint32_t kind, int64_t until_ns, int64_t now_ns)
 {
@@ -275,7 +286,11 @@ int skl_overlay_set(skl_overlay_t *o, uint32_t list, const void *value,
     if (rc != SECKILL_OK) {
         return rc;
     }
-    rc = store(o, list, &id, pack(kind, id.check, until_ns), now_ns);
+    if (until_ns <= now_ns) {
+        drop(o, &id, now_ns);
+    } else {
+        rc = store(o, list, &id, pack(kind, id.check, until_ns), now_ns);
+    }
     skl_lock_release(&o->shm->lock);
     return rc;
 }

@@ -576,6 +576,25 @@ static int open_locked(opening_t *o)
     return rc;
 }
 
+int skl_segment_is_current(const skl_segment_t *seg)
+{
+    skl_header_t found;
+    const int fd = skl_os_open(seg->path, O_RDONLY, 0);
+    int same;
+
+    skl_assert(seg->header != NULL);
+    if (fd == -ENOENT) {
+        return 0;
+    }
+    if (fd < 0) {
+        return 1; /* an unprivileged worker cannot tell: it has the mapping */
+    }
+    same = skl_os_read(fd, &found, sizeof(found)) == (int)sizeof(found) &&
+           memcmp(found.uuid, seg->header->uuid, sizeof(found.uuid)) == 0;
+    (void)skl_os_close(fd);
+    return same;
+}
+
 static int set_paths(skl_segment_t *seg, const char *name, const char *shm_dir)
 {
     /* The longest file below: seckill.<name>.d.<uid>/<file of 48> */

@@ -95,6 +95,8 @@ int skl_segment_open(skl_segment_t *seg, const char *name, const char *shm_dir,
                      const char *user, const skl_config_t *want,
                      const skl_layout_t *layout, char *err, size_t err_size);
 int skl_segment_destroy(const char *name, const char *shm_dir);
+/* 1 while its name still leads to this segment: nobody has destroyed it. */
+int skl_segment_is_current(const skl_segment_t *seg);
 /* The directory for files of the calling process; made if absent. */
 int skl_segment_dir(const skl_segment_t *seg, char *out, size_t size);
 /* The directory that processes of user `uid` use (not made). */

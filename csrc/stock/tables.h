@@ -9,7 +9,9 @@
  *   item     counters, configuration, hold lists; the
  *            content of the item's user rows and of its
  *            reservation rows                          item.lock
- * Lock order: catalog, shards ascending, items ascending, ring.
+ * Lock order: catalog, shards ascending, items ascending, ring. One exception:
+ * a lookup of a name may take the catalog's lock, for a moment, while a shard
+ * is held; nobody takes a shard while holding the catalog.
  *
  * Rows are in fixed slots. An index is an array of chain heads; a chain goes
  * through `next` of the rows. Slots of a table belong to one shard each, with

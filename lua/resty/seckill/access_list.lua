@@ -99,6 +99,9 @@ local function opened(self, rc, err)
     if code == "bad_option" then
         error("option " .. detail, 3)
     end
+    if ngx and ngx.log then -- assert() would show the code alone
+        ngx.log(ngx.ERR, "[seckill] access list: ", detail)
+    end
     if self and self:stats().generation > 0 then
         return self, code, detail
     end

@@ -116,6 +116,7 @@ int seckill_destroy(const char *name, const char *shm_dir);
 void seckill_get_options(seckill_t *sk, seckill_options_t *out);
 uint64_t seckill_segment_bytes(seckill_t *sk);
 int64_t seckill_now(seckill_t *sk);
+int64_t seckill_clock_skew(seckill_t *sk);
 int64_t seckill_mono_now(void);
 int64_t seckill_wall_now(void);
 void seckill_set_test_clock(seckill_t *sk, int64_t now_ns);
@@ -317,6 +318,8 @@ uint32_t seckill_jwt_cache_used(const seckill_jwt_cache_t *cache);
 int seckill_order_json(const seckill_reservation_t *order,
     seckill_keyring_t *keys, char *out, size_t out_size);
 size_t seckill_metrics(seckill_t *sk, char *out, size_t out_size);
+int seckill_table_at(seckill_t *sk, int i, const char **name, uint64_t *used,
+    uint64_t *capacity);
 int seckill_counter_at(seckill_t *sk, int i, const char **name,
     uint64_t *value);
 ]])
@@ -353,6 +356,7 @@ return {
         "seckill_get_options",
         "seckill_segment_bytes",
         "seckill_now",
+        "seckill_clock_skew",
         "seckill_mono_now",
         "seckill_wall_now",
         "seckill_set_test_clock",
@@ -411,6 +415,7 @@ return {
         "seckill_jwt_cache_used",
         "seckill_order_json",
         "seckill_metrics",
+        "seckill_table_at",
         "seckill_counter_at",
     },
 }

@@ -53,11 +53,14 @@ end
 --- Phases: init_worker_by_lua*, or any LuaJIT program. Not init_by_lua*: the
 --- threads would not survive the fork.
 ---@return boolean? ok
----@return string? code cannot_start, io_error
+---@return string? code cannot_yield (init_by_lua*), closed, io_error
 ---@return string? detail
 function _M:start()
     if ngx and ngx.get_phase and ngx.get_phase() == "init" then
-        return nil, "cannot_start", "call it in init_worker_by_lua*"
+        return nil, "cannot_yield", "call it in init_worker_by_lua*"
+    end
+    if self.closed then
+        return closed()
     end
     local err = ffi.new("char[?]", ERR_SIZE)
     local rc = C.seckill_start(self.handle, err, ERR_SIZE)
@@ -79,8 +82,9 @@ function _M:stop()
 end
 
 
---- Detach: the threads stop, the objects of this engine answer `closed`. The
---- segment stays. Again is a no-op.
+--- Detach: the threads stop, methods of the engine and of its stock answer
+--- `closed` (limiters and lists go on: their memory stays). The segment stays.
+--- Again is a no-op.
 --- Phases: exit_worker_by_lua*, or any LuaJIT program.
 ---@return boolean ok
 function _M:close()
@@ -169,9 +173,24 @@ local function read_counters(handle)
 end
 
 
+-- tables.users = { used, capacity }
+local function read_tables(handle)
+    local tables, name = {}, ffi.new("const char *[1]")
+    local n = ffi.new("uint64_t[2]")
+    local i = 0
+    while C.seckill_table_at(handle, i, name, n, n + 1) == lib.OK do
+        tables[ffi_string(name[0])] = { used = tonumber(n[0]),
+                                        capacity = tonumber(n[1]) }
+        i = i + 1
+    end
+    return tables
+end
+
+
 --- All numbers of the engine, over all processes.
 --- Phases: any; not for a hot path.
----@return table? stats { version, name, bytes, lsn, now, results, events }
+---@return table? stats { version, name, bytes, lsn, now, clock_skew, window,
+---  capacity, tables, items, results, events }
 ---@return string? code
 function _M:stats()
     if self.closed then
@@ -188,6 +207,9 @@ function _M:stats()
         bytes = tonumber(C.seckill_segment_bytes(self.handle)),
         lsn = tonumber(C.seckill_lsn(self.handle)),
         now = self:now(),
+        clock_skew = tonumber(C.seckill_clock_skew(self.handle)) / NS,
+        tables = read_tables(self.handle),
+        items = self.stock:items(),
         window = tonumber(options.window_ns) / NS,
         capacity = {
             items = options.items, reservations = options.reservations,

@@ -33,9 +33,11 @@ local get_uri_args = ngx.req.get_uri_args
 local ipairs = ipairs
 local json = answer.json
 local refuse = answer.refuse
+local pcall = pcall
 local setmetatable = setmetatable
 local text = answer.text
 local tonumber = tonumber
+local tostring = tostring
 local type = type
 local var = require("resty.seckill.http_var").get
 
@@ -53,6 +55,7 @@ local RESERVE_FIELDS = { item = true, qty = true, request_id = true }
 local TOKEN_FIELDS = { token = true }
 local MAX_BODY = 4096
 local USER_MAX = 64
+local ANY_TIME = 0
 local ARGS_MAX = 8
 
 
@@ -110,6 +113,9 @@ local function check_options(opts)
             error("option \"" .. name .. "\" is needed", 3)
         end
     end
+    if type(opts.engine.stock) ~= "table" or not opts.engine.now then
+        error("option \"engine\": an engine of seckill.open expected", 3)
+    end
     if (opts.jwt == nil) == (opts.identity == nil) then
         error("one of the options \"jwt\" and \"identity\" is needed", 3)
     end
@@ -131,6 +137,28 @@ local function make_jwt(opts)
 end
 
 
+-- Make a part from an option; what is wrong with it is said at the caller of
+-- http.new, with the option's name.
+local function part(name, make, value)
+    local ok, made = pcall(make, value)
+    if not ok then
+        made = tostring(made):gsub("^[^:]*:%d+: ", "")
+        error("option \"" .. name .. "\": " .. made, 3)
+    end
+    return made
+end
+
+
+local function make_tokens(keys)
+    return token.new { keys = keys }
+end
+
+
+local function make_pipeline(opts)
+    return admission.new(make_steps(opts))
+end
+
+
 --- An API over an engine; docs/api/http.md has the options.
 ---@param opts table
 ---@return seckill.http
@@ -139,10 +167,10 @@ function _M.new(opts)
     local self = {
         engine = opts.engine,
         stock = opts.engine.stock,
-        jwt = make_jwt(opts),
+        jwt = part("jwt", make_jwt, opts),
         identity = opts.identity,
-        tokens = token.new { keys = opts.token_keys },
-        pipeline = admission.new(make_steps(opts)),
+        tokens = part("token_keys", make_tokens, opts.token_keys),
+        pipeline = part("list, limiter, steps", make_pipeline, opts),
         list = opts.list,
         ready = opts.ready,
         max_body = opts.max_body or MAX_BODY,
@@ -172,11 +200,6 @@ local function identify(self)
         return user
     end
     answer.refuse_user(code)
-end
-
-
-local function ledger_now(self)
-    return self.engine:now()
 end
 
 
@@ -233,7 +256,9 @@ local function open_token(self)
     if not object then
         return
     end
-    local fields, code = self.tokens:open(object.token, ledger_now(self),
+    -- Whether it is too late is for the ledger to say: a confirm that was lost
+    -- on its way back is repeated after the hold, and is still a sale.
+    local fields, code = self.tokens:open(object.token, ANY_TIME,
                                           self.token_fields)
     if not fields then
         return refuse(code)

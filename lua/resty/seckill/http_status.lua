@@ -61,7 +61,6 @@ local STATUS = {
     cancelled = 409,
     confirmed = 409,
     refunded = 409,
-    token_expired = { 410, field = "token" },
 
     -- the server
     busy = { 503, retry_after = 1 },
