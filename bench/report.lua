@@ -62,8 +62,10 @@ local ROWS = {
     { "  reference / full path, CPU, reserved", "ratio_hold_cpu", 1, "" },
     { "  reference / full path, CPU, sold out", "ratio_sold_out_cpu", 1,
       "" },
-    { "  reference / usual handler: nothing can be more",
+    { "  reference / usual handler, requests/s: nothing can be more",
       "times_reference_rps", 1, "x" },
+    { "  usual handler / reference, CPU: nothing can be more",
+      "times_reference_cpu", 1, "x" },
     { "  usual handler / full path, CPU, reserved", "times_hold_cpu", 1,
       "x" },
 
@@ -81,6 +83,7 @@ local ROWS = {
 -- name -> { dividend, divisor }
 local RATIOS = {
     times_reference_rps = { "http_reference_rps", "http_usual_rps" },
+    times_reference_cpu = { "http_usual_cpu_us", "http_reference_cpu_us" },
 }
 for _, kind in ipairs { "hold", "once", "sold_out" } do
     local full = "http_seckill_" .. kind
@@ -163,7 +166,7 @@ local function print_figure(row, figure)
         and (figure.bound == "least" and ">= " or "<= ") .. figure.gate or ""
     local verdict = figure.pass == nil and ""
         or figure.pass and "pass" or "FAIL"
-    print((("%-52s %8s %-5s %-18s %-7s %s")
+    print((("%-60s %8s %-5s %-18s %-7s %s")
         :format(row[1], show(figure.median), figure.unit, spread, gate,
                 verdict):gsub(" +$", "")))
 end
@@ -173,7 +176,7 @@ local function print_heading(row, pending)
     if pending then
         print("")
     end
-    print(("%-52s %8s %-5s %-18s %s"):format(row[1], "median", "",
+    print(("%-60s %8s %-5s %-18s %s"):format(row[1], "median", "",
                                             "min .. max", "gate"))
 end
 

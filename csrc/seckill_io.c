@@ -7,6 +7,7 @@
  * memory was damaged. How far it came is in the segment; a record that was
  * overwritten before its turn is counted as `log_skipped`.
  */
+#include "base/os.h"
 #include "seckill.h"
 #include "seckill_internal.h"
 
@@ -72,6 +73,8 @@ int seckill_start(seckill_t *sk, char *err, size_t err_size)
         err[0] = '\0';
     }
     seckill_refresh_process(sk);
+    /* fork() does not pass on the page tables of a shared mapping. */
+    skl_os_populate(sk->segment.header, sk->segment.header->bytes);
     return skl_io_start(&sk->io, &config, err, err_size);
 }
 

@@ -127,6 +127,16 @@ int skl_os_map(int fd, uint64_t bytes, int writable, void **out)
     return 0;
 }
 
+void skl_os_populate(void *base, uint64_t bytes)
+{
+#ifdef MADV_POPULATE_WRITE
+    (void)madvise(base, (size_t)bytes, MADV_POPULATE_WRITE);
+#else
+    (void)base;
+    (void)bytes;
+#endif
+}
+
 int skl_os_unmap(void *base, uint64_t bytes)
 {
     skl_assert(base != NULL && bytes > 0);

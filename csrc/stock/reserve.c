@@ -104,6 +104,15 @@ static int peek_item(const call_t *c, uint32_t slot)
     return rc;
 }
 
+static void fetch_user(const call_t *c, uint32_t item)
+{
+    const skl_tables_t *t = &c->s->tables;
+    const skl_hash_t key =
+        skl_user_key(c->user_hash, SKL_LD(t->items[item].born));
+
+    skl_fetch_user(t, skl_shard_of(t, key), key);
+}
+
 /* A refusal that is certain without a lock, or AGAIN: look with locks. */
 static int peek(const call_t *c)
 {
@@ -111,14 +120,18 @@ static int peek(const call_t *c)
     skl_shard_t *shard = &t->shards[c->q.shard];
     const uint64_t request_seq = skl_seq_read(&shard->seq);
     const uint64_t catalog_seq = skl_seq_read(&t->shm->seq);
+    const uint32_t item = skl_find_item(t, c->item_key);
     int rc;
 
+    if (item != SKL_NONE) {
+        fetch_user(c, item);
+    }
 #ifndef MUTANT_SOLD_OUT_BEFORE_LOOKUP
     if (skl_find_request(t, c->q.shard, c->q.key) != SKL_NONE) {
         return AGAIN;
     }
 #endif
-    rc = peek_item(c, skl_find_item(t, c->item_key));
+    rc = peek_item(c, item);
     if (rc == AGAIN || !skl_seq_same(&t->shm->seq, catalog_seq) ||
         !skl_seq_same(&shard->seq, request_seq)) {
         return AGAIN;
@@ -406,6 +419,7 @@ int skl_stock_reserve(skl_stock_t *s, skl_bytes_t item, skl_bytes_t user,
     if (rc != SECKILL_OK) {
         return rc;
     }
+    skl_fetch_request(&s->tables, c.q.shard, c.q.key);
     c.item_key = skl_key_of(&s->tables, item.ptr, (uint32_t)item.len);
     c.user_hash = skl_key_of(&s->tables, user.ptr, (uint32_t)user.len);
     rc = peek(&c);

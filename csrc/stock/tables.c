@@ -175,6 +175,16 @@ static _Atomic uint32_t *user_head(const skl_tables_t *t, uint32_t shard,
                           skl_hash_range(lo, t->shm->users)];
 }
 
+void skl_fetch_request(const skl_tables_t *t, uint32_t shard, skl_hash_t key)
+{
+    __builtin_prefetch(request_head(t, shard, key.lo));
+}
+
+void skl_fetch_user(const skl_tables_t *t, uint32_t shard, skl_hash_t key)
+{
+    __builtin_prefetch(user_head(t, shard, key.lo));
+}
+
 uint32_t skl_find_request(const skl_tables_t *t, uint32_t shard, skl_hash_t key)
 {
     const uint32_t end = t->shm->shards * t->shm->requests;
