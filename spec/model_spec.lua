@@ -5,6 +5,7 @@
 local seckill = require("resty.seckill")
 local vmdef = require("jit.vmdef")
 
+local IDS_PER_USER = 16 -- live ids of an item; none retires in here
 local T0 = 1767225600
 local HOLD = 10
 local STEPS = 2000
@@ -39,7 +40,7 @@ model.__index = model
 local function new_model(total, per_user)
     return setmetatable({
         now = T0, available = total, total = total, sold = 0, reserved = 0,
-        per_user = per_user, orders = {}, count = {},
+        per_user = per_user, orders = {}, count = {}, ids = {},
     }, model)
 end
 
@@ -70,7 +71,8 @@ function model:reserve(user, qty, id)
         end
         return nil, "conflict"
     end
-    if (self.count[user] or 0) + qty > self.per_user then
+    if (self.count[user] or 0) + qty > self.per_user
+       or (self.ids[user] or 0) >= IDS_PER_USER then
         return nil, "user_limit"
     end
     if qty > self.available then
@@ -79,6 +81,7 @@ function model:reserve(user, qty, id)
     order = { user = user, qty = qty, state = "reserved",
               deadline = self.now + HOLD }
     self.orders[id] = order
+    self.ids[user] = (self.ids[user] or 0) + 1
     self.count[user] = (self.count[user] or 0) + qty
     self.available = self.available - qty
     self.reserved = self.reserved + qty

@@ -944,7 +944,7 @@ static void *take_and_undo(void *arg)
     return NULL;
 }
 
-TEST(limit_threads_undo_everything)
+TEST(limit_threads_never_undo_too_much)
 {
     worker_t workers[THREADS] = {0};
     skl_limiter_t *lim;
@@ -960,7 +960,9 @@ TEST(limit_threads_undo_everything)
     run_threads(workers, take_and_undo);
     for (int i = 0; i < 7; i++) {
         snprintf(key, sizeof(key), "k%d", i);
-        CHECK_INT(10, drain(lim, key, SEC));
+        /* Undos that race may give back less, never more. */
+        CHECK(drain(lim, key, SEC) <= 10);
+        CHECK_INT(10, drain(lim, key, 21 * SEC));
     }
     world_free(&w);
 }
