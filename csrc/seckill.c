@@ -74,6 +74,18 @@ static void section_sizes(const skl_config_t *c, uint64_t *sizes)
     sizes[SKL_SECTION_LISTS] = skl_lists_bytes(c->lists, c->list_overlay);
 }
 
+/* Ids of an earlier life of the segment must not be ids of this one. Without a
+ * log that could count lives the number is random. */
+static void begin_life(skl_header_t *h)
+{
+    skl_ring_t ring;
+    uint32_t incarnation;
+
+    memcpy(&incarnation, h->uuid, sizeof(incarnation));
+    skl_ring_attach(&ring, skl_section(h, SKL_SECTION_RING));
+    skl_ring_begin_life(&ring, 1, incarnation | 1);
+}
+
 static void init_sections(skl_header_t *h)
 {
     const skl_config_t *c = &h->config;
@@ -82,6 +94,7 @@ static void init_sections(skl_header_t *h)
     skl_tables_init(skl_section(h, SKL_SECTION_STOCK), c->items,
                     c->reservations, c->users, c->requests);
     skl_ring_init(skl_section(h, SKL_SECTION_RING), c->log_units);
+    begin_life(h);
     skl_limits_init(skl_section(h, SKL_SECTION_LIMITS), c->limit_keys,
                     c->limiters);
     skl_lists_init(skl_section(h, SKL_SECTION_LISTS), c->lists,
@@ -111,7 +124,6 @@ static void attach_sections(seckill_t *sk)
                      skl_section(h, SKL_SECTION_RING), key, &sk->counters);
     sk->stock.window_ns = h->config.window_ns;
     sk->stock.request_ids = h->config.request_ids;
-    sk->stock.incarnation = h->incarnation;
     skl_limits_attach(&sk->limits, skl_section(h, SKL_SECTION_LIMITS), key,
                       &sk->counters);
     skl_lists_attach(&sk->lists, skl_section(h, SKL_SECTION_LISTS), key,

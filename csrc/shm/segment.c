@@ -438,14 +438,10 @@ static int fill_header(opening_t *o, skl_header_t *h,
     return SECKILL_OK;
 }
 
-/* Ids of an earlier life of the segment must not be ids of this one. There is
- * no log that could count lives, and two may begin in one second: the number
- * is random. */
-static void start_life(skl_header_t *h)
+static void start_clock(skl_header_t *h)
 {
     int64_t wall = skl_clock_wall_ns();
 
-    memcpy(&h->incarnation, h->uuid, sizeof(h->incarnation));
     atomic_store(&h->clock_offset, wall - skl_clock_boot_ns());
     atomic_store(&h->clock_slewed_at, skl_clock_boot_ns());
     atomic_store(&h->clock_skew, 0);
@@ -491,7 +487,7 @@ static int build(opening_t *o, int fd, const skl_config_t *config)
     }
     o->seg->header = base;
     o->layout->init(base);
-    start_life(base);
+    start_clock(base);
     atomic_store(&o->seg->header->ready, 1);
     return SECKILL_OK;
 }

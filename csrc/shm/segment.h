@@ -54,7 +54,7 @@ typedef struct {
     uint64_t signature; /* of the layout of all shared structs */
     uint64_t bytes;     /* of the whole file */
     _Atomic uint32_t ready;
-    uint32_t incarnation; /* part of every reservation id */
+    uint32_t pad;
     uint8_t uuid[16];
     char boot_id[40];
     skl_hash_key_t key; /* of all tables */

@@ -120,6 +120,9 @@ void skl_release_last(skl_held_t *h)
 
 void skl_release(skl_held_t *h)
 {
+    if (h->count > 0) {
+        skl_set_answer_lsn(h->lsn != 0 ? h->lsn : skl_ring_tail(&h->s->ring));
+    }
     while (h->count > 0) {
         skl_release_last(h);
     }
@@ -165,6 +168,7 @@ int skl_commit(skl_held_t *h, skl_record_t *r, const skl_rec_keys_t *keys)
         skl_apply(&h->s->tables, r, r->parts, keys);
 #endif
         skl_ring_applied(ring, r->lsn);
+        h->lsn = r->lsn;
     }
     mark_clean(h);
     return rc;

@@ -20,6 +20,7 @@ typedef struct {
     _Atomic uint64_t *seqs[SKL_HELD_MAX];
     int count;
     int try_only; /* do not wait at all: housekeeping gives way */
+    uint64_t lsn; /* of the last record committed; 0: none yet */
 } skl_held_t;
 
 /* Each: SECKILL_OK or SECKILL_EBUSY; after EBUSY the set is still valid. */
@@ -27,6 +28,9 @@ int skl_hold_catalog(skl_held_t *h);
 int skl_hold_shard(skl_held_t *h, uint32_t shard);
 int skl_hold_shards(skl_held_t *h, uint32_t a, uint32_t b); /* in order */
 int skl_hold_item(skl_held_t *h, uint32_t item);
+/* The answer that was found under these locks is of the last commit; of the
+ * newest record when there was none: while they are held nobody else can
+ * change what it rests on. */
 void skl_release(skl_held_t *h);
 /* Release only the lock taken last. */
 void skl_release_last(skl_held_t *h);

@@ -120,6 +120,7 @@ static int peek(const call_t *c)
     skl_shard_t *shard = &t->shards[c->q.shard];
     const uint64_t request_seq = skl_seq_read(&shard->seq);
     const uint64_t catalog_seq = skl_seq_read(&t->shm->seq);
+    const uint64_t tail = skl_ring_tail(&c->s->ring);
     const uint32_t item = skl_find_item(t, c->item_key);
     int rc;
 
@@ -136,6 +137,7 @@ static int peek(const call_t *c)
         !skl_seq_same(&shard->seq, request_seq)) {
         return AGAIN;
     }
+    skl_set_answer_lsn(tail);
     return rc;
 }
 

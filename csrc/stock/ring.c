@@ -166,6 +166,35 @@ int skl_ring_publish(skl_ring_t *ring, skl_record_t *r, skl_lock_t **locks,
     return rc;
 }
 
+uint32_t skl_ring_incarnation(const skl_ring_t *ring, uint64_t lsn)
+{
+    const skl_ring_shm_t *shm = ring->shm;
+
+    for (uint32_t i = shm->life_count; i > 0; i--) {
+        if (shm->lives[i - 1].first_lsn <= lsn) {
+            return shm->lives[i - 1].incarnation;
+        }
+    }
+    return 0;
+}
+
+void skl_ring_begin_life(skl_ring_t *ring, uint64_t first_lsn,
+                         uint32_t incarnation)
+{
+    skl_ring_shm_t *shm = ring->shm;
+
+    skl_assert(incarnation != 0);
+    if (shm->life_count == SKL_LIVES_MAX) {
+        for (uint32_t i = 1; i < SKL_LIVES_MAX; i++) {
+            shm->lives[i - 1] = shm->lives[i];
+        }
+        shm->life_count--;
+    }
+    shm->lives[shm->life_count].first_lsn = first_lsn;
+    shm->lives[shm->life_count].incarnation = incarnation;
+    shm->life_count++;
+}
+
 void skl_ring_fetch_next(const skl_ring_t *ring)
 {
     const uint64_t next = skl_ring_tail(ring) + 1;

@@ -25,6 +25,16 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+enum { SKL_LIVES_MAX = 64 };
+
+/* A life of the ledger: the incarnation that ids of its reservations carry. A
+ * ledger in memory has one, a ledger on disk one more for each recovery. */
+typedef struct {
+    uint64_t first_lsn;
+    uint32_t incarnation;
+    uint32_t pad;
+} skl_life_t;
+
 typedef struct {
     skl_lock_t lock;
     _Alignas(64) _Atomic uint64_t tail; /* newest published LSN */
@@ -32,7 +42,10 @@ typedef struct {
     _Atomic int64_t last_time;
     _Atomic uint64_t flushed; /* newest LSN the sink has read */
     _Atomic uint32_t sink_attached;
-    uint32_t units; /* a power of two */
+    uint32_t units;      /* a power of two */
+    uint32_t life_count; /* fixed before the segment is shared */
+    uint32_t pad;
+    skl_life_t lives[SKL_LIVES_MAX]; /* the newest ones, ascending */
 } skl_ring_shm_t;
 
 typedef struct {
@@ -51,6 +64,11 @@ void skl_ring_attach(skl_ring_t *ring, void *section);
  * intent of the locks held, and commit it. SECKILL_EBUSY: nothing happened. */
 int skl_ring_publish(skl_ring_t *ring, skl_record_t *r, skl_lock_t **locks,
                      int count, skl_wait_t *wait);
+/* The incarnation in which a record was written; 0: too long ago. */
+uint32_t skl_ring_incarnation(const skl_ring_t *ring, uint64_t lsn);
+/* Begin a life with the next record. Before the segment is shared. */
+void skl_ring_begin_life(skl_ring_t *ring, uint64_t first_lsn,
+                         uint32_t incarnation);
 /* Hint: bring the place of the next record into the cache. */
 void skl_ring_fetch_next(const skl_ring_t *ring);
 /* All parts are applied. */

@@ -25,7 +25,8 @@ void skl_fill_answer(const skl_stock_t *s, uint32_t slot,
     out->lsn = SKL_LD(row->lsn);
     out->state = row->state;
     out->replayed = 0;
-    out->id_len = skl_row_id_format(out->id, s->incarnation, slot, out->lsn);
+    out->id_len = skl_row_id_format(
+        out->id, skl_ring_incarnation(&s->ring, out->lsn), slot, out->lsn);
     skl_item_name(item, out->item, &name_len);
     out->item_len = (uint8_t)name_len;
     out->user_len = row->user_len;
@@ -143,7 +144,7 @@ static int hold_by_id(skl_held_t *h, skl_bytes_t id, uint32_t *slot)
     int rc;
 
     if (!skl_row_id_parse(id.ptr, id.len, &incarnation, slot, &lsn) ||
-        incarnation != h->s->incarnation || lsn == 0 ||
+        lsn == 0 || incarnation != skl_ring_incarnation(&h->s->ring, lsn) ||
         *slot >= t->shm->shards * t->shm->rows) {
         return SECKILL_EUNKNOWNRESERVATION;
     }
@@ -302,7 +303,7 @@ static int refund_replay(const skl_stock_t *s, uint32_t request, skl_bytes_t id)
 
     if (row->kind == SKL_REQ_REFUND &&
         skl_row_id_parse(id.ptr, id.len, &incarnation, &slot, &lsn) &&
-        incarnation == s->incarnation && row->arg == lsn) {
+        incarnation == skl_ring_incarnation(&s->ring, lsn) && row->arg == lsn) {
         return SECKILL_OK;
     }
     return SECKILL_ECONFLICT;

@@ -40,6 +40,18 @@ void skl_stock_attach(skl_stock_t *s, void *tables, void *ring,
     s->counters = counters;
 }
 
+static _Thread_local uint64_t answer_lsn;
+
+uint64_t skl_answer_lsn(void)
+{
+    return answer_lsn;
+}
+
+void skl_set_answer_lsn(uint64_t lsn)
+{
+    answer_lsn = lsn;
+}
+
 static uint32_t live_ids(const skl_tables_t *t, uint32_t shard)
 {
     const uint32_t wrap = 2 * t->shm->requests;

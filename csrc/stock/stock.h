@@ -31,7 +31,6 @@ typedef struct {
     skl_counters_t *counters;
     int64_t window_ns;
     uint32_t request_ids;
-    uint32_t incarnation;
     uint32_t sweep_shard, sweep_item, sweep_user; /* cursors of this process */
 } skl_stock_t;
 
@@ -44,6 +43,12 @@ typedef struct {
 uint64_t skl_stock_signature(void);
 void skl_stock_attach(skl_stock_t *s, void *tables, void *ring,
                       const skl_hash_key_t *key, skl_counters_t *counters);
+
+/* The LSN of the last answer given to this thread: of the change it made, else
+ * of the newest record of which it could know. Replaying all records up to it
+ * gives the state that it was given from. */
+uint64_t skl_answer_lsn(void);
+void skl_set_answer_lsn(uint64_t lsn);
 
 /* Rows in use, added up without locks: for gauges. */
 typedef struct {
