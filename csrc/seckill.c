@@ -57,6 +57,12 @@ size_t seckill_sizeof(int which)
         return sizeof(seckill_token_t);
     case SECKILL_SIZEOF_CLAIMS:
         return sizeof(seckill_claims_t);
+    case SECKILL_SIZEOF_LOG_STATS:
+        return sizeof(seckill_log_stats_t);
+    case SECKILL_SIZEOF_RECORD:
+        return sizeof(seckill_record_t);
+    case SECKILL_SIZEOF_DIR_STATS:
+        return sizeof(seckill_dir_stats_t);
     default:
         return 0;
     }

@@ -45,7 +45,7 @@ extern "C" {
 #endif
 
 /* Raised whenever a declaration below changes incompatibly. */
-#define SECKILL_ABI 1
+#define SECKILL_ABI 2
 #define SECKILL_VERSION "0.1.0"
 #define SECKILL_ID_MAX 64
 #define SECKILL_NAME_MAX 32
@@ -76,6 +76,7 @@ extern "C" {
       "token is malformed, or its signature is wrong")                         \
     X(ETOKENEXPIRED, -2013, "token_expired", "token is past its expiry")       \
     X(EBADOPTION, -2014, "bad_option", "an option is out of range")            \
+    X(EBADCURSOR, -2016, "bad_cursor", "not a position of this ledger's feed") \
     X(ECONFLICT, -2020, "conflict",                                            \
       "the same id or version was used with other parameters")                 \
     X(ETOOOLD, -2021, "too_old", "the request id is older than the window")    \
@@ -100,6 +101,8 @@ extern "C" {
     X(EBELOWSOLD, -2048, "below_sold", "total would be under reserved + sold") \
     X(EINUSE, -2049, "in_use", "reservations are still pending")               \
     X(EUNKNOWNREQUEST, -2050, "unknown_request", "no such request id")         \
+    X(ECURSORGONE, -2051, "cursor_gone",                                       \
+      "the cursor was dropped, or its records are not kept any more")          \
     X(EFULL, -2060, "full", "a table is full")                                 \
     X(EBUSY, -2061, "busy", "a lock was held too long; nothing happened")      \
     X(ENOSPACE, -2080, "no_space", "not enough space for the segment")         \
@@ -112,6 +115,7 @@ extern "C" {
     X(ECORRUPT, -2087, "corrupt", "the segment fails its checks")              \
     X(ENOTFOUND, -2088, "not_found", "no such object")                         \
     X(ECLOSED, -2089, "closed", "the engine is closed")                        \
+    X(ELOCKED, -2090, "locked", "the directory is in use")                     \
     X(EBADFILE, -2100, "bad_file", "the file cannot be used")                  \
     X(ETOOLARGE, -2101, "too_large", "over a size limit")                      \
     X(ECANNOTYIELD, -2102, "cannot_yield", "this phase cannot wait")           \
@@ -146,7 +150,10 @@ enum {
     SECKILL_SIZEOF_LIST_STATS,
     SECKILL_SIZEOF_EVENT,
     SECKILL_SIZEOF_TOKEN,
-    SECKILL_SIZEOF_CLAIMS
+    SECKILL_SIZEOF_CLAIMS,
+    SECKILL_SIZEOF_LOG_STATS,
+    SECKILL_SIZEOF_RECORD,
+    SECKILL_SIZEOF_DIR_STATS
 };
 /** sizeof of a public struct, by SECKILL_SIZEOF_*; 0 for an unknown one. */
 SECKILL_API size_t seckill_sizeof(int which);
@@ -159,6 +166,11 @@ SECKILL_API const char *seckill_errtext(int code);
 SECKILL_API int seckill_errcode_at(int i);
 
 /* ---- Engine -------------------------------------------------------------- */
+
+/* Levels of durability. ASYNC: an answer is given once the record is in shared
+ * memory; a power loss may take the newest of them (max_lag_ns at most). SYNC:
+ * once it is on disk. */
+enum { SECKILL_ASYNC = 1, SECKILL_SYNC = 2 };
 
 enum { SECKILL_IDS_OPAQUE = 1, SECKILL_IDS_UUIDV7 = 2, SECKILL_IDS_ULID = 3 };
 
@@ -180,7 +192,14 @@ typedef struct {
     uint32_t lists;        /*   16 access lists, 1 .. 256, */
     uint32_t list_overlay; /*   4096 added or removed entries over all lists, */
     uint32_t log_units;    /*   2^15 log units of 128 bytes, 64 .. 2^24, pow2 */
-    uint32_t reserved;
+    uint32_t durability;   /* SECKILL_ASYNC (default) or SECKILL_SYNC: kept for
+                              seckill_durability(), the C functions do not wait */
+    const char *dir;       /* of the log; NULL: memory only. Made if absent */
+    int64_t max_lag_ns;    /* default 1 s, 1 ms .. 1 h: reserve is EBUSY while
+                              the oldest record that is not durable is older */
+    uint64_t max_log_bytes; /* default 8 GiB, at least 4 segments: reserve is
+                              EBUSY at it */
+    uint64_t log_segment_bytes; /* default 64 MiB, 2 MiB .. 1 GiB */
 } seckill_options_t;
 
 /**
@@ -249,6 +268,20 @@ enum {
     SECKILL_STATE_CANCELLED = 3,
     SECKILL_STATE_EXPIRED = 4,
     SECKILL_STATE_REFUNDED = 5
+};
+
+/* Types of log records. */
+enum {
+    SECKILL_REC_PUT = 1,
+    SECKILL_REC_REMOVE = 2,
+    SECKILL_REC_PAUSE = 3,
+    SECKILL_REC_RESUME = 4,
+    SECKILL_REC_RESERVE = 5,
+    SECKILL_REC_CONFIRM = 6,
+    SECKILL_REC_CANCEL = 7,
+    SECKILL_REC_EXPIRE = 8,
+    SECKILL_REC_REFUND = 9,
+    SECKILL_REC_ADJUST = 10
 };
 
 /** A reservation as reserve and find give it. */
@@ -344,6 +377,167 @@ SECKILL_API int seckill_sweep(seckill_t *sk, int max);
 SECKILL_API int seckill_audit(seckill_t *sk, char *text, size_t text_size);
 /** Newest log sequence number. Threads: any. */
 SECKILL_API uint64_t seckill_lsn(seckill_t *sk);
+
+/* ---- Log on disk --------------------------------------------------------- */
+
+/** LSN of the last answer given to this thread, refusals too: of the record it
+ *  wrote, else of the newest record of which it could know. An answer is
+ *  durable when this LSN is; replaying the records up to it gives the state
+ *  from which it was given. Threads: any. */
+SECKILL_API uint64_t seckill_answer_lsn(void);
+/** The newest LSN that a power loss cannot take; without dir: seckill_lsn().
+ *  Threads: any. */
+SECKILL_API uint64_t seckill_durable(seckill_t *sk);
+/** SECKILL_ASYNC or SECKILL_SYNC as the engine was opened; 0 without dir. */
+SECKILL_API int seckill_durability(seckill_t *sk);
+/** For event loops. OK: lsn is durable. EPENDING: the flusher was asked; a byte
+ *  comes on the wake socket at the next step of seckill_durable(), then ask
+ *  again. ENOTSTARTEDTHREADS: nobody would send it. Threads: any; never
+ *  blocks. */
+SECKILL_API int seckill_sync_ask(seckill_t *sk, uint64_t lsn);
+/** Wait until lsn is durable; where no process flushes, flush here. EPENDING
+ *  after timeout_ns. Threads: any, not in an event loop. */
+SECKILL_API int seckill_sync_wait(seckill_t *sk, uint64_t lsn,
+                                  int64_t timeout_ns);
+
+enum {
+    SECKILL_LOG_NONE = 0, /* no dir */
+    SECKILL_LOG_OK = 1,
+    SECKILL_LOG_FULL = 2,   /* no space, or max_log_bytes: writes again when
+                               there is room */
+    SECKILL_LOG_FAILING = 3 /* the disk fails: tries a new file every second */
+};
+
+typedef struct {
+    uint32_t state; /* SECKILL_LOG_* */
+    uint32_t incarnation;
+    uint64_t lsn, durable;
+    int64_t lag_ns;        /* age of the oldest record that is not durable */
+    uint64_t first_lsn;    /* the oldest one in the log */
+    uint64_t snapshot_lsn; /* of the newest snapshot; 0: none */
+    uint64_t bytes, max_bytes;
+    uint32_t segments, free_segments;
+    uint64_t batches, records; /* written by all processes of this segment */
+    uint64_t sync_ns;          /* time spent in fdatasync */
+    uint64_t failures;         /* of calls on the log */
+    char uuid[40];
+    char dir[200];
+    char error[160]; /* of the last failure; "" while the state is OK */
+} seckill_log_stats_t;
+
+/** Numbers of the log. ENOTFOUND: there is no dir; EIO. Makes system calls. */
+SECKILL_API int seckill_log_stats(seckill_t *sk, seckill_log_stats_t *out);
+
+/* The functions below work on a directory, whether engines use it or not. */
+
+typedef struct seckill_reader seckill_reader_t;
+
+/** A record of the log. `type` is one of SECKILL_REC_*. An order of several
+ *  lines gives one for each line, with the same lsn and line 1 .. n. */
+typedef struct {
+    uint64_t lsn;
+    int64_t time;             /* ns since the epoch, ledger time */
+    uint64_t segment, offset; /* of the batch in the log */
+    uint32_t incarnation;
+    uint16_t type;
+    uint8_t line;  /* of an order of several lines; 0: not one */
+    uint8_t state; /* SECKILL_STATE_* of the reservation; 0: no such */
+    int64_t qty;   /* units of the reservation; delta of adjust */
+    int64_t available, reserved, sold; /* of the item, after it */
+    int64_t expires_at;                /* ns since the epoch; 0: no hold */
+    int64_t version;                   /* of put */
+    uint8_t id_len, item_len, user_len, request_len;
+    uint8_t pad[4];
+    char id[SECKILL_ID_MAX];
+    char item[SECKILL_ID_MAX];
+    char user[SECKILL_ID_MAX];
+    char request[SECKILL_ID_MAX];
+} seckill_record_t;
+
+/** Read the log of `dir`, beginning with `from_lsn` (0: the oldest). With an
+ *  engine (may be NULL) only what is durable in it, and more each time there
+ *  is more. ENOTFOUND, ECURSORGONE, ECORRUPT, EIO, ENOMEM; err says what and
+ *  where. Threads: one at a time. */
+SECKILL_API int seckill_reader_open(seckill_t *sk, const char *dir,
+                                    uint64_t from_lsn, seckill_reader_t **out,
+                                    char *err, size_t err_size);
+SECKILL_API void seckill_reader_close(seckill_reader_t *r);
+/** 1 and a record; 0: no more; ECORRUPT, ECURSORGONE, EIO. */
+SECKILL_API int seckill_reader_next(seckill_reader_t *r, seckill_record_t *out);
+/** LSN that the next record will have. */
+SECKILL_API uint64_t seckill_reader_lsn(seckill_reader_t *r);
+/** Where and why, after a code. */
+SECKILL_API const char *seckill_reader_error(seckill_reader_t *r);
+/** After 0, without an engine: bytes of an unfinished batch at the end, which
+ *  the next open cuts off; 0: none. */
+SECKILL_API uint64_t seckill_reader_torn(seckill_reader_t *r);
+/** Name of a record type ("reserve"); "unknown". */
+SECKILL_API const char *seckill_record_name(int type);
+
+typedef struct {
+    char uuid[40];
+    uint32_t incarnation; /* of the newest life */
+    uint32_t lives;
+    uint64_t first_lsn;    /* the oldest record kept */
+    uint64_t snapshot_lsn; /* of the newest snapshot whose checksum is right */
+    uint32_t snapshots, segments, free_segments, cursors;
+    uint64_t bytes; /* of segments and snapshots */
+    int64_t window_ns;
+    uint32_t request_ids, items, reservations, users, requests;
+    uint32_t in_use; /* 1: an engine has it open */
+} seckill_dir_stats_t;
+
+/** What is in a directory. ENOTFOUND, ECORRUPT, EIO. */
+SECKILL_API int seckill_dir_stats(const char *dir, seckill_dir_stats_t *out,
+                                  char *err, size_t err_size);
+
+/** Named positions of consumers: the log is kept behind the slowest one.
+ *  cursor_set: everything up to lsn was handed on; durable on return; makes
+ *  the cursor when `create` is 1 (again after a drop), else ECURSORGONE.
+ *  EBADNAME, EBADCURSOR (not of this ledger's log), EFULL (64), EIO. */
+SECKILL_API int seckill_cursor_set(const char *dir, const char *name,
+                                   uint64_t lsn, uint32_t incarnation,
+                                   int create);
+/** ENOTFOUND: never made; ECURSORGONE: dropped. */
+SECKILL_API int seckill_cursor_get(const char *dir, const char *name,
+                                   uint64_t *lsn, uint32_t *incarnation);
+/** The consumer of that name gets ECURSORGONE; its records may be recycled. */
+SECKILL_API int seckill_cursor_drop(const char *dir, const char *name);
+/** Walk the cursors, `name` has 33 bytes: OK, ENOTFOUND past the end. */
+SECKILL_API int seckill_cursor_at(const char *dir, int i, char *name,
+                                  uint64_t *lsn, uint32_t *incarnation,
+                                  int *dropped);
+
+typedef struct seckill_snapshot seckill_snapshot_t;
+
+/** Build a snapshot from the last one and the segments that are full, then let
+ *  segments be used again that nobody needs. Step by step, for progress:
+ *  begin, step until it returns 0, end. ELOCKED: another one is being built;
+ *  ENOTFOUND: nothing new to put into one. Not in an event loop. */
+SECKILL_API int seckill_snapshot_begin(const char *dir,
+                                       seckill_snapshot_t **out, char *err,
+                                       size_t err_size);
+/** At most max_records: 1 more to do, 0 done and in place, or a code. done and
+ *  total count records. */
+SECKILL_API int seckill_snapshot_step(seckill_snapshot_t *s,
+                                      uint32_t max_records, uint64_t *done,
+                                      uint64_t *total);
+SECKILL_API const char *seckill_snapshot_error(seckill_snapshot_t *s);
+SECKILL_API void seckill_snapshot_end(seckill_snapshot_t *s);
+
+/** Cut a log off at its first damaged place: the only way past one. What is
+ *  behind it is moved to files *.lost. OK: cut, *lsn is the last record kept;
+ *  ENOTFOUND: nothing is damaged; ELOCKED: an engine has it open; EIO. `err`
+ *  says what was done, or why not. */
+SECKILL_API int seckill_repair(const char *dir, uint64_t *lsn, char *err,
+                               size_t err_size);
+
+/** Rebuild the tables from snapshot and log in private memory, and count their
+ *  problems as seckill_audit does; with an engine also compare them with its
+ *  tables, byte by byte, while nothing else uses it. The number of problems
+ *  and differing bytes, or a code. */
+SECKILL_API int seckill_verify(seckill_t *sk, const char *dir, char *text,
+                               size_t text_size);
 
 /* ---- Memory sink: proves that the log alone rebuilds the ledger ---------- */
 

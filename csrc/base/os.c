@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -298,6 +300,127 @@ int skl_os_touch(const char *path)
 {
     FAULT("touch");
     return result(utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW));
+}
+
+int skl_os_openat(int dir, const char *name, int flags, mode_t mode)
+{
+    int fd;
+
+    FAULT("open");
+    do {
+        fd = openat(dir, name, flags | O_CLOEXEC | O_NOFOLLOW, mode);
+    } while (fd < 0 && errno == EINTR);
+    return result(fd);
+}
+
+int skl_os_renameat(int dir, const char *from, const char *to)
+{
+    FAULT("rename");
+    return result(renameat(dir, from, dir, to));
+}
+
+int skl_os_unlinkat(int dir, const char *name)
+{
+    FAULT("unlink");
+    return result(unlinkat(dir, name, 0));
+}
+
+int skl_os_list_fd(int dir, void (*see)(void *ctx, const char *name), void *ctx)
+{
+    const struct dirent *entry;
+    int fd = skl_os_openat(dir, ".", O_RDONLY | O_DIRECTORY, 0);
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+
+    if (d == NULL) {
+        return fd >= 0 ? skl_os_close(fd), -ENOMEM : fd;
+    }
+    while ((entry = readdir(d)) != NULL) {
+        if (is_entry(entry)) {
+            see(ctx, entry->d_name);
+        }
+    }
+    (void)closedir(d);
+    return 0;
+}
+
+ssize_t skl_os_pread(int fd, void *out, size_t n, uint64_t at)
+{
+    ssize_t got;
+
+    skl_assert(fd >= 0);
+    FAULT("pread");
+    do {
+        got = pread(fd, out, n, (off_t)at);
+    } while (got < 0 && errno == EINTR);
+    return got < 0 ? -errno : got;
+}
+
+ssize_t skl_os_pwrite(int fd, const void *from, size_t n, uint64_t at)
+{
+    ssize_t put;
+
+    skl_assert(fd >= 0);
+    FAULT("pwrite");
+    do {
+        put = pwrite(fd, from, n, (off_t)at);
+    } while (put < 0 && errno == EINTR);
+    return put < 0 ? -errno : put;
+}
+
+/* Never retried: after a failure the pages count as clean, and a second call
+ * would say that all is well (Rebello et al., USENIX ATC 2020). */
+int skl_os_fdatasync(int fd)
+{
+    skl_assert(fd >= 0);
+    FAULT("fdatasync");
+    return result(fdatasync(fd));
+}
+
+int skl_os_fsync(int fd)
+{
+    skl_assert(fd >= 0);
+    FAULT("fsync");
+    return result(fsync(fd));
+}
+
+int skl_os_truncate(int fd, uint64_t size)
+{
+    FAULT("truncate");
+    return result(ftruncate(fd, (off_t)size));
+}
+
+int skl_os_allocate_range(int fd, uint64_t at, uint64_t n)
+{
+    int rc;
+
+    skl_assert(fd >= 0 && n > 0);
+    FAULT("allocate");
+    do {
+        rc = fallocate(fd, 0, (off_t)at, (off_t)n);
+    } while (rc != 0 && errno == EINTR);
+    return result(rc);
+}
+
+int skl_os_try_lock(int fd, int exclusive)
+{
+    skl_assert(fd >= 0);
+    FAULT("try_lock");
+    return result(flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB));
+}
+
+void skl_os_futex_wait(_Atomic uint32_t *word, uint32_t seen,
+                       int64_t timeout_ns)
+{
+    const struct timespec ts = {timeout_ns / 1000000000,
+                                timeout_ns % 1000000000};
+
+    skl_assert(timeout_ns >= 0);
+    (void)syscall(SYS_futex, word, FUTEX_WAIT, seen, &ts, NULL, 0);
+}
+
+void skl_os_futex_wake(_Atomic uint32_t *word)
+{
+    (void)syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
 }
 
 void skl_os_pause(int64_t ns)

@@ -6,6 +6,7 @@
 #ifndef SKL_BASE_OS_H
 #define SKL_BASE_OS_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -53,6 +54,28 @@ int skl_os_stat(const char *path, struct stat *st); /* follows links */
 ssize_t skl_os_read(int fd, void *out, size_t size);
 /* Set the file times to now: a sign for those who watch the directory. */
 int skl_os_touch(const char *path);
+/* Files of a directory, by its descriptor. */
+int skl_os_openat(int dir, const char *name, int flags, mode_t mode);
+int skl_os_renameat(int dir, const char *from, const char *to);
+int skl_os_unlinkat(int dir, const char *name);
+int skl_os_list_fd(int dir, void (*see)(void *ctx, const char *name),
+                   void *ctx);
+/* Both may do less than asked. */
+ssize_t skl_os_pread(int fd, void *out, size_t n, uint64_t at);
+ssize_t skl_os_pwrite(int fd, const void *from, size_t n, uint64_t at);
+int skl_os_fdatasync(int fd);
+int skl_os_fsync(int fd);
+int skl_os_truncate(int fd, uint64_t size);
+int skl_os_allocate_range(int fd, uint64_t at, uint64_t n);
+/* A file lock without waiting: shared or exclusive; -EWOULDBLOCK. */
+int skl_os_try_lock(int fd, int exclusive);
+
+/* Wait until *word is not `seen`, a wake-up, or timeout_ns; wake all who wait.
+ * Between processes, in shared memory. */
+void skl_os_futex_wait(_Atomic uint32_t *word, uint32_t seen,
+                       int64_t timeout_ns);
+void skl_os_futex_wake(_Atomic uint32_t *word);
+
 /* Sleep, where no event can be waited for. */
 void skl_os_pause(int64_t ns);
 

@@ -40,10 +40,13 @@ typedef struct {
     _Alignas(64) _Atomic uint64_t tail; /* newest published LSN */
     _Atomic uint64_t head;              /* oldest LSN still in the ring */
     _Atomic int64_t last_time;
-    _Atomic uint64_t flushed; /* newest LSN the sink has read */
+    _Atomic uint64_t flushed; /* newest LSN the sink has read: durable */
     _Atomic uint32_t sink_attached;
-    uint32_t units;      /* a power of two */
-    uint32_t life_count; /* fixed before the segment is shared */
+    _Atomic uint32_t refuse; /* the log cannot take more: reserve is busy */
+    _Atomic int64_t since;   /* ledger time of record flushed + 1, if any */
+    int64_t max_lag_ns;      /* 0: no limit. Fixed before sharing */
+    uint32_t units;          /* a power of two */
+    uint32_t life_count;     /* fixed before the segment is shared */
     uint32_t pad;
     skl_life_t lives[SKL_LIVES_MAX]; /* the newest ones, ascending */
 } skl_ring_shm_t;

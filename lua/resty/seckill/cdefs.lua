@@ -25,6 +25,7 @@ enum {
     SECKILL_EBADTOKEN = -2012,
     SECKILL_ETOKENEXPIRED = -2013,
     SECKILL_EBADOPTION = -2014,
+    SECKILL_EBADCURSOR = -2016,
     SECKILL_ECONFLICT = -2020,
     SECKILL_ETOOOLD = -2021,
     SECKILL_EUNKNOWNITEM = -2022,
@@ -47,6 +48,7 @@ enum {
     SECKILL_EBELOWSOLD = -2048,
     SECKILL_EINUSE = -2049,
     SECKILL_EUNKNOWNREQUEST = -2050,
+    SECKILL_ECURSORGONE = -2051,
     SECKILL_EFULL = -2060,
     SECKILL_EBUSY = -2061,
     SECKILL_ENOSPACE = -2080,
@@ -59,6 +61,7 @@ enum {
     SECKILL_ECORRUPT = -2087,
     SECKILL_ENOTFOUND = -2088,
     SECKILL_ECLOSED = -2089,
+    SECKILL_ELOCKED = -2090,
     SECKILL_EBADFILE = -2100,
     SECKILL_ETOOLARGE = -2101,
     SECKILL_ECANNOTYIELD = -2102,
@@ -81,11 +84,18 @@ enum {
     SECKILL_SIZEOF_EVENT,
     SECKILL_SIZEOF_TOKEN,
     SECKILL_SIZEOF_CLAIMS,
+    SECKILL_SIZEOF_LOG_STATS,
+    SECKILL_SIZEOF_RECORD,
+    SECKILL_SIZEOF_DIR_STATS,
 };
 size_t seckill_sizeof(int which);
 const char *seckill_errname(int code);
 const char *seckill_errtext(int code);
 int seckill_errcode_at(int i);
+enum {
+    SECKILL_ASYNC = 1,
+    SECKILL_SYNC = 2,
+};
 enum {
     SECKILL_IDS_OPAQUE = 1,
     SECKILL_IDS_UUIDV7 = 2,
@@ -107,7 +117,11 @@ typedef struct {
     uint32_t lists;
     uint32_t list_overlay;
     uint32_t log_units;
-    uint32_t reserved;
+    uint32_t durability;
+    const char *dir;
+    int64_t max_lag_ns;
+    uint64_t max_log_bytes;
+    uint64_t log_segment_bytes;
 } seckill_options_t;
 int seckill_open(const seckill_options_t *options, seckill_t **out, char *err,
     size_t err_size);
@@ -149,6 +163,18 @@ enum {
     SECKILL_STATE_EXPIRED = 4,
     SECKILL_STATE_REFUNDED = 5,
 };
+enum {
+    SECKILL_REC_PUT = 1,
+    SECKILL_REC_REMOVE = 2,
+    SECKILL_REC_PAUSE = 3,
+    SECKILL_REC_RESUME = 4,
+    SECKILL_REC_RESERVE = 5,
+    SECKILL_REC_CONFIRM = 6,
+    SECKILL_REC_CANCEL = 7,
+    SECKILL_REC_EXPIRE = 8,
+    SECKILL_REC_REFUND = 9,
+    SECKILL_REC_ADJUST = 10,
+};
 typedef struct {
     int64_t qty;
     int64_t remaining;
@@ -187,6 +213,93 @@ int seckill_find(seckill_t *sk, const char *request_id, size_t request_len,
 int seckill_sweep(seckill_t *sk, int max);
 int seckill_audit(seckill_t *sk, char *text, size_t text_size);
 uint64_t seckill_lsn(seckill_t *sk);
+uint64_t seckill_answer_lsn(void);
+uint64_t seckill_durable(seckill_t *sk);
+int seckill_durability(seckill_t *sk);
+int seckill_sync_ask(seckill_t *sk, uint64_t lsn);
+int seckill_sync_wait(seckill_t *sk, uint64_t lsn, int64_t timeout_ns);
+enum {
+    SECKILL_LOG_NONE = 0,
+    SECKILL_LOG_OK = 1,
+    SECKILL_LOG_FULL = 2,
+    SECKILL_LOG_FAILING = 3,
+};
+typedef struct {
+    uint32_t state;
+    uint32_t incarnation;
+    uint64_t lsn, durable;
+    int64_t lag_ns;
+    uint64_t first_lsn;
+    uint64_t snapshot_lsn;
+    uint64_t bytes, max_bytes;
+    uint32_t segments, free_segments;
+    uint64_t batches, records;
+    uint64_t sync_ns;
+    uint64_t failures;
+    char uuid[40];
+    char dir[200];
+    char error[160];
+} seckill_log_stats_t;
+int seckill_log_stats(seckill_t *sk, seckill_log_stats_t *out);
+typedef struct seckill_reader seckill_reader_t;
+typedef struct {
+    uint64_t lsn;
+    int64_t time;
+    uint64_t segment, offset;
+    uint32_t incarnation;
+    uint16_t type;
+    uint8_t line;
+    uint8_t state;
+    int64_t qty;
+    int64_t available, reserved, sold;
+    int64_t expires_at;
+    int64_t version;
+    uint8_t id_len, item_len, user_len, request_len;
+    uint8_t pad[4];
+    char id[64];
+    char item[64];
+    char user[64];
+    char request[64];
+} seckill_record_t;
+int seckill_reader_open(seckill_t *sk, const char *dir, uint64_t from_lsn,
+    seckill_reader_t **out, char *err, size_t err_size);
+void seckill_reader_close(seckill_reader_t *r);
+int seckill_reader_next(seckill_reader_t *r, seckill_record_t *out);
+uint64_t seckill_reader_lsn(seckill_reader_t *r);
+const char *seckill_reader_error(seckill_reader_t *r);
+uint64_t seckill_reader_torn(seckill_reader_t *r);
+const char *seckill_record_name(int type);
+typedef struct {
+    char uuid[40];
+    uint32_t incarnation;
+    uint32_t lives;
+    uint64_t first_lsn;
+    uint64_t snapshot_lsn;
+    uint32_t snapshots, segments, free_segments, cursors;
+    uint64_t bytes;
+    int64_t window_ns;
+    uint32_t request_ids, items, reservations, users, requests;
+    uint32_t in_use;
+} seckill_dir_stats_t;
+int seckill_dir_stats(const char *dir, seckill_dir_stats_t *out, char *err,
+    size_t err_size);
+int seckill_cursor_set(const char *dir, const char *name, uint64_t lsn,
+    uint32_t incarnation, int create);
+int seckill_cursor_get(const char *dir, const char *name, uint64_t *lsn,
+    uint32_t *incarnation);
+int seckill_cursor_drop(const char *dir, const char *name);
+int seckill_cursor_at(const char *dir, int i, char *name, uint64_t *lsn,
+    uint32_t *incarnation, int *dropped);
+typedef struct seckill_snapshot seckill_snapshot_t;
+int seckill_snapshot_begin(const char *dir, seckill_snapshot_t **out, char *err,
+    size_t err_size);
+int seckill_snapshot_step(seckill_snapshot_t *s, uint32_t max_records,
+    uint64_t *done, uint64_t *total);
+const char *seckill_snapshot_error(seckill_snapshot_t *s);
+void seckill_snapshot_end(seckill_snapshot_t *s);
+int seckill_repair(const char *dir, uint64_t *lsn, char *err, size_t err_size);
+int seckill_verify(seckill_t *sk, const char *dir, char *text,
+    size_t text_size);
 int seckill_sink_attach(seckill_t *sk);
 int seckill_sink_drain(seckill_t *sk);
 int seckill_sink_compare(seckill_t *sk, char *text, size_t text_size);
@@ -327,7 +440,7 @@ end
 
 
 return {
-    ABI = 1,
+    ABI = 2,
     ID_MAX = 64,
     NAME_MAX = 32,
     VERSION = "0.1.0",
@@ -342,6 +455,9 @@ return {
         { 7, "seckill_event_t" },
         { 8, "seckill_token_t" },
         { 9, "seckill_claims_t" },
+        { 10, "seckill_log_stats_t" },
+        { 11, "seckill_record_t" },
+        { 12, "seckill_dir_stats_t" },
     },
     functions = {
         "seckill_abi",
@@ -375,6 +491,30 @@ return {
         "seckill_sweep",
         "seckill_audit",
         "seckill_lsn",
+        "seckill_answer_lsn",
+        "seckill_durable",
+        "seckill_durability",
+        "seckill_sync_ask",
+        "seckill_sync_wait",
+        "seckill_log_stats",
+        "seckill_reader_open",
+        "seckill_reader_close",
+        "seckill_reader_next",
+        "seckill_reader_lsn",
+        "seckill_reader_error",
+        "seckill_reader_torn",
+        "seckill_record_name",
+        "seckill_dir_stats",
+        "seckill_cursor_set",
+        "seckill_cursor_get",
+        "seckill_cursor_drop",
+        "seckill_cursor_at",
+        "seckill_snapshot_begin",
+        "seckill_snapshot_step",
+        "seckill_snapshot_error",
+        "seckill_snapshot_end",
+        "seckill_repair",
+        "seckill_verify",
         "seckill_sink_attach",
         "seckill_sink_drain",
         "seckill_sink_compare",

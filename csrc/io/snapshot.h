@@ -1,0 +1,53 @@
+/*
+ * Snapshots: the tables of the ledger after some record, in a file.
+ *
+ * File snap.<lsn>: one block of 4096 bytes (magic "seckimg1", crc, version,
+ * uuid, lsn, ledger time, incarnation, numbers of the tables, bytes, digest),
+ * then the tables' image: their bytes with locks and sequences as zeros. The
+ * digest is the CRC-32C of the image, with bit 32 set so that it is not 0.
+ * snapshot.c has the offsets.
+ *
+ * A snapshot is built by a process of its own or by the tools, from the one
+ * before and the segments that are full (all but the newest), never from the
+ * live tables: so each one is a test of the replay. Where a segment's header
+ * carries a digest (the opener took it from the tables in use), it must agree.
+ * It is written under a temporary name, synced, read back, then renamed. Two
+ * snapshots are kept; a segment whose records are all in the older one, and
+ * behind every cursor, is renamed to free.<seq> to be used again.
+ *
+ * Threads: one builder at a time (flock on snap.lock); readers any.
+ */
+#ifndef SKL_IO_SNAPSHOT_H
+#define SKL_IO_SNAPSHOT_H
+
+#include "io/wal_identity.h"
+#include "stock/tables.h"
+
+/* Digest of live or private tables; locks and sequences do not count. Nobody
+ * changes them meanwhile. */
+uint64_t skl_tables_digest(const skl_tables_t *t);
+/* Load the newest snapshot that is whole into initialised tables. *lsn 0:
+ * there is none. OK, ECORRUPT (there are some, none is whole), EIO, ENOMEM. */
+int skl_snapshot_load(skl_fs_t *fs, const skl_identity_t *id, skl_tables_t *t,
+                      uint64_t *lsn, int64_t *time, char *err, size_t err_size);
+/* Write one, durably: snap.<lsn>. OK, EIO, ENOMEM, ENOSPACE. */
+int skl_snapshot_write(skl_fs_t *fs, const skl_identity_t *id,
+                       const skl_tables_t *t, uint64_t lsn, int64_t time,
+                       char *err, size_t err_size);
+/* Remove all but the two newest snapshots; rename the segments nobody needs to
+ * free.<seq>: how many, or a code. */
+int skl_snapshot_recycle(skl_fs_t *fs, const skl_identity_t *id, char *err,
+                         size_t err_size);
+
+typedef struct skl_snapshot_build skl_snapshot_build_t;
+
+/* The whole of a build in steps; see seckill_snapshot_begin. `fs` stays the
+ * caller's. */
+int skl_snapshot_build_begin(skl_fs_t *fs, skl_snapshot_build_t **out,
+                             char *err, size_t err_size);
+int skl_snapshot_build_step(skl_snapshot_build_t *b, uint32_t max_records,
+                            uint64_t *done, uint64_t *total);
+const char *skl_snapshot_build_error(const skl_snapshot_build_t *b);
+void skl_snapshot_build_end(skl_snapshot_build_t *b);
+
+#endif

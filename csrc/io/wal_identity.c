@@ -1,0 +1,140 @@
+/* See wal_identity.h. */
+#include "io/wal_identity.h"
+
+#include "base/assert.h"
+#include "base/crc32c.h"
+#include "base/os.h"
+#include "seckill.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MAGIC 0x3164696b636573ULL /* "seckid1" */
+#define FILE_NAME "ledger"
+
+enum { VERSION = 1 };
+
+typedef struct {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t crc; /* CRC-32C of what follows */
+    skl_identity_t id;
+} file_t;
+
+/* The bytes are the format: no padding, fields where they are. */
+skl_static_assert(sizeof(skl_identity_t) == 64 + 16 * SKL_LIVES_MAX,
+                  "identity format");
+skl_static_assert(sizeof(file_t) == 16 + sizeof(skl_identity_t),
+                  "identity format");
+
+static uint32_t crc_of(const file_t *f)
+{
+    return skl_crc32c(0, &f->id, sizeof(f->id));
+}
+
+static int is_sane(const skl_identity_t *id)
+{
+    if (id->life_count < 1 || id->life_count > SKL_LIVES_MAX) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < id->life_count; i++) {
+        if (id->lives[i].incarnation == 0 ||
+            (i > 0 && id->lives[i].first_lsn < id->lives[i - 1].first_lsn)) {
+            return 0;
+        }
+    }
+    return id->items > 0 && id->reservations > 0 && id->users > 0 &&
+           id->requests > 0 && id->window_ns > 0;
+}
+
+int skl_identity_read(skl_fs_t *fs, skl_identity_t *out, char *err,
+                      size_t err_size)
+{
+    file_t f;
+    ssize_t n = skl_fs_read_file(fs, FILE_NAME, &f, sizeof(f));
+
+    if (n == -ENOENT) {
+        return SECKILL_ENOTFOUND;
+    }
+    if (n < 0 && n != -EFBIG) {
+        (void)snprintf(err, err_size, "read %s: %s", FILE_NAME,
+                       strerror((int)-n));
+        return SECKILL_EIO;
+    }
+    if (n != (ssize_t)sizeof(f) || f.magic != MAGIC || f.version != VERSION ||
+        f.crc != crc_of(&f) || !is_sane(&f.id)) {
+        (void)snprintf(err, err_size,
+                       "file %s is damaged or of another version; restore it "
+                       "from a backup of the directory",
+                       FILE_NAME);
+        return SECKILL_ECORRUPT;
+    }
+    *out = f.id;
+    return SECKILL_OK;
+}
+
+int skl_identity_make(skl_identity_t *id)
+{
+    uint32_t first;
+    int rc = skl_os_random(id->uuid, sizeof(id->uuid));
+
+    rc = rc == 0 ? skl_os_random(&id->key, sizeof(id->key)) : rc;
+    rc = rc == 0 ? skl_os_random(&first, sizeof(first)) : rc;
+    if (rc != 0) {
+        return SECKILL_EIO;
+    }
+    /* Ids of a directory that was removed must not be ids of this one. */
+    id->life_count = 1;
+    id->lives[0].first_lsn = 1;
+    id->lives[0].incarnation = (first & 0x7fffffffU) | 1;
+    return SECKILL_OK;
+}
+
+int skl_identity_write(skl_fs_t *fs, const skl_identity_t *id, char *err,
+                       size_t err_size)
+{
+    file_t f = {.magic = MAGIC, .version = VERSION, .id = *id};
+    int rc;
+
+    skl_assert(is_sane(id));
+    f.crc = crc_of(&f);
+    rc = skl_fs_replace(fs, FILE_NAME, &f, sizeof(f));
+    if (rc != 0) {
+        (void)snprintf(err, err_size, "write %s: %s", FILE_NAME, strerror(-rc));
+        return SECKILL_EIO;
+    }
+    return SECKILL_OK;
+}
+
+void skl_identity_raise(skl_identity_t *id, uint64_t first_lsn)
+{
+    skl_life_t *last = &id->lives[id->life_count - 1];
+    const uint32_t next = last->incarnation + 1;
+
+    skl_assert(id->life_count >= 1 && first_lsn >= last->first_lsn);
+    if (last->first_lsn == first_lsn) {
+        last->incarnation = next; /* that life wrote nothing that was kept */
+        return;
+    }
+    if (id->life_count == SKL_LIVES_MAX) {
+        memmove(&id->lives[0], &id->lives[1],
+                (SKL_LIVES_MAX - 1) * sizeof(id->lives[0]));
+        id->life_count--;
+    }
+    id->lives[id->life_count].first_lsn = first_lsn;
+    id->lives[id->life_count].incarnation = next;
+    id->life_count++;
+}
+
+void skl_identity_text(const uint8_t *uuid, char *out)
+{
+    char *p = out;
+
+    for (int i = 0; i < 16; i++) {
+        p +=
+            snprintf(p, 4, "%s%02x",
+                     i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
+    }
+}

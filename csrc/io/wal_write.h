@@ -1,0 +1,99 @@
+/*
+ * Writing the log: group commit from the ring into segments (io/wal.h).
+ *
+ * One step (skl_wal_flush) takes the records behind the durable LSN out of the
+ * ring, at most one batch, writes it, syncs it, and only then moves the durable
+ * LSN (ring.flushed) and wakes those who wait. There is no delay: a batch is
+ * what came during the sync before it.
+ *
+ * Where writing goes on (segment, offset) is in the shared segment, so that the
+ * next holder of the flusher role continues. `syncing` is set around every
+ * write and sync: who finds it set after a takeover cannot know whether the
+ * kernel has reported a failure to the dead writer, and begins a new segment.
+ *
+ * Failures. Nothing is ever synced twice: after a failed write or sync the file
+ * is given up and the next step begins a new one, with everything that is not
+ * durable; when that fails too, again every second (state FAILING). No space,
+ * or max_bytes reached: state FULL, tried again every 100 ms. While the state is
+ * not OK, or when only half a segment is left under max_bytes, ring.refuse
+ * makes reserve answer SECKILL_EBUSY; the other operations go on while the ring
+ * has room.
+ *
+ * Threads: skl_wal_flush and skl_wal_begin_segment only by the holder of the
+ * flusher role, or by the opener that is alone; the rest any.
+ */
+#ifndef SKL_IO_WAL_WRITE_H
+#define SKL_IO_WAL_WRITE_H
+
+#include "io/wal.h"
+#include "shm/counters.h"
+#include "stock/ring.h"
+
+#include <stdatomic.h>
+
+enum { SKL_WAL_DIR = 200 };
+
+/* The section in the segment; zeroed where there is no dir. */
+typedef struct {
+    char dir[SKL_WAL_DIR]; /* "": memory only */
+    uint8_t uuid[16];
+    uint32_t incarnation;
+    uint32_t durability; /* default of the engine: SECKILL_ASYNC, SYNC */
+    uint64_t segment_bytes, max_bytes;
+    char boot_id[SKL_BOOT_ID];
+    /* Where the next batch goes; seq 0: into a new segment. */
+    _Alignas(64) _Atomic uint64_t seq;
+    _Atomic uint64_t offset, zeroed, salt;
+    _Atomic uint32_t syncing;       /* a writer is between write and sync */
+    _Atomic uint32_t state;         /* SECKILL_LOG_* */
+    _Atomic uint32_t sealed;        /* the last batch is a seal */
+    _Atomic uint32_t failed_before; /* the step before failed, too */
+    _Atomic int64_t retry_at;       /* mono; not before it after a failure */
+    _Atomic int64_t quiet_since;    /* mono; of the last batch with records */
+    _Atomic uint64_t total_bytes;   /* of all segments, at the last roll */
+    /* Statistics. */
+    _Atomic uint64_t batches, records, sync_ns, failures;
+    char error[160]; /* of the last failure; written by the flusher */
+    /* Futex words: moved at each durable step; and when somebody asks. */
+    _Alignas(64) _Atomic uint32_t durable_word;
+    _Atomic uint32_t waiting; /* processes may wait on durable_word */
+    _Alignas(64) _Atomic uint32_t flush_word;
+    _Atomic uint32_t idle; /* the flusher waits on flush_word */
+} skl_wal_shm_t;
+
+/* The writer of one process. */
+typedef struct {
+    skl_wal_shm_t *shm;
+    skl_ring_t *ring;
+    skl_fs_t *fs;
+    char *buffer;    /* one batch */
+    uint64_t fd_seq; /* segment that fd is of */
+    int fd;          /* -1: none */
+    int pad;
+    /* Clocks: ledger time, and ledger time minus boot time. Tests bring their
+     * own. */
+    void *ctx;
+    int64_t (*ledger_now)(void *ctx);
+    int64_t (*clock_offset)(void *ctx);
+    int64_t (*mono_now)(void *ctx);
+} skl_wal_writer_t;
+
+/* ENOMEM. */
+int skl_wal_writer_init(skl_wal_writer_t *w, skl_fs_t *fs, skl_wal_shm_t *shm,
+                        skl_ring_t *ring);
+void skl_wal_writer_free(skl_wal_writer_t *w);
+/* Begin a new segment with the first record that is not durable; `digest` of
+ * the tables before it, or 0. OK; a code after a failure (shm->error). */
+int skl_wal_begin_segment(skl_wal_writer_t *w, uint64_t digest);
+/* One step: records made durable; 0: there were none, or it is not yet time to
+ * try again; a code after a failure. */
+int skl_wal_flush(skl_wal_writer_t *w);
+/* Wake the flusher, if it sleeps. */
+void skl_wal_wake_flusher(skl_wal_shm_t *shm);
+/* Durable LSN. */
+static inline uint64_t skl_wal_durable(const skl_ring_t *ring)
+{
+    return atomic_load_explicit(&ring->shm->flushed, memory_order_acquire);
+}
+
+#endif
