@@ -28,6 +28,7 @@
 #include "io/wal.h"
 #include "shm/counters.h"
 #include "stock/ring.h"
+#include "stock/tables.h"
 
 #include <stdatomic.h>
 
