@@ -19,6 +19,7 @@ enum { LIMIT_GROUPS = 16 }; /* of the limiters' table, in one sweep */
 static int counted(seckill_t *sk, int op, int rc)
 {
     skl_count_result(&sk->counters, op, rc);
+    seckill_log_nudge(sk);
     return rc;
 }
 
