@@ -57,6 +57,10 @@ size_t seckill_sizeof(int which)
         return sizeof(seckill_token_t);
     case SECKILL_SIZEOF_CLAIMS:
         return sizeof(seckill_claims_t);
+    case SECKILL_SIZEOF_LINE:
+        return sizeof(seckill_line_t);
+    case SECKILL_SIZEOF_ORDER:
+        return sizeof(seckill_order_t);
     default:
         return 0;
     }
