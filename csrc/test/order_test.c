@@ -1085,6 +1085,125 @@ TEST(the_audit_finds_broken_orders)
     ledger_close(&l);
 }
 
+/* ---- Records from outside ------------------------------------------------- */
+
+typedef struct {
+    ledger_t *l;
+    unsigned char *before; /* tables, as they were when it was written */
+    skl_record_t r;
+} page_t;
+
+static unsigned char *copy_tables(const ledger_t *l, const void *from)
+{
+    const uint64_t bytes = l->sk->stock.tables.shm->bytes;
+    unsigned char *copy = aligned_alloc(64, (bytes + 63) / 64 * 64);
+
+    if (copy == NULL) {
+        abort();
+    }
+    memcpy(copy, from, bytes);
+    return copy;
+}
+
+static void keep_before(page_t *p, ledger_t *l)
+{
+    p->l = l;
+    p->before = copy_tables(l, l->sk->stock.tables.shm);
+}
+
+static void keep_record(page_t *p)
+{
+    skl_ring_t *ring = &p->l->sk->stock.ring;
+
+    CHECK(skl_ring_read(ring, skl_ring_tail(ring), &p->r));
+}
+
+/* Apply a record to a fresh copy of its tables, if it is let through. */
+static int apply_outside(const page_t *p, const skl_record_t *r)
+{
+    skl_tables_t t;
+    unsigned char *tables;
+    int fits = 0;
+
+    if (skl_rec_valid(r, SKL_RECORD_MAX)) {
+        tables = copy_tables(p->l, p->before);
+        skl_tables_attach(&t, tables, &p->l->sk->stock.tables.key);
+        fits = skl_apply_fits(&t, r);
+        if (fits) {
+            skl_apply(&t, r, r->parts, NULL);
+        }
+        free(tables);
+    }
+    return fits;
+}
+
+static void spoil_and_apply(const page_t *p, uint64_t *random)
+{
+    static const unsigned char likely[] = {0, 1, 0xff, 0x7f, 0x80};
+    long through = 0;
+    const int rounds = tap_full() ? 200000 : 8000;
+
+    CHECK(apply_outside(p, &p->r));
+    for (int i = 0; i < rounds; i++) {
+        skl_record_t r = p->r;
+        unsigned char *bytes = (unsigned char *)&r;
+        uint64_t z = *random = skl_mix64(*random + 1);
+        uint32_t at = 24 + (uint32_t)(z >> 8) % (r.bytes - 24U);
+
+        bytes[at] = z & 1 ? likely[(z >> 1) % 5] : (unsigned char)(z >> 40);
+        if (z & 2) {
+            bytes[6 + (z >> 50) % 2] ^= (unsigned char)(1U << (z >> 60) % 8);
+        }
+        r.crc = skl_rec_crc(&r, skl_rec_crc_body(&r));
+        through += apply_outside(p, &r);
+    }
+    printf("# %s: %ld of %d spoiled ones fit\n", skl_rec_type_name(p->r.type),
+           through, rounds);
+}
+
+/* No byte of a record may lead apply() out of the tables, or make it fail. */
+TEST(records_from_outside_stay_within_the_tables)
+{
+    ledger_t l;
+    char id[40];
+    page_t pages[6];
+    uint64_t random = tap_seed(5);
+
+    memset(pages, 0, sizeof(pages));
+    if (!open_three(&l)) {
+        return;
+    }
+    keep_before(&pages[0], &l);
+    CHECK_RC(SECKILL_OK, order(&l, "ann", "r1", "b:2 a:3 c:1"));
+    keep_record(&pages[0]);
+    keep_before(&pages[1], &l);
+    CHECK_RC(SECKILL_OK, ledger_confirm(&l, id_of(id)));
+    keep_record(&pages[1]);
+    keep_before(&pages[2], &l);
+    CHECK_RC(SECKILL_OK, ledger_refund(&l, id, "f1"));
+    keep_record(&pages[2]);
+    CHECK_RC(SECKILL_OK, order(&l, "bob", "r2", "b:2 a:3"));
+    keep_before(&pages[3], &l);
+    CHECK_RC(SECKILL_OK, ledger_cancel(&l, id_of(id)));
+    keep_record(&pages[3]);
+    CHECK_RC(SECKILL_OK, order(&l, "bob", "r3", "b:2 a:3"));
+    ledger_pass(&l, 5 * SEC);
+    CHECK_INT(2, ledger_sweep(&l));
+    keep_before(&pages[4], &l);
+    CHECK_RC(SECKILL_OK, confirm(&l, id_of(id), 0, 1));
+    keep_record(&pages[4]);
+    ledger_pass(&l, LEDGER_WINDOW - SEC);
+    keep_before(&pages[5], &l);
+    CHECK_INT(1, seckill_sweep(l.sk, 1));
+    keep_record(&pages[5]);
+    CHECK_INT(SKL_REC_ORDER_RETIRE, pages[5].r.type);
+    for (int i = 0; i < 6; i++) {
+        spoil_and_apply(&pages[i], &random);
+        free(pages[i].before);
+    }
+    ledger_close(&l);
+}
+
 /* ---- Many processes ------------------------------------------------------ */
 
 enum { RACERS = 2, RACES = 3000 };
