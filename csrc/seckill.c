@@ -66,6 +66,10 @@ size_t seckill_sizeof(int which)
         return sizeof(seckill_record_t);
     case SECKILL_SIZEOF_DIR_STATS:
         return sizeof(seckill_dir_stats_t);
+    case SECKILL_SIZEOF_LINE:
+        return sizeof(seckill_line_t);
+    case SECKILL_SIZEOF_ORDER:
+        return sizeof(seckill_order_t);
     default:
         return 0;
     }

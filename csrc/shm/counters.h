@@ -25,6 +25,7 @@ enum { SKL_STRIPES = 16, SKL_CODES = 112 };
     X(pause)                                                                   \
     X(resume)                                                                  \
     X(reserve)                                                                 \
+    X(order)                                                                   \
     X(confirm)                                                                 \
     X(cancel)                                                                  \
     X(refund)                                                                  \

@@ -37,8 +37,13 @@ local RESERVATION_STATES = {
 }
 local ITEM_STATES = { "open", "paused" }
 
+local LINES_MAX = 8
+
 -- Scratch: filled and read without a yield in between.
 local found = ffi.new("seckill_reservation_t")
+local order_out = ffi.new("seckill_order_t")
+local lines_in = ffi.new("seckill_line_t[?]", LINES_MAX)
+local line_out = ffi.new("uint32_t[1]")
 local item_out = ffi.new("seckill_item_t")
 local cursor = ffi.new("uint32_t[1]")
 
@@ -63,8 +68,16 @@ local function is_count(value, min)
 end
 
 
--- There are no levels without a log on disk.
-local function check_opts(opts)
+local function check_durability(value, level)
+    if value ~= nil and value ~= "async" and value ~= "sync" then
+        error("option \"durability\": \"async\" or \"sync\" expected",
+              level + 1)
+    end
+end
+
+
+-- `known` holds the names besides durability.
+local function check_opts(opts, known)
     if opts == nil then
         return
     end
@@ -72,11 +85,11 @@ local function check_opts(opts)
         error("opts: table expected, got " .. type(opts), 3)
     end
     for name in pairs(opts) do
-        if name == "durability" then
-            error("option \"durability\": the engine has no dir", 3)
+        if name ~= "durability" and not (known and known[name]) then
+            error(format("unknown option \"%s\"", tostring(name)), 3)
         end
-        error(format("unknown option \"%s\"", tostring(name)), 3)
     end
+    check_durability(opts.durability, 3)
 end
 
 
@@ -145,15 +158,13 @@ end
 ---@param user string
 ---@param qty integer 1 .. 2^53 - 1
 ---@param request_id string of the engine's format
----@param opts table? none in this version
+---@param opts { durability: string? }?
 ---@return seckill.reservation? reservation
 ---@return string? code in this order: bad_item, bad_user, bad_qty,
 ---  bad_request_id, conflict, too_old, unknown_item, not_started, ended,
 ---  paused, qty_limit, user_limit, sold_out, full, busy
 function _M:reserve(item, user, qty, request_id, opts)
-    if opts ~= nil then
-        check_opts(opts)
-    end
+    check_opts(opts)
     local order, code = self:reserve_raw(item, user, qty, request_id)
     if not order then
         return nil, code
@@ -162,25 +173,47 @@ function _M:reserve(item, user, qty, request_id, opts)
 end
 
 
---- Sell a reservation; again is true.
+local CONFIRM_OPTS = { qty = true, reacquire = true }
+
+
+--- Sell a reservation or an order; again is true.
+---
+--- qty: sell so many, the rest comes back. reacquire: where the hold has ended,
+--- take the units again if they are still there.
 --- Phases: any. Never yields.
 ---@param id string
----@param opts table? none in this version
+---@param opts { qty: integer?, reacquire: boolean?, durability: string? }?
 ---@return boolean? ok
----@return string? code unknown_reservation, expired, cancelled, refunded, busy
+---@return string? code bad_qty, unknown_reservation, expired, cancelled,
+---  refunded, conflict, user_limit, sold_out, busy
 function _M:confirm(id, opts)
-    check_opts(opts)
+    local qty, reacquire = 0, false
+    if opts ~= nil then
+        check_opts(opts, CONFIRM_OPTS)
+        reacquire = opts.reacquire
+        if reacquire ~= nil and type(reacquire) ~= "boolean" then
+            error("option \"reacquire\": boolean expected, got "
+                  .. type(reacquire), 2)
+        end
+        qty = opts.qty
+        if qty == nil then
+            qty = 0
+        elseif not is_count(qty, 1) then
+            return nil, "bad_qty"
+        end
+    end
     if type(id) ~= "string" then
         return nil, "unknown_reservation"
     end
-    return outcome(C.seckill_confirm(self.handle, id, #id))
+    return outcome(C.seckill_confirm_with(self.handle, id, #id, qty,
+                                          reacquire and 1 or 0))
 end
 
 
---- Give a reservation back; again is true.
+--- Give a reservation or an order back; again is true.
 --- Phases: any. Never yields.
 ---@param id string
----@param opts table? none in this version
+---@param opts { durability: string? }?
 ---@return boolean? ok
 ---@return string? code unknown_reservation, expired, confirmed, refunded, busy
 function _M:cancel(id, opts)
@@ -192,14 +225,16 @@ function _M:cancel(id, opts)
 end
 
 
---- Take a confirmed reservation back; again is true.
+--- Take a confirmed reservation or order back; again is true.
 --- Phases: any. Never yields.
 ---@param id string
 ---@param request_id string
+---@param opts { durability: string? }?
 ---@return boolean? ok
 ---@return string? code bad_request_id, conflict, too_old,
 ---  unknown_reservation, reserved, expired, cancelled, full, busy
-function _M:refund(id, request_id)
+function _M:refund(id, request_id, opts)
+    check_opts(opts)
     if not is_id(request_id) then
         return nil, "bad_request_id"
     end
@@ -211,7 +246,137 @@ function _M:refund(id, request_id)
 end
 
 
---- As find, but the order stays in C; see reserve_raw.
+-- ---- Orders of several lines ----------------------------------------------
+
+local ORDER_FIELDS = {
+    user = true, request_id = true, lines = true, durability = true,
+}
+
+
+local function check_order(order)
+    if type(order) ~= "table" then
+        error("order: table expected, got " .. type(order), 3)
+    end
+    for name in pairs(order) do
+        if not ORDER_FIELDS[name] then
+            error(format("unknown option \"%s\"", tostring(name)), 3)
+        end
+    end
+    check_durability(order.durability, 3)
+end
+
+
+-- The items of the lines into lines_in: how many; or nil, code, line.
+local function fill_items(lines)
+    if type(lines) ~= "table" then
+        return nil, "bad_lines"
+    end
+    local n = #lines
+    if n < 1 or n > LINES_MAX then
+        return nil, "bad_lines"
+    end
+    for i = 1, n do
+        local line = lines[i]
+        if type(line) ~= "table" then
+            return nil, "bad_lines", i
+        end
+        local item = line.item
+        if not is_id(item) then
+            return nil, "bad_item", i
+        end
+        for k = 1, i - 1 do
+            if lines[k].item == item then
+                return nil, "bad_lines", i
+            end
+        end
+        local to = lines_in[i - 1]
+        to.item_len = #item
+        ffi_copy(to.item, item, #item)
+    end
+    return n
+end
+
+
+local function to_order(o)
+    local expires_at = tonumber(o.expires_at)
+    local lines = {}
+    for i = 1, o.line_count do
+        local line = o.lines[i - 1]
+        lines[i] = {
+            item = ffi_string(line.item, line.item_len),
+            qty = tonumber(line.qty),
+            remaining = tonumber(line.remaining),
+        }
+    end
+    return {
+        id = ffi_string(o.id, o.id_len),
+        user = ffi_string(o.user, o.user_len),
+        request_id = ffi_string(o.request, o.request_len),
+        state = RESERVATION_STATES[o.state],
+        expires_at = expires_at ~= 0 and expires_at / NS or nil,
+        replayed = o.replayed ~= 0,
+        lsn = tonumber(o.lsn),
+        lines = lines,
+    }
+end
+
+
+--- Reserve several items for a user: all lines or none, once per request id.
+---
+--- Phases: any. Never yields.
+---@param order { user: string, request_id: string, lines: { item: string,
+---  qty: integer }[], durability: string? } 1 to 8 lines of different items
+---@return seckill.order? order { id, state, user, request_id, expires_at,
+---  replayed, lsn, lines = { { item, qty, remaining }, ... } }
+---@return string? code bad_lines, then as reserve
+---@return integer? line the number of the line that refused
+function _M:order(order)
+    check_order(order)
+    local lines, user, request_id = order.lines, order.user, order.request_id
+    local n, code, at = fill_items(lines)
+    if not n then
+        return nil, code, at
+    end
+    if not is_id(user) then
+        return nil, "bad_user"
+    end
+    for i = 1, n do
+        local qty = lines[i].qty
+        if not is_count(qty, 1) then
+            return nil, "bad_qty", i
+        end
+        lines_in[i - 1].qty = qty
+    end
+    if not is_id(request_id) then
+        return nil, "bad_request_id"
+    end
+    local rc = C.seckill_order(self.handle, user, #user, request_id,
+                               #request_id, lines_in, n, order_out, line_out)
+    if rc ~= OK then
+        at = line_out[0]
+        return nil, errname(rc), at ~= 0 and at or nil
+    end
+    return to_order(order_out)
+end
+
+
+-- The shape of a reservation (of its first line) and all lines.
+local function find_order(self, request_id)
+    local rc = C.seckill_find_order(self.handle, request_id, #request_id,
+                                    order_out)
+    if rc ~= OK then
+        return nil, errname(rc)
+    end
+    local order = to_order(order_out)
+    local first = order.lines[1]
+    order.item, order.qty = first.item, first.qty
+    order.remaining = first.remaining
+    return order
+end
+
+
+--- As find, but the order stays in C; see reserve_raw. Of an order of several
+--- lines it is the first one, with their number in `lines`, else 0.
 --- Phases: any. Never yields.
 ---@param request_id string
 ---@return ffi.cdata*? order seckill_reservation_t
@@ -228,7 +393,8 @@ function _M:find_raw(request_id)
 end
 
 
---- The reservation of a request id, with its state now.
+--- The reservation of a request id, with its state now. An order of several
+--- lines has them in `lines`, and item, qty and remaining of the first one.
 --- Phases: any. Never yields.
 ---@param request_id string
 ---@return seckill.reservation? reservation
@@ -237,6 +403,9 @@ function _M:find(request_id)
     local order, code = self:find_raw(request_id)
     if not order then
         return nil, code
+    end
+    if order.lines ~= 0 then
+        return find_order(self, request_id)
     end
     return to_reservation(order, ffi_string(order.item, order.item_len),
                           ffi_string(order.user, order.user_len))
