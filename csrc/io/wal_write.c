@@ -47,7 +47,9 @@ static void close_file(skl_wal_writer_t *w)
 
 void skl_wal_writer_free(skl_wal_writer_t *w)
 {
-    close_file(w);
+    if (w->fs != NULL) {
+        close_file(w);
+    }
     free(w->buffer);
     w->buffer = NULL;
 }

@@ -175,6 +175,15 @@ void skl_release(skl_held_t *h)
     }
 }
 
+int skl_check_log(skl_stock_t *s, int64_t now)
+{
+    if (!skl_ring_refuses(&s->ring, now)) {
+        return SECKILL_OK;
+    }
+    skl_count(s->counters, SKL_EV_log_refused, 1);
+    return SECKILL_EBUSY;
+}
+
 /* ---- Commit -------------------------------------------------------------- */
 
 /* Readers without a lock must not take the state between the commit and the

@@ -38,6 +38,10 @@ void skl_release(skl_held_t *h);
 /* Release only the lock taken last. */
 void skl_release_last(skl_held_t *h);
 
+/* Before something new is promised: OK, or EBUSY when the log lags too far
+ * behind or is full. What was promised may still be ended. */
+int skl_check_log(skl_stock_t *s, int64_t now);
+
 /* Publish and apply. EBUSY: nothing happened. The parts of the record must be
  * those of locks held. */
 int skl_commit(skl_held_t *h, skl_record_t *r, const skl_rec_keys_t *keys);

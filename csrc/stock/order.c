@@ -313,8 +313,9 @@ static int commit_order(const call_t *c, skl_held_t *h, const place_t *p,
     const skl_rec_keys_t keys = {c->q.key, c->user_hash};
     skl_lines_t l = {.count = c->count};
     skl_record_t r;
-    int rc = build(c, &r, p, now);
+    int rc = skl_check_log(c->s, now);
 
+    rc = rc == SECKILL_OK ? build(c, &r, p, now) : rc;
     rc = rc == SECKILL_OK ? skl_commit(h, &r, &keys) : rc;
     if (rc != SECKILL_OK) {
         return rc;

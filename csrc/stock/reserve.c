@@ -255,9 +255,9 @@ static int commit_reserve(const call_t *c, skl_held_t *h, const place_t *p,
 
     skl_assert(v->available >= c->qty && c->qty >= 1);
     skl_assert(v->user_ids < SKL_IDS_PER_USER);
-    if (skl_ring_refuses(&c->s->ring, now)) {
-        skl_count(c->s->counters, SKL_EV_log_refused, 1);
-        return SECKILL_EBUSY;
+    rc = skl_check_log(c->s, now);
+    if (rc != SECKILL_OK) {
+        return rc;
     }
     skl_rec_begin(&r, SKL_REC_RESERVE, SKL_PART_REQUEST | SKL_PART_ITEM, c->s,
                   p->item, now);

@@ -2,10 +2,16 @@
 --
 -- A thin object over the C functions. Values that come from requests never
 -- raise, whatever their type: they are answered with `nil, "bad_..."`. No
--- method yields, allocates in C or makes a system call (a contended lock: one
--- futex wait of 5 ms at most, then `busy`).
+-- method allocates in C or makes a system call (a contended lock: one futex
+-- wait of 5 ms at most, then `busy`).
+--
+-- In an engine with a `dir` a change is answered at a level (durability.lua):
+-- reserve, cancel and order at the engine's, the others `sync`; the option
+-- durability of a call overrides it. A sync call yields until its record is on
+-- disk, `pending` if that takes over 5 s. Without a dir no method yields.
 
 local ffi = require("ffi")
+local durability = require("resty.seckill.durability")
 local lib = require("resty.seckill.lib")
 
 
@@ -52,7 +58,8 @@ local cursor = ffi.new("uint32_t[1]")
 ---@param handle ffi.cdata* seckill_t *
 ---@return seckill.stock
 function _M.new(handle)
-    return setmetatable({ handle = handle }, mt)
+    return setmetatable({ handle = handle,
+                          durability = durability.of(handle) }, mt)
 end
 
 
@@ -68,18 +75,14 @@ local function is_count(value, min)
 end
 
 
-local function check_durability(value, level)
-    if value ~= nil and value ~= "async" and value ~= "sync" then
-        error("option \"durability\": \"async\" or \"sync\" expected",
-              level + 1)
-    end
-end
+local must_wait = durability.must_wait
+local wait = durability.wait
 
 
--- `known` holds the names besides durability.
-local function check_opts(opts, known)
+-- The level that a call asks for; `known` holds the other names.
+local function check_opts(stock, opts, known)
     if opts == nil then
-        return
+        return nil
     end
     if type(opts) ~= "table" then
         error("opts: table expected, got " .. type(opts), 3)
@@ -89,15 +92,20 @@ local function check_opts(opts, known)
             error(format("unknown option \"%s\"", tostring(name)), 3)
         end
     end
-    check_durability(opts.durability, 3)
+    durability.check(stock, opts.durability, 3)
+    return opts.durability
 end
 
 
-local function outcome(rc)
-    if rc == OK then
-        return true
+-- true, or nil and a code; sync: once it is durable.
+local function outcome(stock, rc, sync)
+    if rc ~= OK then
+        return nil, errname(rc)
     end
-    return nil, errname(rc)
+    if sync then
+        return wait(stock)
+    end
+    return true
 end
 
 
@@ -164,12 +172,24 @@ end
 ---  bad_request_id, conflict, too_old, unknown_item, not_started, ended,
 ---  paused, qty_limit, user_limit, sold_out, full, busy
 function _M:reserve(item, user, qty, request_id, opts)
-    check_opts(opts)
-    local order, code = self:reserve_raw(item, user, qty, request_id)
+    local sync, code = must_wait(self, check_opts(self, opts), self.durability)
+    if sync == nil then
+        return nil, code
+    end
+    local order
+    order, code = self:reserve_raw(item, user, qty, request_id)
     if not order then
         return nil, code
     end
-    return to_reservation(order, item, user)
+    local reservation = to_reservation(order, item, user)
+    if sync then
+        local ok
+        ok, code = wait(self)
+        if not ok then
+            return nil, code, reservation.id
+        end
+    end
+    return reservation
 end
 
 
@@ -187,9 +207,13 @@ local CONFIRM_OPTS = { qty = true, reacquire = true }
 ---@return string? code bad_qty, unknown_reservation, expired, cancelled,
 ---  refunded, conflict, user_limit, sold_out, busy
 function _M:confirm(id, opts)
+    local sync, code = must_wait(self, check_opts(self, opts, CONFIRM_OPTS),
+                                 "sync")
+    if sync == nil then
+        return nil, code
+    end
     local qty, reacquire = 0, false
     if opts ~= nil then
-        check_opts(opts, CONFIRM_OPTS)
         reacquire = opts.reacquire
         if reacquire ~= nil and type(reacquire) ~= "boolean" then
             error("option \"reacquire\": boolean expected, got "
@@ -205,8 +229,8 @@ function _M:confirm(id, opts)
     if type(id) ~= "string" then
         return nil, "unknown_reservation"
     end
-    return outcome(C.seckill_confirm_with(self.handle, id, #id, qty,
-                                          reacquire and 1 or 0))
+    return outcome(self, C.seckill_confirm_with(self.handle, id, #id, qty,
+                                                reacquire and 1 or 0), sync)
 end
 
 
@@ -217,11 +241,14 @@ end
 ---@return boolean? ok
 ---@return string? code unknown_reservation, expired, confirmed, refunded, busy
 function _M:cancel(id, opts)
-    check_opts(opts)
+    local sync, code = must_wait(self, check_opts(self, opts), self.durability)
+    if sync == nil then
+        return nil, code
+    end
     if type(id) ~= "string" then
         return nil, "unknown_reservation"
     end
-    return outcome(C.seckill_cancel(self.handle, id, #id))
+    return outcome(self, C.seckill_cancel(self.handle, id, #id), sync)
 end
 
 
@@ -234,15 +261,18 @@ end
 ---@return string? code bad_request_id, conflict, too_old,
 ---  unknown_reservation, reserved, expired, cancelled, full, busy
 function _M:refund(id, request_id, opts)
-    check_opts(opts)
+    local sync, code = must_wait(self, check_opts(self, opts), "sync")
+    if sync == nil then
+        return nil, code
+    end
     if not is_id(request_id) then
         return nil, "bad_request_id"
     end
     if type(id) ~= "string" then
         return nil, "unknown_reservation"
     end
-    return outcome(C.seckill_refund(self.handle, id, #id, request_id,
-                                    #request_id))
+    return outcome(self, C.seckill_refund(self.handle, id, #id, request_id,
+                                          #request_id), sync)
 end
 
 
@@ -253,7 +283,7 @@ local ORDER_FIELDS = {
 }
 
 
-local function check_order(order)
+local function check_order(stock, order)
     if type(order) ~= "table" then
         error("order: table expected, got " .. type(order), 3)
     end
@@ -262,7 +292,7 @@ local function check_order(order)
             error(format("unknown option \"%s\"", tostring(name)), 3)
         end
     end
-    check_durability(order.durability, 3)
+    durability.check(stock, order.durability, 3)
 end
 
 
@@ -331,9 +361,14 @@ end
 ---@return string? code bad_lines, then as reserve
 ---@return integer? line the number of the line that refused
 function _M:order(order)
-    check_order(order)
+    check_order(self, order)
+    local sync, code = must_wait(self, order.durability, self.durability)
+    if sync == nil then
+        return nil, code
+    end
     local lines, user, request_id = order.lines, order.user, order.request_id
-    local n, code, at = fill_items(lines)
+    local n, at
+    n, code, at = fill_items(lines)
     if not n then
         return nil, code, at
     end
@@ -356,7 +391,15 @@ function _M:order(order)
         at = line_out[0]
         return nil, errname(rc), at ~= 0 and at or nil
     end
-    return to_order(order_out)
+    local made = to_order(order_out)
+    if sync then
+        local ok
+        ok, code = wait(self)
+        if not ok then
+            return nil, code, made.id
+        end
+    end
+    return made
 end
 
 
@@ -400,15 +443,28 @@ end
 ---@return seckill.reservation? reservation
 ---@return string? code bad_request_id, unknown_request, busy
 function _M:find(request_id)
-    local order, code = self:find_raw(request_id)
+    local sync, code = must_wait(self, nil, self.durability)
+    if sync == nil then
+        return nil, code
+    end
+    local order, result
+    order, code = self:find_raw(request_id)
     if not order then
         return nil, code
     end
     if order.lines ~= 0 then
-        return find_order(self, request_id)
+        result = find_order(self, request_id)
+    else
+        result = to_reservation(order, ffi_string(order.item, order.item_len),
+                                ffi_string(order.user, order.user_len))
     end
-    return to_reservation(order, ffi_string(order.item, order.item_len),
-                          ffi_string(order.user, order.user_len))
+    if sync then
+        local ok, why = wait(self)
+        if not ok then
+            return nil, why, result.id
+        end
+    end
+    return result
 end
 
 
@@ -495,7 +551,12 @@ function _M:put(config)
     if not i then
         return nil, code
     end
-    return outcome(C.seckill_put(self.handle, i))
+    local sync
+    sync, code = must_wait(self, nil, "sync")
+    if sync == nil then
+        return nil, code
+    end
+    return outcome(self, C.seckill_put(self.handle, i), sync)
 end
 
 
@@ -566,7 +627,11 @@ local function by_item(fn)
         if not is_id(item) then
             return nil, "bad_item"
         end
-        return outcome(C[fn](self.handle, item, #item))
+        local sync, code = must_wait(self, nil, "sync")
+        if sync == nil then
+            return nil, code
+        end
+        return outcome(self, C[fn](self.handle, item, #item), sync)
     end
 end
 
@@ -608,8 +673,12 @@ function _M:adjust(item, delta, request_id)
     if not is_id(request_id) then
         return nil, "bad_request_id"
     end
-    return outcome(C.seckill_adjust(self.handle, item, #item, delta,
-                                    request_id, #request_id))
+    local sync, code = must_wait(self, nil, "sync")
+    if sync == nil then
+        return nil, code
+    end
+    return outcome(self, C.seckill_adjust(self.handle, item, #item, delta,
+                                          request_id, #request_id), sync)
 end
 
 
