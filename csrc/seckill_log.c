@@ -594,7 +594,7 @@ static void end_child(seckill_t *sk, int64_t mono_now)
 static int wants_snapshot(seckill_t *sk)
 {
     const skl_wal_shm_t *shm = sk->log.writer.shm;
-    const uint64_t seq = atomic_load(&shm->seq);
+    const uint64_t seq = atomic_load(&shm->last_seq);
     const uint64_t done = atomic_load(&shm->snapshot_seq);
     const uint64_t full = seq > 0 ? seq - 1 : 0;
 
@@ -609,7 +609,7 @@ void seckill_log_tick(seckill_t *sk, int64_t mono_now)
     if (log->child.pid != 0) {
         end_child(sk, mono_now);
     } else if (mono_now >= log->child_at && wants_snapshot(sk)) {
-        log->child_seq = atomic_load(&log->writer.shm->seq) - 1;
+        log->child_seq = atomic_load(&log->writer.shm->last_seq) - 1;
         if (skl_snapshot_child_start(&log->child, log->path, mono_now) !=
             SECKILL_OK) {
             log->child_at = mono_now + SNAPSHOT_RETRY_NS;
