@@ -601,7 +601,7 @@ static int replay_privately(seckill_t *sk, skl_tables_t *t, void **memory)
 int seckill_log_rebuild(seckill_t *sk)
 {
     skl_tables_t truth;
-    void *memory;
+    void *memory = NULL;
     uint32_t slot = 0;
     int n = 0, rc;
 
@@ -611,15 +611,11 @@ int seckill_log_rebuild(seckill_t *sk)
     /* Nobody changes such an item: every record of it has been written. */
     rc = seckill_sync_wait(sk, seckill_lsn(sk), SYNC_NS);
     rc = rc == SECKILL_OK ? replay_privately(sk, &truth, &memory) : rc;
-    if (rc != SECKILL_OK) {
-        return rc;
-    }
-    for (; skl_next_quarantined(&sk->stock, &slot); slot++) {
-        rc = skl_rebuild_item(&sk->stock, slot, &truth);
-        n += rc == SECKILL_OK;
+    while (rc == SECKILL_OK && skl_next_quarantined(&sk->stock, &slot)) {
+        n += skl_rebuild_item(&sk->stock, slot++, &truth) == SECKILL_OK;
     }
     free(memory);
-    return n;
+    return rc == SECKILL_OK ? n : rc;
 }
 
 /* ---- Snapshots ----------------------------------------------------------- */
