@@ -240,7 +240,7 @@ static int is_this_boot(const char *boot_id)
  * it has never stopped. After another one the wall clock is all there is; the
  * ledger's time does not go back. Returns the time that nobody can vouch for
  * (stock/shift.h). */
-"static int64_t set_clock(skl_header_t *h, const skl_recovered_t *rec)
+static int64_t set_clock(skl_header_t *h, const skl_recovered_t *rec)
 {
     const int64_t boot = skl_clock_boot_ns();
     const int64_t last =
