@@ -654,7 +654,8 @@ simdisk_t *simdisk_clone(const simdisk_t *d, uint64_t seed)
     c->capacity = d->capacity;
     for (uint32_t i = 0; i < d->file_count; i++) {
         const file_t *from = &d->files[i];
-        file_t *to = &c->files[new_file(c)];
+        const uint32_t slot = new_file(c);
+        file_t *to = &c->files[slot];
 
         to->gone = from->gone;
         to->allocated = from->allocated;
