@@ -62,7 +62,7 @@ struct simdisk {
     fd_t fds[FDS];
     unsigned char *trace;
     uint64_t calls, trace_room;
-    uint64_t fault_at, fault_count, capacity;
+    uint64_t fault_at, fault_count, freeze_at, capacity;
     uint32_t noise;
     int fault, frozen;
 };
@@ -285,9 +285,12 @@ static int enter(simdisk_t *d, int call)
     if (d->frozen) {
         return SIM_EIO;
     }
+    if (index == d->freeze_at) {
+        d->frozen = 1;
+        return SIM_FREEZE;
+    }
     if (d->fault != SIM_NONE && index >= d->fault_at &&
         index - d->fault_at < d->fault_count && simdisk_fits(call, d->fault)) {
-        d->frozen = d->fault == SIM_FREEZE;
         return d->fault;
     }
     return d->noise != 0 ? random_fault(d, call) : SIM_NONE;
@@ -611,6 +614,7 @@ simdisk_t *simdisk_new(uint64_t seed)
     skl_assert(d != NULL);
     d->fs = calls;
     d->random = seed;
+    d->freeze_at = UINT64_MAX;
     return d;
 }
 
@@ -693,6 +697,10 @@ int simdisk_call_at(const simdisk_t *d, uint64_t index)
 
 void simdisk_fault(simdisk_t *d, uint64_t index, int fault, uint64_t count)
 {
+    if (fault == SIM_FREEZE) {
+        d->freeze_at = index;
+        return;
+    }
     d->fault_at = index;
     d->fault = fault;
     d->fault_count = count;
@@ -716,6 +724,7 @@ int simdisk_is_frozen(const simdisk_t *d)
 void simdisk_heal(simdisk_t *d)
 {
     d->fault = SIM_NONE;
+    d->freeze_at = UINT64_MAX;
     d->noise = 0;
     d->capacity = 0;
 }
@@ -734,6 +743,7 @@ void simdisk_process_crash(simdisk_t *d)
 {
     memset(d->fds, 0, sizeof(d->fds));
     d->frozen = 0;
+    d->freeze_at = UINT64_MAX;
     d->fault = SIM_NONE;
     d->noise = 0;
 }

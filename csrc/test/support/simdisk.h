@@ -58,7 +58,8 @@ uint64_t simdisk_calls(const simdisk_t *d);
 /* Which call an index was (SIM_OPEN ...), and whether a fault can hit it. */
 int simdisk_call_at(const simdisk_t *d, uint64_t index);
 int simdisk_fits(int call, int fault);
-/* Plan a fault for `count` calls from an index on (those that it fits). */
+/* Plan a fault for `count` calls from an index on (those that it fits). One
+ * freeze and one other fault may be planned at a time. */
 void simdisk_fault(simdisk_t *d, uint64_t index, int fault, uint64_t count);
 /* Calls that fail at random from now on: `permille` of them. */
 void simdisk_noise(simdisk_t *d, uint32_t permille);
