@@ -47,6 +47,7 @@ typedef struct {
     int dead; /* no ledger could be opened */
 } run_t;
 
+static char what[96]; /* of the run, for messages */
 static run_t run;
 static uint64_t images, runs;
 
@@ -130,6 +131,14 @@ static void flush(void)
     run.durable = simledger_durable(&run.l);
 }
 
+/* A fault of the disk is no damage, and takes nothing away. */
+static void reads_on(int rc)
+{
+    if (!CHECK(rc != SECKILL_ECORRUPT && rc != SECKILL_ECURSORGONE)) {
+        printf("#   %s: %s: %s\n", what, seckill_errname(rc), run.l.text);
+    }
+}
+
 static void feed(void)
 {
     const uint64_t from =
@@ -139,7 +148,7 @@ static void feed(void)
                 : 0;
 
     run.handed_count += n > 0 ? n : 0;
-    CHECK(n != SECKILL_ECORRUPT && n != SECKILL_ECURSORGONE);
+    reads_on(n);
 }
 
 static void ack(void)
@@ -163,7 +172,7 @@ static void snapshot(void)
     do {
         rc = alive() ? simledger_snapshot(&run.l, 16) : 0;
     } while (rc == 1);
-    CHECK(rc != SECKILL_ECORRUPT && rc != SECKILL_ECURSORGONE);
+    reads_on(rc);
 }
 
 static void sale_round(int round)
@@ -249,8 +258,6 @@ static void end(void)
 }
 
 /* ---- What comes back ----------------------------------------------------- */
-
-static char what[96]; /* of the run, for messages */
 
 static int bad(const simledger_t *l, const char *why)
 {

@@ -153,7 +153,9 @@ static int recover(simledger_t *l)
     }
     l->recovered = found.last_lsn;
     skl_ring_restart(&l->stock.ring, found.last_lsn, found.last_time);
-    rc = begin_life(l, found.last_lsn);
+    l->wal->incarnation = l->id.lives[l->id.life_count - 1].incarnation;
+    rc = skl_wal_repeat_tail(&l->writer, &found.end);
+    rc = rc == SECKILL_OK ? begin_life(l, found.last_lsn) : rc;
     return rc == SECKILL_OK
                ? skl_wal_begin_segment(&l->writer,
                                        skl_image_digest(&l->stock.tables))
