@@ -26,6 +26,7 @@
 #define SKL_IO_WAL_WRITE_H
 
 #include "io/wal.h"
+#include "io/wal_read.h"
 #include "shm/counters.h"
 #include "stock/ring.h"
 #include "stock/tables.h"
@@ -52,9 +53,13 @@ typedef struct {
     _Atomic int64_t retry_at;       /* mono; not before it after a failure */
     _Atomic int64_t quiet_since;    /* mono; of the last batch with records */
     _Atomic uint64_t total_bytes;   /* of all segments, at the last roll */
+    _Atomic uint64_t last_seq;      /* newest segment, full or not */
+    _Atomic uint64_t snapshot_seq;  /* newest segment tried in a snapshot */
     /* Statistics. */
     _Atomic uint64_t batches, records, sync_ns, failures;
-    char error[160]; /* of the last failure; written by the flusher */
+    _Atomic uint64_t snapshots, snapshot_failures;
+    char snapshot_error[160]; /* of the last one; "": it is in place */
+    char error[160];          /* of the last failure; written by the flusher */
     /* Futex words: moved at each durable step; and when somebody asks. */
     _Alignas(64) _Atomic uint32_t durable_word;
     _Atomic uint32_t waiting; /* processes may wait on durable_word */
@@ -82,10 +87,18 @@ typedef struct {
 /* ENOMEM. */
 int skl_wal_writer_init(skl_wal_writer_t *w, skl_fs_t *fs, skl_wal_shm_t *shm,
                         skl_ring_t *ring);
+/* Also of a writer of zeros. */
 void skl_wal_writer_free(skl_wal_writer_t *w);
 /* Begin a new segment with the first record that is not durable; `digest` of
  * the tables before it, or 0. OK; a code after a failure (shm->error). */
 int skl_wal_begin_segment(skl_wal_writer_t *w, uint64_t digest);
+/* For an opener, before the identity is raised and before anything is promised:
+ * make sure of what a recovery found. The last batch may be in the cache of the
+ * system only, its writer having died before the sync, or after one that failed
+ * (then no later sync of that file would help). Unless something behind it says
+ * that it is durable, it is written again, into a new segment that appears with
+ * it as a whole; shm->incarnation is that of its writer. OK, or as above. */
+int skl_wal_repeat_tail(skl_wal_writer_t *w, const skl_wal_end_t *end);
 /* One step: records made durable; 0: there were none, or it is not yet time to
  * try again; a code after a failure. */
 int skl_wal_flush(skl_wal_writer_t *w);
