@@ -263,6 +263,7 @@ static void use_file(skl_wal_writer_t *w, int fd, const plan_t *p)
     close_file(w);
     w->fd = fd;
     w->fd_seq = p->seq;
+    SKL_ST(shm->last_seq, p->seq);
     SKL_ST(shm->offset, SKL_WAL_BLOCK + p->batch);
     SKL_ST(shm->zeroed, p->zeroed);
     SKL_ST(shm->salt, p->salt);

@@ -143,7 +143,8 @@ static int publish_locked(skl_ring_t *ring, skl_record_t *r, uint32_t body_crc,
     for (int i = 0; i < count; i++) {
         atomic_store_explicit(&locks[i]->intent, lsn, RELAXED);
     }
-    atomic_store_explicit(&ring->pending[lsn & ring->mask], r->parts, RELAXED);
+    atomic_store_explicit(&ring->pending[lsn & ring->mask], skl_rec_pending(r),
+                          RELAXED);
     atomic_store_explicit(&ring->start[lsn & ring->mask], at, RELAXED);
     atomic_store_explicit(&ring->start[(lsn + 1) & ring->mask], at + units,
                           RELAXED);
