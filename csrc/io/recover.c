@@ -2,6 +2,7 @@
 #include "io/recover.h"
 
 #include "base/assert.h"
+#include "base/os.h"
 #include "io/snapshot.h"
 #include "seckill.h"
 #include "stock/check.h"
@@ -31,15 +32,13 @@ struct skl_replay {
 
 int skl_tables_new(const skl_identity_t *id, skl_tables_t *t)
 {
-    const uint64_t bytes =
-        skl_tables_bytes(id->items, id->reservations, id->users, id->requests);
-    const uint64_t whole = (bytes + 4095) / 4096 * 4096;
-    void *section = aligned_alloc(4096, whole);
+    const uint64_t bytes = skl_tables_bytes(id->items, id->reservations,
+                                            id->users, id->requests);
+    void *section;
 
-    if (section == NULL) {
+    if (skl_os_map_private(bytes, &section) != 0) {
         return SECKILL_ENOMEM;
     }
-    memset(section, 0, whole);
     skl_tables_init(section, id->items, id->reservations, id->users,
                     id->requests);
     skl_tables_attach(t, section, &id->key);
@@ -48,7 +47,9 @@ int skl_tables_new(const skl_identity_t *id, skl_tables_t *t)
 
 void skl_tables_free(skl_tables_t *t)
 {
-    free(t->shm);
+    if (t->shm != NULL) {
+        (void)skl_os_unmap(t->shm, t->shm->bytes);
+    }
     t->shm = NULL;
 }
 
