@@ -32,8 +32,8 @@ struct skl_replay {
 
 int skl_tables_new(const skl_identity_t *id, skl_tables_t *t)
 {
-    const uint64_t bytes = skl_tables_bytes(id->items, id->reservations,
-                                            id->users, id->requests);
+    const uint64_t bytes =
+        skl_tables_bytes(id->items, id->reservations, id->users, id->requests);
     void *section;
 
     if (skl_os_map_private(bytes, &section) != 0) {
@@ -377,6 +377,12 @@ void skl_replay_state(const skl_replay_t *p, skl_recovered_t *out)
     if (p->reader != NULL) {
         skl_wal_reader_end(p->reader, &out->end);
     }
+}
+
+void skl_replay_place(const skl_replay_t *p, skl_wal_place_t *out)
+{
+    skl_assert(p->reader != NULL);
+    skl_wal_reader_place(p->reader, out);
 }
 
 const skl_wal_segments_t *skl_replay_segments(const skl_replay_t *p)
