@@ -28,6 +28,7 @@
 #include "io/wal.h"
 #include "shm/counters.h"
 #include "stock/ring.h"
+#include "stock/tables.h"
 
 #include <stdatomic.h>
 
@@ -51,9 +52,13 @@ typedef struct {
     _Atomic int64_t retry_at;       /* mono; not before it after a failure */
     _Atomic int64_t quiet_since;    /* mono; of the last batch with records */
     _Atomic uint64_t total_bytes;   /* of all segments, at the last roll */
+    _Atomic uint64_t last_seq;      /* newest segment, full or not */
+    _Atomic uint64_t snapshot_seq;  /* newest segment tried in a snapshot */
     /* Statistics. */
     _Atomic uint64_t batches, records, sync_ns, failures;
-    char error[160]; /* of the last failure; written by the flusher */
+    _Atomic uint64_t snapshots, snapshot_failures;
+    char snapshot_error[160]; /* of the last one; "": it is in place */
+    char error[160];          /* of the last failure; written by the flusher */
     /* Futex words: moved at each durable step; and when somebody asks. */
     _Alignas(64) _Atomic uint32_t durable_word;
     _Atomic uint32_t waiting; /* processes may wait on durable_word */
@@ -81,6 +86,7 @@ typedef struct {
 /* ENOMEM. */
 int skl_wal_writer_init(skl_wal_writer_t *w, skl_fs_t *fs, skl_wal_shm_t *shm,
                         skl_ring_t *ring);
+/* Also of a writer of zeros. */
 void skl_wal_writer_free(skl_wal_writer_t *w);
 /* Begin a new segment with the first record that is not durable; `digest` of
  * the tables before it, or 0. OK; a code after a failure (shm->error). */

@@ -8,6 +8,7 @@
  */
 #include "base/assert.h"
 #include "stock/commit.h"
+#include "stock/lines.h"
 #include "stock/stock.h"
 
 #include <stdarg.h>
@@ -111,7 +112,30 @@ static uint32_t count_free_rows(const skl_tables_t *t, uint32_t shard)
     return found;
 }
 
-/* Walk the queue of live ids: how many, and how many own a reservation. */
+/* Reservation rows that a live id owns; an order of several lines must be a
+ * chain of rows of this shard. */
+static uint32_t rows_of_id(report_t *r, uint32_t shard,
+                           const skl_request_row_t *q)
+{
+    const skl_tables_t *t = &r->s->tables;
+    skl_lines_t l;
+
+    if (q->kind != SKL_REQ_ORDER) {
+        return q->kind == SKL_REQ_RESERVE;
+    }
+    if (!skl_lines_walk(t, q->row, &l)) {
+        problem(r, "shard %u: the lines of an order are broken\n", shard);
+        return 0;
+    }
+    for (uint32_t i = 0; i < l.count; i++) {
+        if (l.row[i] / t->shm->rows != shard) {
+            problem(r, "shard %u: a line of an order is elsewhere\n", shard);
+        }
+    }
+    return l.count;
+}
+
+/* Walk the queue of live ids: how many, and how many rows they own. */
 static uint32_t count_fifo(report_t *r, uint32_t shard, uint32_t *with_row)
 {
     const skl_tables_t *t = &r->s->tables;
@@ -126,7 +150,7 @@ static uint32_t count_fifo(report_t *r, uint32_t shard, uint32_t *with_row)
         const skl_hash_t key = {SKL_LD(q->lo), SKL_LD(q->hi)};
 
         n++;
-        *with_row += q->kind == SKL_REQ_RESERVE;
+        *with_row += rows_of_id(r, shard, q);
         if (q->kind == 0 ||
             skl_find_request(t, shard, key) != skl_fifo_at(t, shard, at)) {
             problem(r, "shard %u: a live id is not in the index\n", shard);
@@ -159,7 +183,7 @@ static void audit_shard_held(report_t *r, uint32_t shard)
 
 typedef struct {
     int64_t pending_qty, user_units, listed_qty;
-    uint64_t rows, ids, users, wrong_ids;
+    uint64_t rows, ids, users, wrong_ids, wrong_lines;
 } recount_t;
 
 /* An id under a wrong hash would be executed again by a retry. */
@@ -171,11 +195,20 @@ static int has_its_id(const skl_tables_t *t, const skl_row_t *row)
     return SKL_LD(q->lo) == key.lo && SKL_LD(q->hi) == key.hi;
 }
 
+/* The id of a row stands for an order exactly if the row is a line of one. */
+static int has_its_kind(const skl_tables_t *t, const skl_row_t *row)
+{
+    return t->requests[row->request].kind == (SKL_LD(row->line) != 0
+                                                  ? (uint32_t)SKL_REQ_ORDER
+                                                  : (uint32_t)SKL_REQ_RESERVE);
+}
+
 static void recount_row(const skl_tables_t *t, const skl_row_t *row,
                         recount_t *c)
 {
     c->rows++;
     c->wrong_ids += !has_its_id(t, row);
+    c->wrong_lines += !has_its_kind(t, row);
     if (row->state == SECKILL_STATE_RESERVED) {
         c->pending_qty += row->qty;
     }
@@ -291,6 +324,10 @@ static void audit_item(report_t *r, uint32_t slot, recount_t n)
         problem(r, "item %u: %llu request ids have a wrong hash\n", slot,
                 (unsigned long long)n.wrong_ids);
     }
+    if (n.wrong_lines > 0) {
+        problem(r, "item %u: %llu rows are no lines of their orders\n", slot,
+                (unsigned long long)n.wrong_lines);
+    }
     if (SKL_LD(item->earliest) != skl_hold_earliest(t, item)) {
         problem(r, "item %u: the first deadline is wrong\n", slot);
     }
@@ -302,6 +339,31 @@ static int auditable(const skl_item_row_t *item)
     const uint32_t state = SKL_LD(item->state);
 
     return state == SECKILL_ITEM_OPEN || state == SECKILL_ITEM_PAUSED;
+}
+
+/* With a log an item that is wrong is put under quarantine: it will be rebuilt.
+ * Without one it sells on, as wrong as it is: nothing could bring it back. */
+static int audit_item_locked(report_t *r, uint32_t slot)
+{
+    skl_stock_t *s = r->s;
+    skl_item_row_t *item = &s->tables.items[slot];
+    const int before = r->problems;
+    skl_held_t h = {.s = s};
+    int rc = skl_hold_item_any(&h, slot);
+
+    if (rc == SECKILL_OK && auditable(item)) {
+        recount_t n = {0};
+
+        recount(&s->tables, slot, &n);
+        audit_item(r, slot, n);
+        if (r->problems > before && s->ring.shm->max_lag_ns != 0 &&
+            SKL_LD(item->fault) == 0) {
+            SKL_ST(item->fault, 1);
+            skl_count(s->counters, SKL_EV_items_quarantined, 1);
+        }
+    }
+    skl_release(&h);
+    return rc;
 }
 
 int skl_stock_audit(skl_stock_t *s, char *text, size_t size)
@@ -323,19 +385,11 @@ int skl_stock_audit(skl_stock_t *s, char *text, size_t size)
         skl_release(&h);
     }
     for (uint32_t i = 0; i < items; i++) {
-        skl_held_t h = {.s = s};
-        int rc = skl_hold_item(&h, i);
+        int rc = audit_item_locked(&r, i);
 
         if (rc != SECKILL_OK) {
             return rc;
         }
-        if (auditable(&s->tables.items[i])) {
-            recount_t n = {0};
-
-            recount(&s->tables, i, &n);
-            audit_item(&r, i, n);
-        }
-        skl_release(&h);
     }
     return r.problems;
 }
