@@ -48,6 +48,7 @@ static uint8_t state_of(const skl_held_t *h, const skl_lines_t *l)
 {
     const uint8_t state = h->s->tables.rows[l->row[0]].state;
 
+    skl_assert(l->count >= 1 && l->count <= SKL_LINES_MAX);
     for (uint32_t i = 1; i < l->count; i++) {
         skl_assert(h->s->tables.rows[l->row[i]].state == state);
     }
@@ -60,7 +61,7 @@ static void sell_leg(skl_leg_t *leg, int64_t qty)
 {
     const int64_t rest = leg->qty - qty;
 
-    skl_assert(qty >= 1 && rest >= 0);
+    skl_assert(qty >= 1 && rest >= 0 && leg->reserved >= leg->qty);
     leg->qty = qty;
     leg->reserved -= qty + rest;
     leg->sold += qty;
@@ -70,6 +71,7 @@ static void sell_leg(skl_leg_t *leg, int64_t qty)
 
 static void sell_leg_again(skl_leg_t *leg, int64_t qty)
 {
+    skl_assert(qty <= leg->qty && leg->available >= qty);
     leg->flags = SKL_FLAG_AGAIN;
     leg->qty = qty;
     leg->available -= qty;
@@ -79,6 +81,7 @@ static void sell_leg_again(skl_leg_t *leg, int64_t qty)
 
 static void give_leg_back(skl_leg_t *leg)
 {
+    skl_assert(leg->reserved >= leg->qty && leg->user_count >= leg->qty);
     leg->reserved -= leg->qty;
     leg->available += leg->qty;
     leg->user_count -= leg->qty;
@@ -215,6 +218,7 @@ static int commit_refund(skl_held_t *h, const skl_lines_t *l,
     for (uint32_t i = 0; i < l->count; i++) {
         skl_leg_t *leg = &r.legs[i];
 
+        skl_assert(leg->sold >= leg->qty && leg->user_count >= leg->qty);
         leg->sold -= leg->qty;
         leg->available += leg->qty;
         leg->user_count -= leg->qty;

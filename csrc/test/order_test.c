@@ -1085,7 +1085,7 @@ TEST(the_audit_finds_broken_orders)
     ledger_close(&l);
 }
 
-/* ---- Records from outside ------------------------------------------------- */
+/* ---- Records from outside ------------------------------------------------ */
 
 typedef struct {
     ledger_t *l;
