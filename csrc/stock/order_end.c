@@ -133,44 +133,28 @@ static int reacquire_lines(skl_held_t *h, const skl_lines_t *l, int64_t qty,
     return confirm_lines(h, l, qty, now);
 }
 
-/* A confirm in part is for orders of one line. */
-static int check_qty(const skl_held_t *h, const skl_lines_t *l, int64_t qty)
-{
-    const int64_t have = h->s->tables.rows[l->row[0]].qty;
-    const uint8_t state = h->s->tables.rows[l->row[0]].state;
-
-    if (qty == 0) {
-        return SECKILL_OK;
-    }
-    if (l->count > 1) {
-        return SECKILL_EBADQTY;
-    }
-    if (state == SECKILL_STATE_CONFIRMED) {
-        return qty == have ? SECKILL_OK : SECKILL_ECONFLICT;
-    }
-    return qty > have && (state == SECKILL_STATE_RESERVED ||
-                          state == SECKILL_STATE_EXPIRED)
-               ? SECKILL_EBADQTY
-               : SECKILL_OK;
-}
-
 static int settle_lines(skl_held_t *h, const skl_lines_t *l,
                         const skl_settle_t *how, int64_t now)
 {
     const uint8_t state = state_of(h, l);
-    int rc = check_qty(h, l, how->qty);
+    const int64_t have = h->s->tables.rows[l->row[0]].qty;
+    const int takes_again = state == SECKILL_STATE_EXPIRED && how->reacquire;
 
-    if (rc != SECKILL_OK) {
-        return rc;
+    if (how->qty != 0 && l->count > 1) {
+        return SECKILL_EBADQTY; /* in part: for orders of one line */
     }
-    if (state == how->target) {
-        return SECKILL_OK; /* the same end again */
+    if (state == how->target) { /* the same end again? */
+        return how->qty == 0 || how->qty == have ? SECKILL_OK
+                                                 : SECKILL_ECONFLICT;
     }
-    if (state == SECKILL_STATE_EXPIRED && how->reacquire) {
-        return reacquire_lines(h, l, how->qty, now);
-    }
-    if (state != SECKILL_STATE_RESERVED) {
+    if (state != SECKILL_STATE_RESERVED && !takes_again) {
         return skl_refusal_of(state);
+    }
+    if (how->qty > have) {
+        return SECKILL_EBADQTY;
+    }
+    if (takes_again) {
+        return reacquire_lines(h, l, how->qty, now);
     }
     return how->target == SECKILL_STATE_CONFIRMED
                ? confirm_lines(h, l, how->qty, now)

@@ -894,6 +894,13 @@ TEST(an_order_of_several_lines_has_no_part)
     CHECK_RC(SECKILL_OK, order(&l, "ann", "r2", "a:5"));
     CHECK_INT(2, got.lines[0].qty);
     CHECK_COUNTS(&l, "a", 6, 2, 2);
+    CHECK_RC(SECKILL_OK, order(&l, "ann", "r3", "a:5"));
+    (void)id_of(id);
+    ledger_pass(&l, 10 * SEC);
+    CHECK_RC(SECKILL_EEXPIRED, confirm(&l, id, 6, 0));
+    CHECK_RC(SECKILL_EBADQTY, confirm(&l, id, 6, 1));
+    CHECK_RC(SECKILL_OK, confirm(&l, id, 4, 1));
+    CHECK_COUNTS(&l, "a", 2, 2, 6);
     ledger_close(&l);
 }
 
