@@ -6,6 +6,7 @@
 -- futex wait of 5 ms at most, then `busy`).
 
 local ffi = require("ffi")
+local feed = require("resty.seckill.feed")
 local lib = require("resty.seckill.lib")
 
 
@@ -475,6 +476,14 @@ function _M:audit()
         problems[#problems + 1] = line
     end
     return { ok = n == 0, problems = problems }
+end
+
+
+-- feed, cursor, ack, drop_cursor, cursors
+for name, method in pairs(feed) do
+    if type(method) == "function" then
+        _M[name] = method
+    end
 end
 
 
