@@ -22,6 +22,9 @@ static seckill_t *registry;
 /* Handles whose segment was destroyed: objects made from them may live on. */
 static seckill_t *forgotten;
 
+/* What adopting a segment may answer besides codes. */
+enum { SEGMENT_STALE = 1 };
+
 /* ---- Library ------------------------------------------------------------- */
 
 int seckill_abi(void)
@@ -63,6 +66,10 @@ size_t seckill_sizeof(int which)
         return sizeof(seckill_record_t);
     case SECKILL_SIZEOF_DIR_STATS:
         return sizeof(seckill_dir_stats_t);
+    case SECKILL_SIZEOF_LINE:
+        return sizeof(seckill_line_t);
+    case SECKILL_SIZEOF_ORDER:
+        return sizeof(seckill_order_t);
     default:
         return 0;
     }
@@ -78,6 +85,7 @@ static void section_sizes(const skl_config_t *c, uint64_t *sizes)
     sizes[SKL_SECTION_RING] = skl_ring_bytes(c->log_units);
     sizes[SKL_SECTION_LIMITS] = skl_limits_bytes(c->limit_keys, c->limiters);
     sizes[SKL_SECTION_LISTS] = skl_lists_bytes(c->lists, c->list_overlay);
+    sizes[SKL_SECTION_LOG] = sizeof(skl_wal_shm_t);
 }
 
 /* Ids of an earlier life of the segment must not be ids of this one. Without a
@@ -114,12 +122,13 @@ static uint64_t signature(void)
     sum = skl_mix64(sum + skl_limits_signature());
     sum = skl_mix64(sum + skl_lists_signature());
     sum = skl_mix64(sum + sizeof(skl_counters_shm_t));
+    sum = skl_mix64(sum + sizeof(skl_wal_shm_t));
     return skl_mix64(sum + sizeof(skl_header_t));
 }
 
 /* ---- Open ---------------------------------------------------------------- */
 
-static void attach_sections(seckill_t *sk)
+void seckill_attach_sections(seckill_t *sk)
 {
     skl_header_t *h = sk->segment.header;
     const skl_hash_key_t *key = &h->key;
@@ -148,7 +157,11 @@ static skl_config_t config_of(const seckill_options_t *o)
                       .limiters = o->limiters,
                       .lists = o->lists,
                       .list_overlay = o->list_overlay,
-                      .log_units = o->log_units};
+                      .log_units = o->log_units,
+                      .durability = o->durability,
+                      .max_lag_ns = o->max_lag_ns,
+                      .max_log_bytes = o->max_log_bytes,
+                      .log_segment_bytes = o->log_segment_bytes};
 
     return c;
 }
@@ -173,11 +186,14 @@ static seckill_t *find_open(const char *name, const char *shm_dir)
 
 /* Open once more in this process. Threads and stripes are per process: a
  * child begins with its own. */
-static int reopen(seckill_t *sk, const skl_config_t *want, char *err,
+static int reopen(seckill_t *sk, const seckill_options_t *o, char *err,
                   size_t err_size)
 {
+    const skl_config_t want = config_of(o);
     int rc =
-        skl_config_compare(want, &sk->segment.header->config, err, err_size);
+        skl_config_compare(&want, &sk->segment.header->config, err, err_size);
+
+    rc = rc == SECKILL_OK ? seckill_log_adopt(sk, o, err, err_size) : rc;
 
     if (rc == SECKILL_OK) {
         sk->references++;
@@ -194,25 +210,66 @@ void seckill_refresh_process(seckill_t *sk)
     }
 }
 
+/* Make the segment or attach to it, and see that it is the log's. */
+static int open_segment(seckill_t *sk, const seckill_options_t *o,
+                        const char *name, const char *shm_dir,
+                        const skl_config_t *want, char *err, size_t err_size)
+{
+    const skl_layout_t layout = {.signature = signature(),
+                                 .sizes = section_sizes,
+                                 .init = init_sections,
+                                 .fill = seckill_log_fill,
+                                 .ctx = sk,
+                                 .has_owner = o->dir != NULL,
+                                 .uid = sk->log.dir.uid,
+                                 .gid = sk->log.dir.gid};
+    int rc = skl_segment_open(&sk->segment, name, shm_dir, o->user, want,
+                              &layout, err, err_size);
+
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    seckill_attach_sections(sk);
+    return seckill_log_adopt(sk, o, err, err_size);
+}
+
+static int open_all(seckill_t *sk, const seckill_options_t *o, const char *name,
+                    const char *shm_dir, char *err, size_t err_size)
+{
+    skl_config_t want = config_of(o);
+    int rc = seckill_log_enter(sk, o, &want, err, err_size);
+
+    rc = rc == SECKILL_OK
+             ? open_segment(sk, o, name, shm_dir, &want, err, err_size)
+             : rc;
+    if (rc == SEGMENT_STALE) {
+        /* Of an earlier life, and nobody uses it: the log is the truth. */
+        rc = skl_segment_destroy(name, shm_dir);
+        rc = rc == SECKILL_OK
+                 ? open_segment(sk, o, name, shm_dir, &want, err, err_size)
+                 : rc;
+    }
+    if (rc != SECKILL_OK) {
+        seckill_log_leave(sk);
+    }
+    return rc;
+}
+
 static int open_new(const seckill_options_t *o, const char *name,
                     const char *shm_dir, seckill_t **out, char *err,
                     size_t err_size)
 {
-    const skl_layout_t layout = {signature(), section_sizes, init_sections};
-    const skl_config_t want = config_of(o);
     seckill_t *sk = calloc(1, sizeof(*sk));
     int rc;
 
     if (sk == NULL) {
         return SECKILL_ENOMEM;
     }
-    rc = skl_segment_open(&sk->segment, name, shm_dir, o->user, &want, &layout,
-                          err, err_size);
+    rc = open_all(sk, o, name, shm_dir, err, err_size);
     if (rc != SECKILL_OK) {
         free(sk);
         return rc;
     }
-    attach_sections(sk);
     sk->references = 1;
     sk->next = registry;
     registry = sk;
@@ -229,7 +286,6 @@ int seckill_open(const seckill_options_t *options, seckill_t **out, char *err,
                  size_t err_size)
 {
     const char *name, *shm_dir;
-    skl_config_t want;
     seckill_t *sk;
     int rc;
 
@@ -254,8 +310,7 @@ int seckill_open(const seckill_options_t *options, seckill_t **out, char *err,
     if (sk == NULL) {
         return open_new(options, name, shm_dir, out, err, err_size);
     }
-    want = config_of(options);
-    rc = reopen(sk, &want, err, err_size);
+    rc = reopen(sk, options, err, err_size);
     *out = rc == SECKILL_OK ? sk : NULL;
     return rc;
 }
@@ -302,6 +357,11 @@ int seckill_destroy(const char *name, const char *shm_dir)
     return rc;
 }
 
+static int has_dir(seckill_t *sk)
+{
+    return skl_engine_dir(sk)[0] != '\0';
+}
+
 void seckill_get_options(seckill_t *sk, seckill_options_t *out)
 {
     const skl_config_t *c = &sk->segment.header->config;
@@ -321,6 +381,11 @@ void seckill_get_options(seckill_t *sk, seckill_options_t *out)
     out->lists = c->lists;
     out->list_overlay = c->list_overlay;
     out->log_units = c->log_units;
+    out->durability = c->durability;
+    out->max_lag_ns = c->max_lag_ns;
+    out->max_log_bytes = c->max_log_bytes;
+    out->log_segment_bytes = c->log_segment_bytes;
+    out->dir = has_dir(sk) ? skl_engine_dir(sk) : NULL;
 }
 
 uint64_t seckill_segment_bytes(seckill_t *sk)

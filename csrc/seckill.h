@@ -50,6 +50,7 @@ extern "C" {
 #define SECKILL_ID_MAX 64
 #define SECKILL_NAME_MAX 32
 #define SECKILL_COUNT_MAX 9007199254740991LL
+#define SECKILL_LINES_MAX 8
 
 /*
  * The one error table: X(name, code, text, meaning). The text is what Lua
@@ -77,6 +78,8 @@ extern "C" {
     X(ETOKENEXPIRED, -2013, "token_expired", "token is past its expiry")       \
     X(EBADOPTION, -2014, "bad_option", "an option is out of range")            \
     X(EBADCURSOR, -2016, "bad_cursor", "not a position of this ledger's feed") \
+    X(EBADLINES, -2015, "bad_lines",                                           \
+      "an order is not of 1 to 8 lines of different items")                    \
     X(ECONFLICT, -2020, "conflict",                                            \
       "the same id or version was used with other parameters")                 \
     X(ETOOOLD, -2021, "too_old", "the request id is older than the window")    \
@@ -153,7 +156,9 @@ enum {
     SECKILL_SIZEOF_CLAIMS,
     SECKILL_SIZEOF_LOG_STATS,
     SECKILL_SIZEOF_RECORD,
-    SECKILL_SIZEOF_DIR_STATS
+    SECKILL_SIZEOF_DIR_STATS,
+    SECKILL_SIZEOF_LINE,
+    SECKILL_SIZEOF_ORDER
 };
 /** sizeof of a public struct, by SECKILL_SIZEOF_*; 0 for an unknown one. */
 SECKILL_API size_t seckill_sizeof(int which);
@@ -296,12 +301,39 @@ typedef struct {
     uint8_t item_len;
     uint8_t user_len;
     uint8_t request_len;
-    uint8_t pad[7];
+    uint8_t lines; /* 0; of find: n, the order has n lines, this is the first */
+    uint8_t pad[6];
     char id[SECKILL_ID_MAX];
     char item[SECKILL_ID_MAX];
     char user[SECKILL_ID_MAX];
     char request[SECKILL_ID_MAX];
 } seckill_reservation_t;
+
+/** A line of an order: asked for, and answered. */
+typedef struct {
+    int64_t qty;
+    int64_t remaining; /* of an answer: units available after it */
+    uint32_t item_len;
+    uint32_t pad;
+    char item[SECKILL_ID_MAX];
+} seckill_line_t;
+
+/** An order of several lines, which have one state and one deadline. */
+typedef struct {
+    int64_t expires_at; /* ns since the epoch; 0: no hold */
+    uint64_t lsn;       /* of the record that made it */
+    uint32_t state;     /* SECKILL_STATE_* */
+    uint32_t line_count;
+    uint8_t replayed; /* 1: the recorded answer of an earlier call */
+    uint8_t id_len;
+    uint8_t user_len;
+    uint8_t request_len;
+    uint8_t pad[4];
+    char id[SECKILL_ID_MAX];
+    char user[SECKILL_ID_MAX];
+    char request[SECKILL_ID_MAX];
+    seckill_line_t lines[SECKILL_LINES_MAX];
+} seckill_order_t;
 
 /**
  * Create or change an item. Same version and fields: no-op. Same version, other
@@ -350,6 +382,22 @@ SECKILL_API int seckill_reserve(seckill_t *sk, const char *item,
  *  EUNKNOWNRESERVATION, EEXPIRED, ECANCELLED, EREFUNDED, EBUSY.
  *  Threads: any. */
 SECKILL_API int seckill_confirm(seckill_t *sk, const char *id, size_t id_len);
+
+enum { SECKILL_CONFIRM_REACQUIRE = 1 };
+
+/**
+ * Confirm with options. qty (1 .. what was reserved; 0: all of it): so many are
+ * sold, the rest comes back, the reservation is of qty from then on. Again with
+ * another qty: ECONFLICT. EBADQTY: out of range, or an order of several lines.
+ * flags, SECKILL_CONFIRM_REACQUIRE: where the hold has ended, the units are
+ * taken again and sold, if they are available and per_user allows it; else
+ * EUSERLIMIT or ESOLDOUT (also of a removed item). The window of the sale,
+ * `paused` and max_qty do not matter: the order was made in time.
+ * EBADOPTION: another flag. Else as seckill_confirm. Threads: any.
+ */
+SECKILL_API int seckill_confirm_with(seckill_t *sk, const char *id,
+                                     size_t id_len, int64_t qty,
+                                     uint32_t flags);
 /** Give a reservation back. OK again when it is cancelled already.
  *  EUNKNOWNRESERVATION, EEXPIRED, ECONFIRMED, EREFUNDED, EBUSY.
  *  Threads: any. */
@@ -359,9 +407,28 @@ SECKILL_API int seckill_cancel(seckill_t *sk, const char *id, size_t id_len);
  *  ERESERVED, EEXPIRED, ECANCELLED, EFULL, EBUSY. Threads: any. */
 SECKILL_API int seckill_refund(seckill_t *sk, const char *id, size_t id_len,
                                const char *request_id, size_t request_len);
-/** The reservation of a request id. EBADREQUEST, EUNKNOWNREQUEST, EBUSY. */
+/** The reservation of a request id. Of an order of several lines: its first
+ *  line, and how many there are. EBADREQUEST, EUNKNOWNREQUEST, EBUSY. */
 SECKILL_API int seckill_find(seckill_t *sk, const char *request_id,
                              size_t request_len, seckill_reservation_t *out);
+/**
+ * Reserve several items at once: all lines, or none. 1 to 8 lines of different
+ * items, else EBADLINES; then the checks of seckill_reserve, line by line from
+ * unknown_item to sold_out. *line is the number of the line that refused, from
+ * 1, or 0. One request id stands for the whole order: again with the same lines
+ * in the same order it is a replay. seckill_confirm, cancel and refund take the
+ * order's id and end all lines at once. If no item has a hold the order is
+ * sold at once; else all lines are pending for the shortest hold (EBUSY: eight
+ * other lengths are pending in one of the items). Threads: any.
+ */
+SECKILL_API int seckill_order(seckill_t *sk, const char *user, size_t user_len,
+                              const char *request_id, size_t request_len,
+                              const seckill_line_t *lines, size_t count,
+                              seckill_order_t *out, uint32_t *line);
+/** The order of a request id with all its lines; a reservation is one of one
+ *  line. EBADREQUEST, EUNKNOWNREQUEST, EBUSY. Threads: any. */
+SECKILL_API int seckill_find_order(seckill_t *sk, const char *request_id,
+                                   size_t request_len, seckill_order_t *out);
 /**
  * One bounded step of housekeeping: ends holds that are due, retires rows whose
  * window has passed, slews the clock, repairs what dead processes left. At most

@@ -13,9 +13,11 @@
 #include "io/io.h"
 #include "limit/limits.h"
 #include "seckill.h"
+#include "seckill_log.h"
 #include "shm/counters.h"
 #include "shm/segment.h"
 #include "stock/sink.h"
+#include "stock/commit.h"
 #include "stock/stock.h"
 
 struct seckill {
@@ -29,10 +31,15 @@ struct seckill {
     skl_lists_t lists;
     skl_io_t *io; /* threads of this process; NULL before seckill_start */
     skl_sink_t *sink;
+    seckill_log_t log;
     _Atomic int64_t test_clock_ns;
 };
 
 /* A child of fork() counts on a stripe of its own. */
 void seckill_refresh_process(seckill_t *sk);
+/* Set the pointers of the handle into its segment. */
+void seckill_attach_sections(seckill_t *sk);
+/* The directory of its log; "": none. */
+const char *skl_engine_dir(seckill_t *sk);
 
 #endif

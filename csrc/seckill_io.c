@@ -36,8 +36,8 @@ static int check_record(skl_ring_t *ring, uint64_t lsn)
                                                           : SKL_EV_log_corrupt;
 }
 
-/* One step: how many records. Only the holder of the flusher role runs it. */
-static int check_log(void *ctx)
+/* One step: how many records. */
+static int check_log(void *ctx, int has_role)
 {
     seckill_t *sk = ctx;
     skl_ring_t *ring = &sk->stock.ring;
@@ -46,6 +46,9 @@ static int check_log(void *ctx)
     uint64_t next = atomic_load(cursor) + 1;
     int n = 0;
 
+    if (!has_role) {
+        return 0;
+    }
     if (next < head) {
         skl_count(&sk->counters, SKL_EV_log_skipped, head - next);
         next = head;
@@ -57,15 +60,33 @@ static int check_log(void *ctx)
     return n == CHECK_MAX;
 }
 
+static int write_log(void *sk, int has_role)
+{
+    return seckill_log_step(sk, has_role);
+}
+
+static void wait_log(void *sk, int has_role)
+{
+    seckill_log_wait(sk, has_role);
+}
+
+static void wake_log(void *sk)
+{
+    seckill_log_wake(sk);
+}
+
 int seckill_start(seckill_t *sk, char *err, size_t err_size)
 {
+    const int has_log = sk->log.writer.shm != NULL;
     const skl_io_config_t config = {
         .segment = &sk->segment,
         .lists = &sk->lists,
         .counters = &sk->counters,
         .ctx = sk,
         .sweep = sweep,
-        .flush = check_log,
+        .flush = has_log ? write_log : check_log,
+        .flush_wait = has_log ? wait_log : NULL,
+        .flush_wake = has_log ? wake_log : NULL,
         .now = now,
     };
 

@@ -19,6 +19,7 @@ enum { LIMIT_GROUPS = 16 }; /* of the limiters' table, in one sweep */
 static int counted(seckill_t *sk, int op, int rc)
 {
     skl_count_result(&sk->counters, op, rc);
+    seckill_log_nudge(sk);
     return rc;
 }
 
@@ -98,6 +99,39 @@ int seckill_confirm(seckill_t *sk, const char *id, size_t id_len)
     return counted(
         sk, SKL_OP_confirm,
         skl_stock_confirm(&sk->stock, bytes(id, id_len), seckill_now(sk)));
+}
+
+int seckill_confirm_with(seckill_t *sk, const char *id, size_t id_len,
+                         int64_t qty, uint32_t flags)
+{
+    int rc = SECKILL_EBADOPTION;
+
+    if ((flags & ~(uint32_t)SECKILL_CONFIRM_REACQUIRE) == 0) {
+        rc = skl_stock_confirm_with(&sk->stock, bytes(id, id_len), qty,
+                                    (flags & SECKILL_CONFIRM_REACQUIRE) != 0,
+                                    seckill_now(sk));
+    }
+    return counted(sk, SKL_OP_confirm, rc);
+}
+
+int seckill_order(seckill_t *sk, const char *user, size_t user_len,
+                  const char *request_id, size_t request_len,
+                  const seckill_line_t *lines, size_t count,
+                  seckill_order_t *out, uint32_t *line)
+{
+    return counted(sk, SKL_OP_order,
+                   skl_stock_order(&sk->stock, bytes(user, user_len),
+                                   bytes(request_id, request_len), lines, count,
+                                   seckill_now(sk), out, line));
+}
+
+int seckill_find_order(seckill_t *sk, const char *request_id,
+                       size_t request_len, seckill_order_t *out)
+{
+    return counted(sk, SKL_OP_find,
+                   skl_stock_find_order(&sk->stock,
+                                        bytes(request_id, request_len),
+                                        seckill_now(sk), out));
 }
 
 int seckill_cancel(seckill_t *sk, const char *id, size_t id_len)

@@ -228,7 +228,7 @@ describe("the stock, against a model", function()
 end)
 
 
-describe("reserve", function()
+describe("the hot path", function()
     local engine, dir, stock
 
     before_each(function()
@@ -265,6 +265,55 @@ describe("reserve", function()
         assert(stock:adjust("tee", -1000, "a"))
         compiles(function()
             if stock:reserve("tee", "ann", 1, "r") then
+                error("sold")
+            end
+        end)
+    end)
+
+    it("compiles for a confirm, in part and late", function()
+        local ids = {}
+        for i = 1, 500 do
+            ids[i] = stock:reserve("tee", "u" .. i, 2, "r" .. i).id
+        end
+        compiles(function(i)
+            if not stock:confirm(ids[i], i % 2 == 0 and { qty = 1 } or nil) then
+                error("not sold")
+            end
+        end)
+        compiles(function(i)
+            if not stock:confirm(ids[i], { reacquire = true,
+                                           durability = "async" }) then
+                error("not sold")
+            end
+        end)
+        assert.equal(750, stock:get("tee").sold)
+    end)
+
+    it("compiles for orders of several lines", function()
+        assert(stock:put { item = "cup", total = 5000, hold = HOLD })
+        local orders = {}
+        for i = 1, 500 do
+            orders[i] = {
+                user = "u" .. i, request_id = "r" .. i,
+                lines = { { item = "tee", qty = 1 }, { item = "cup", qty = 3 } },
+            }
+        end
+        compiles(function(i)
+            if not stock:order(orders[i]) then
+                error("not sold")
+            end
+        end)
+        assert.equal(500, stock:get("tee").available)
+        assert.equal(3500, stock:get("cup").available)
+        compiles(function(i)
+            if not stock:order(orders[i]).replayed then
+                error("sold twice")
+            end
+        end)
+        orders[1].request_id, orders[1].lines[2].qty = "r", 3501
+        compiles(function()
+            local order, code, line = stock:order(orders[1])
+            if order or code ~= "sold_out" or line ~= 2 then
                 error("sold")
             end
         end)

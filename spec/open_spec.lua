@@ -125,8 +125,16 @@ describe("seckill.open", function()
             { { capacity = { limiters = 2000 } }, "capacity.limiters" },
             { { name = "a\0b" }, "name" },
             { { shm_dir = "/a\0b" }, "shm_dir" },
-            { { dir = "/tmp" }, "dir" },
+            { { dir = 1 }, "dir" },
+            { { dir = "relative" }, "dir" },
+            { { dir = "/tmp/" }, "dir" },
             { { durability = "sync" }, "durability" },
+            { { durability = "disk", dir = "/tmp/x" }, "durability" },
+            { { max_lag = 0, dir = "/tmp/x" }, "max_lag" },
+            { { max_lag = 0/0, dir = "/tmp/x" }, "max_lag" },
+            { { max_log_bytes = 1, dir = "/tmp/x" }, "max_log_bytes" },
+            { { log_segment_bytes = 2^21 + 1, dir = "/tmp/x" },
+              "log_segment_bytes" },
         }
         for i, case in ipairs(bad) do
             local ok, message = pcall(function() seckill.open(case[1]) end)

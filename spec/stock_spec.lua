@@ -200,6 +200,7 @@ describe("stock", function()
                 function(o) local _ = stock:reserve("t", "a", 1, "r", o) end,
                 function(o) local _ = stock:confirm("x", o) end,
                 function(o) local _ = stock:cancel("x", o) end,
+                function(o) local _ = stock:refund("x", "f", o) end,
             } do
                 local ok, err = pcall(fn, { durable = true })
                 assert.is_false(ok)
@@ -207,7 +208,195 @@ describe("stock", function()
                 ok, err = pcall(fn, "sync")
                 assert.is_false(ok)
                 assert.matches("stock_spec.lua:%d+: .*opts", err)
+                -- a level is a promise that an engine without dir cannot keep
+                for _, value in ipairs { "now", true, 1, "async", "sync" } do
+                    ok, err = pcall(fn, { durability = value })
+                    assert.is_false(ok)
+                    assert.matches("stock_spec.lua:%d+: .*durability", err)
+                end
+                assert.is_true(pcall(fn, {}))
             end
+            for _, fn in ipairs {
+                function() local _ = stock:cancel("x", { qty = 1 }) end,
+                function() local _ = stock:reserve("t", "a", 1, "r",
+                                                   { reacquire = true }) end,
+                function() local _ = stock:confirm("x", { reacquire = 1 }) end,
+            } do
+                local ok, err = pcall(fn)
+                assert.is_false(ok)
+                assert.matches("stock_spec.lua:%d+: .*option", err)
+            end
+        end)
+    end)
+
+    describe("order", function()
+        local function order(lines, fields)
+            local t = { user = "ann", request_id = "r1", lines = lines }
+            for name, value in pairs(fields or {}) do
+                t[name] = value
+            end
+            return stock:order(t)
+        end
+
+        before_each(function()
+            assert(put())
+            assert(put { item = "cup", hold = 5 })
+        end)
+
+        it("answers all lines", function()
+            local o = assert(order { { item = "cup", qty = 2 },
+                                     { item = "tee", qty = 3 } })
+            assert.is_string(o.id)
+            assert.is_number(o.lsn)
+            local id = o.id
+            o.id, o.lsn = nil, nil
+            assert.same({
+                state = "reserved", user = "ann", request_id = "r1",
+                expires_at = T0 + 5, replayed = false,
+                lines = { { item = "cup", qty = 2, remaining = 8 },
+                          { item = "tee", qty = 3, remaining = 7 } },
+            }, o)
+            assert.is_true(stock:confirm(id))
+            local found = assert(stock:find("r1"))
+            assert.equal("confirmed", found.state)
+            assert.is_nil(found.expires_at)
+            assert.equal("cup", found.item)
+            assert.equal(2, found.qty)
+            assert.equal(8, found.remaining)
+            assert.same(o.lines, found.lines)
+            assert.is_true(stock:refund(id, "f1", {}))
+            assert.equal(10, stock:get("tee").available)
+        end)
+
+        it("answers a retry, and a conflict", function()
+            local lines = { { item = "cup", qty = 2 },
+                            { item = "tee", qty = 3 } }
+            local first = assert(order(lines))
+            local again = assert(order(lines))
+            assert.is_true(again.replayed)
+            assert.equal(first.id, again.id)
+            assert.same({ nil, "conflict" }, { order { lines[2], lines[1] } })
+            assert.same({ nil, "conflict" }, { order { lines[1] } })
+            assert.same({ nil, "conflict" },
+                        { stock:reserve("cup", "ann", 2, "r1") })
+        end)
+
+        it("names the line that refused", function()
+            assert.same({ nil, "sold_out", 2 },
+                        { order { { item = "tee", qty = 1 },
+                                  { item = "cup", qty = 11 } } })
+            assert.same({ nil, "unknown_item", 1 },
+                        { order { { item = "no", qty = 1 } } })
+            assert.equal(10, stock:get("tee").available)
+        end)
+
+        it("answers bad values", function()
+            local one = { item = "tee", qty = 1 }
+            refused("bad_lines", {
+                { "nil", nil }, { "a string", "tee" }, { "empty", {} },
+                { "a number", 1 }, { "no array", { item = "tee", qty = 1 } },
+                { "nine", { one, one, one, one, one, one, one, one, one } },
+                { "no table", { one, "cup" } }, { "twice", { one, one } },
+            }, order)
+            assert.same({ nil, "bad_lines", 2 }, { order { one, one } })
+            for _, case in ipairs(NO_IDS) do
+                assert.same({ nil, "bad_item", 2 },
+                            { order { one, { item = case[2], qty = 1 } } })
+                assert.same({ nil, "bad_user" }, { stock:order {
+                    user = case[2], request_id = "r", lines = { one } } })
+                assert.same({ nil, "bad_request_id" }, { stock:order {
+                    user = "ann", request_id = case[2], lines = { one } } })
+            end
+            for _, case in ipairs(NO_COUNTS) do
+                assert.same({ nil, "bad_qty", 2 },
+                            { order { one, { item = "cup", qty = case[2] } } })
+            end
+            assert.equal(10, stock:get("tee").available)
+        end)
+
+        it("raises for what no request brings", function()
+            local function call(t)
+                local _ = stock:order(t)
+            end
+            local ok, err = pcall(call, nil)
+            assert.is_false(ok)
+            assert.matches("stock_spec.lua:%d+: order", err)
+            ok, err = pcall(call, { user = "a", items = {} })
+            assert.is_false(ok)
+            assert.matches("stock_spec.lua:%d+: .*items", err)
+            ok, err = pcall(call, { user = "a", durability = "always" })
+            assert.is_false(ok)
+            assert.matches("stock_spec.lua:%d+: .*durability", err)
+        end)
+    end)
+
+    describe("confirm with options", function()
+        it("sells a part", function()
+            assert(put())
+            local r = assert(stock:reserve("tee", "ann", 5, "r1"))
+            refused("bad_qty", NO_COUNTS, function(v)
+                if v == nil then
+                    return nil, "bad_qty"
+                end
+                return stock:confirm(r.id, { qty = v })
+            end)
+            assert.same({ nil, "bad_qty" }, { stock:confirm(r.id,
+                                                            { qty = 0 }) })
+            assert.same({ nil, "bad_qty" }, { stock:confirm(r.id,
+                                                            { qty = 6 }) })
+            assert.is_true(stock:confirm(r.id, { qty = 2 }))
+            assert.is_true(stock:confirm(r.id, { qty = 2 }))
+            assert.is_true(stock:confirm(r.id))
+            assert.same({ nil, "conflict" }, { stock:confirm(r.id,
+                                                             { qty = 5 }) })
+            assert.equal(2, stock:find("r1").qty)
+            assert.equal(8, stock:get("tee").available)
+        end)
+
+        it("takes the units of an expired one again", function()
+            assert(put { per_user = 5 })
+            local r = assert(stock:reserve("tee", "ann", 5, "r1"))
+            at(10)
+            assert.same({ nil, "expired" }, { stock:confirm(r.id) })
+            assert.same({ nil, "expired" },
+                        { stock:confirm(r.id, { reacquire = false }) })
+            local other = assert(stock:reserve("tee", "ann", 1, "r2"))
+            assert.same({ nil, "user_limit" },
+                        { stock:confirm(r.id, { reacquire = true }) })
+            assert(stock:cancel(other.id))
+            assert(stock:reserve("tee", "bob", 5, "r3"))
+            other = assert(stock:reserve("tee", "cyd", 5, "r4"))
+            assert.same({ nil, "sold_out" },
+                        { stock:confirm(r.id, { reacquire = true }) })
+            assert(stock:cancel(other.id))
+            assert.is_true(stock:confirm(r.id, { reacquire = true }))
+            assert.equal(5, stock:get("tee").sold)
+        end)
+    end)
+
+    describe("put of a higher version", function()
+        it("changes window and limits while the sale runs", function()
+            assert(put())
+            assert(stock:reserve("tee", "ann", 3, "r1"))
+            assert(stock:put { item = "tee", version = 2, max_qty = 1,
+                               per_user = 4, hold = 2, starts_at = T0 + 1,
+                               ends_at = T0 + 3 })
+            assert.same({ nil, "not_started" },
+                        { stock:reserve("tee", "ann", 1, "r2") })
+            at(1)
+            assert.same({ nil, "qty_limit" },
+                        { stock:reserve("tee", "ann", 2, "r2") })
+            local r = assert(stock:reserve("tee", "ann", 1, "r2"))
+            assert.equal(T0 + 3, r.expires_at)
+            assert.same({ nil, "user_limit" },
+                        { stock:reserve("tee", "ann", 1, "r3") })
+            at(3)
+            assert.same({ nil, "ended" },
+                        { stock:reserve("tee", "bob", 1, "r4") })
+            assert(stock:put { item = "tee", version = 3 })
+            r = assert(stock:reserve("tee", "bob", 7, "r4"))
+            assert.equal("confirmed", r.state)
+            assert.equal(10, stock:get("tee").total)
         end)
     end)
 

@@ -134,6 +134,17 @@ void skl_cq_notice(skl_cq_t *cq, int type, int rc, const char *text)
     unlock(cq);
 }
 
+void skl_cq_poke(skl_cq_t *cq)
+{
+    lock(cq);
+    if (cq->armed) {
+        wake_reader(cq);
+    } else {
+        cq->poked = 1;
+    }
+    unlock(cq);
+}
+
 void skl_cq_close(skl_cq_t *cq)
 {
     lock(cq);
@@ -174,7 +185,8 @@ void skl_cq_rearm(skl_cq_t *cq)
     lock(cq);
     cq->armed = 1;
 #ifndef MUTANT_CQ_LOST_WAKE
-    if (cq->count > 0) {
+    if (cq->count > 0 || cq->poked) {
+        cq->poked = 0;
         wake_reader(cq);
     }
 #endif

@@ -29,6 +29,7 @@ typedef struct {
     skl_counters_t *counters;
     int reader; /* connection, non-blocking; -1 */
     int armed;  /* the next event wakes */
+    int poked;  /* somebody wanted to wake while it was not armed */
     int closed; /* no new tickets */
     uint32_t head;
     _Atomic uint32_t count;
@@ -50,6 +51,9 @@ int skl_cq_ticket(skl_cq_t *cq, uint64_t *ticket);
 /* Once for each ticket; a ticket that is not known is ignored. */
 void skl_cq_done(skl_cq_t *cq, uint64_t ticket, int rc, const char *text);
 void skl_cq_notice(skl_cq_t *cq, int type, int rc, const char *text);
+
+/* Wake the reader without an event: at once, or at its next rearm. */
+void skl_cq_poke(skl_cq_t *cq);
 
 int skl_cq_pop(skl_cq_t *cq, seckill_event_t *events, int max);
 void skl_cq_rearm(skl_cq_t *cq);

@@ -9,12 +9,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { NAME_MAX_BYTES = 64 };
 
 typedef struct {
     skl_fs_t fs;
     int dir;
+    uid_t uid; /* of the directory: new files get it */
+    gid_t gid;
 } real_fs_t;
 
 static int dir_of(skl_fs_t *fs)
@@ -26,8 +30,20 @@ static int real_open(skl_fs_t *fs, const char *name, int mode)
 {
     static const int flags[] = {O_RDONLY, O_RDWR, O_RDWR | O_CREAT | O_EXCL};
 
+    const real_fs_t *real = (const void *)fs;
+    int fd, rc;
+
     skl_assert(mode >= SKL_FS_READ && mode <= SKL_FS_CREATE);
-    return skl_os_openat(dir_of(fs), name, flags[mode], 0600);
+    fd = skl_os_openat(real->dir, name, flags[mode], 0600);
+    if (fd < 0 || mode != SKL_FS_CREATE || real->uid == geteuid()) {
+        return fd;
+    }
+    rc = skl_os_fchown(fd, real->uid, real->gid); /* root, for the workers */
+    if (rc != 0) {
+        (void)skl_os_close(fd);
+        return rc;
+    }
+    return fd;
 }
 
 static int real_close(skl_fs_t *fs, int fd)
@@ -116,18 +132,24 @@ int skl_fs_open_dir(const char *path, skl_fs_t **out)
         .sync_dir = real_sync_dir,
     };
     real_fs_t *real = calloc(1, sizeof(*real));
+    struct stat st;
+    int rc;
 
     if (real == NULL) {
         return -ENOMEM;
     }
     real->fs = calls;
     real->dir = skl_os_open(path, O_RDONLY | O_DIRECTORY, 0);
-    if (real->dir < 0) {
-        int rc = real->dir;
-
+    rc = real->dir < 0 ? real->dir : skl_os_fstat(real->dir, &st);
+    if (rc != 0) {
+        if (real->dir >= 0) {
+            (void)skl_os_close(real->dir);
+        }
         free(real);
         return rc;
     }
+    real->uid = st.st_uid;
+    real->gid = st.st_gid;
     *out = &real->fs;
     return 0;
 }

@@ -30,6 +30,7 @@ enum {
     STACK_BYTES = 512 * 1024,
     SWEEP_MAX = 512,
     TRIM_MAX = 1024,
+    LAST_FLUSHES = 256,
     SEGMENT_EVENTS = IN_ATTRIB | IN_MASK_ADD | IN_ONLYDIR
 };
 
@@ -70,7 +71,6 @@ struct skl_io {
     skl_watcher_t watcher;
 
     int flush_fd; /* eventfd */
-    _Atomic int flush_asked;
     skl_cq_t cq;
 };
 
@@ -384,31 +384,50 @@ static void *io_main(void *arg)
 
 /* ---- The flush thread ---------------------------------------------------- */
 
+static int flush_once(skl_io_t *io)
+{
+    return io->config.flush != NULL
+               ? io->config.flush(io->config.ctx,
+                                  io->has_role[SKL_ROLE_FLUSHER])
+               : 0;
+}
+
+static void flush_wait(skl_io_t *io)
+{
+    struct pollfd fd = {.fd = io->flush_fd, .events = POLLIN};
+
+    if (io->config.flush_wait != NULL) {
+        io->config.flush_wait(io->config.ctx, io->has_role[SKL_ROLE_FLUSHER]);
+    } else if (wait_fds(&fd, 1, TICK_NS) > 0) {
+        drain_fd(io->flush_fd);
+    }
+}
+
 static void *flush_main(void *arg)
 {
     skl_io_t *io = arg;
-    struct pollfd fd = {.fd = io->flush_fd, .events = POLLIN};
 
     while (!atomic_load(&io->stop)) {
-        int more = 0;
-
         take_role(io, SKL_ROLE_FLUSHER);
-        atomic_store(&io->flush_asked, 0);
-        if (io->has_role[SKL_ROLE_FLUSHER] && io->config.flush != NULL) {
-            more = io->config.flush(io->config.ctx);
+        if (flush_once(io) <= 0) {
+            flush_wait(io);
         }
-        if (wait_fds(&fd, 1, more > 0 ? SKL_NS_PER_MS : TICK_NS) > 0) {
-            drain_fd(io->flush_fd);
+    }
+    /* What was answered goes to disk before this process lets go of the role;
+     * what comes after that, and what fails, is for the next one. */
+    for (int i = 0; i < LAST_FLUSHES && io->has_role[SKL_ROLE_FLUSHER]; i++) {
+        if (flush_once(io) <= 0) {
+            break;
         }
     }
     leave_role(io, SKL_ROLE_FLUSHER);
     return NULL;
 }
 
-void skl_io_flush_soon(skl_io_t *io)
+void skl_io_poke(skl_io_t *io)
 {
-    if (skl_io_running(io) && !atomic_exchange(&io->flush_asked, 1)) {
-        signal_fd(io->flush_fd);
+    if (skl_io_running(io)) {
+        skl_cq_poke(&io->cq);
     }
 }
 
@@ -612,6 +631,9 @@ void skl_io_stop(skl_io_t *io)
     atomic_store(&io->stop, 1);
     signal_fd(io->command_fd);
     signal_fd(io->flush_fd);
+    if (io->config.flush_wake != NULL) {
+        io->config.flush_wake(io->config.ctx);
+    }
     (void)pthread_join(io->io_thread, NULL);
     (void)pthread_join(io->flush_thread, NULL);
     atomic_store(&io->running, 0);

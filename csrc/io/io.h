@@ -3,7 +3,8 @@
  *
  * skl_io_start makes two threads (all signals blocked, small stacks):
  *   seckill-io     one poll() loop: wake socket, inotify, list files, sweeping
- *   seckill-flush  while it has the role of the flusher: calls flush()
+ *   seckill-flush  calls flush(), and tells it whether it has the role of the
+ *                  flusher
  * What a host needs once is a role: a robust lock in the segment that one
  * thread of one process holds for its life. The others try it at every tick
  * (100 ms); when the holder dies the kernel gives it to one of them.
@@ -36,9 +37,13 @@ typedef struct {
     /* One bounded step of housekeeping: how many records, or < 0. Called by
      * the io thread of the process that has the role. NULL: none. */
     int (*sweep)(void *ctx, int max);
-    /* One bounded step of the log: > 0: more is there. Called by the flush
-     * thread of the process that has the role. NULL: none. */
-    int (*flush)(void *ctx);
+    /* One bounded step of the log, by the flush thread: > 0: go on at once.
+     * has_role: this process is the one that writes. NULL: none. */
+    int (*flush)(void *ctx, int has_role);
+    /* Wait for more to do, 100 ms at most; and end that wait. NULL: the thread
+     * just waits. */
+    void (*flush_wait)(void *ctx, int has_role);
+    void (*flush_wake)(void *ctx);
     /* Ledger time: list entries count their ttl from it. */
     int64_t (*now)(void *ctx);
 } skl_io_config_t;
@@ -58,8 +63,8 @@ int skl_io_running(const skl_io_t *io);
 const char *skl_io_wake_path(const skl_io_t *io);
 /* Queue a reload; ENOTSTARTEDTHREADS, EFULL. */
 int skl_io_reload(skl_io_t *io, struct seckill_list *list, uint64_t *ticket);
-/* Wake the flush thread now. Any thread; no lock. */
-void skl_io_flush_soon(skl_io_t *io);
+/* Wake the program's event loop without an event. Any thread. */
+void skl_io_poke(skl_io_t *io);
 
 int skl_io_pop(skl_io_t *io, seckill_event_t *events, int max);
 void skl_io_rearm(skl_io_t *io);

@@ -28,6 +28,7 @@
 #include "io/wal.h"
 #include "shm/counters.h"
 #include "stock/ring.h"
+#include "stock/tables.h"
 
 #include <stdatomic.h>
 
@@ -81,6 +82,7 @@ typedef struct {
 /* ENOMEM. */
 int skl_wal_writer_init(skl_wal_writer_t *w, skl_fs_t *fs, skl_wal_shm_t *shm,
                         skl_ring_t *ring);
+/* Also of a writer of zeros. */
 void skl_wal_writer_free(skl_wal_writer_t *w);
 /* Begin a new segment with the first record that is not durable; `digest` of
  * the tables before it, or 0. OK; a code after a failure (shm->error). */

@@ -25,6 +25,7 @@ enum { SKL_STRIPES = 16, SKL_CODES = 112 };
     X(pause)                                                                   \
     X(resume)                                                                  \
     X(reserve)                                                                 \
+    X(order)                                                                   \
     X(confirm)                                                                 \
     X(cancel)                                                                  \
     X(refund)                                                                  \
@@ -42,6 +43,7 @@ enum { SKL_STRIPES = 16, SKL_CODES = 112 };
     X(log_checked, "log records whose checksum was verified")                  \
     X(log_corrupt, "log records with a wrong checksum")                        \
     X(log_skipped, "log records overwritten before they were verified")        \
+    X(log_refused, "reserve calls refused because the log lags or is full")    \
     X(limiter_overflow, "takes that fell to the overflow bucket")              \
     X(limiter_shadow, "takes that shadow mode did not refuse")                 \
     X(limiter_undone, "takes that were given back")                            \

@@ -163,6 +163,10 @@ int skl_config_compare(const skl_config_t *want, const skl_config_t *have,
     SAME(lists, "capacity.lists")
     SAME(list_overlay, "capacity.list_overlay")
     SAME(log_units, "capacity.log_units")
+    SAME(durability, "durability")
+    SAME(max_lag_ns, "max_lag")
+    SAME(max_log_bytes, "max_log_bytes")
+    SAME(log_segment_bytes, "log_segment_bytes")
 #undef SAME
     return SECKILL_OK;
 }
@@ -176,6 +180,11 @@ static int find_owner(opening_t *o, const char *user)
 
     o->uid = geteuid();
     o->gid = getegid();
+    if (o->layout->has_owner) {
+        o->uid = o->layout->uid;
+        o->gid = o->layout->gid;
+        return SECKILL_OK;
+    }
     if (user == NULL || user[0] == '\0') {
         return SECKILL_OK;
     }
@@ -488,6 +497,14 @@ static int build(opening_t *o, int fd, const skl_config_t *config)
     o->seg->header = base;
     o->layout->init(base);
     start_clock(base);
+    if (o->layout->fill != NULL) {
+        rc = o->layout->fill(o->layout->ctx, base, o->err, o->err_size);
+    }
+    if (rc != SECKILL_OK) {
+        o->seg->header = NULL;
+        (void)skl_os_unmap(base, bytes);
+        return rc;
+    }
     atomic_store(&o->seg->header->ready, 1);
     return SECKILL_OK;
 }

@@ -37,6 +37,7 @@ enum {
     SKL_SECTION_RING,
     SKL_SECTION_LIMITS,
     SKL_SECTION_LISTS,
+    SKL_SECTION_LOG,
     SKL_SECTION_COUNT
 };
 
@@ -46,7 +47,9 @@ typedef struct {
     uint32_t request_ids;
     uint32_t items, reservations, users, requests;
     uint32_t limit_keys, limiters, lists, list_overlay, log_units;
-    uint32_t pad;
+    uint32_t durability; /* this and the next: 0 without a log on disk */
+    int64_t max_lag_ns;
+    uint64_t max_log_bytes, log_segment_bytes;
 } skl_config_t;
 
 typedef struct {
@@ -82,6 +85,13 @@ typedef struct {
     uint64_t signature;
     void (*sizes)(const skl_config_t *config, uint64_t *sizes);
     void (*init)(skl_header_t *header);
+    /* Fill it further, before anybody else can find it; may fail. NULL: no. */
+    int (*fill)(void *ctx, skl_header_t *header, char *err, size_t err_size);
+    void *ctx;
+    /* Who owns the files, instead of `user`. */
+    int has_owner;
+    uid_t uid;
+    gid_t gid;
 } skl_layout_t;
 
 /* Fill zero fields of a config with the defaults. */

@@ -34,7 +34,8 @@ static void add_request(skl_tables_t *t, const skl_record_t *r, uint32_t kind,
     row->created = r->time;
     row->arg = o->arg;
     /* A refund names a reservation, but does not own its row. */
-    row->row = kind == SKL_REQ_RESERVE ? o->row : SKL_NONE;
+    row->row =
+        kind == SKL_REQ_RESERVE || kind == SKL_REQ_ORDER ? o->row : SKL_NONE;
     row->item = r->item;
     row->kind = kind;
     skl_fifo_append(t, o->request_shard, o->fifo_pos, o->request);
@@ -118,12 +119,14 @@ static void set_user(skl_tables_t *t, const skl_record_t *r)
     SKL_ST(user->ids, r->order.user_ids);
 }
 
-static void fill_row(skl_tables_t *t, const skl_record_t *r)
+/* line: skl_line_word(), 0 for a plain reservation. */
+static void fill_row(skl_tables_t *t, const skl_record_t *r, uint32_t line)
 {
     const skl_order_body_t *o = &r->order;
     skl_row_t *row = &t->rows[o->row];
 
     SKL_ST(row->item, r->item);
+    SKL_ST(row->line, line);
     row->user = o->user;
     row->request = o->request;
     row->qty = o->qty;
@@ -140,10 +143,10 @@ static void fill_row(skl_tables_t *t, const skl_record_t *r)
 }
 
 static void item_reserve(skl_tables_t *t, skl_item_row_t *item,
-                         const skl_record_t *r)
+                         const skl_record_t *r, uint32_t line)
 {
     set_user(t, r);
-    fill_row(t, r);
+    fill_row(t, r, line);
     if (r->flags & SKL_FLAG_LISTED) {
         skl_hold_insert(t, item, r->order.row);
     }
@@ -158,6 +161,7 @@ static void item_settle(skl_tables_t *t, skl_item_row_t *item,
 #endif
         set_user(t, r);
     t->rows[r->order.row].state = r->order.state;
+    t->rows[r->order.row].qty = r->order.qty; /* fewer: confirmed in part */
     if (r->flags & SKL_FLAG_LISTED) {
         skl_hold_remove(t, item, r->order.row);
     }
@@ -204,16 +208,18 @@ static void item_put(skl_item_row_t *item, const skl_record_t *r)
     SKL_ST(item->version, c->version);
     SKL_ST(item->put_total, c->put_total);
     SKL_ST(item->hold_list, c->hold_list);
-    SKL_ST(item->lists[c->hold_list].hold_ns, c->hold_ns);
+    if (c->hold_ns != 0) { /* else it may still have holds of its length */
+        SKL_ST(item->lists[c->hold_list].hold_ns, c->hold_ns);
+    }
     SKL_ST(item->state, c->state);
 }
 
 static void item_by_type(skl_tables_t *t, skl_item_row_t *item,
-                         const skl_record_t *r)
+                         const skl_record_t *r, uint32_t line)
 {
     switch (r->type) {
     case SKL_REC_RESERVE:
-        item_reserve(t, item, r);
+        item_reserve(t, item, r, line);
         break;
     case SKL_REC_CONFIRM:
     case SKL_REC_CANCEL:
@@ -237,12 +243,12 @@ static void item_by_type(skl_tables_t *t, skl_item_row_t *item,
     }
 }
 
-static void apply_item(skl_tables_t *t, const skl_record_t *r)
+static void apply_item(skl_tables_t *t, const skl_record_t *r, uint32_t line)
 {
     skl_item_row_t *item = &t->items[r->item];
 
     skl_assert(r->item < t->shm->items);
-    item_by_type(t, item, r);
+    item_by_type(t, item, r, line);
 #ifdef MUTANT_DELTA_APPLY
     if (r->type == SKL_REC_RESERVE) {
         SKL_ST(item->available, SKL_LD(item->available) - r->order.qty);
@@ -261,9 +267,144 @@ static void apply_item(skl_tables_t *t, const skl_record_t *r)
     skl_assert(r->available + r->reserved + r->sold == SKL_LD(item->total));
 }
 
+/* ---- Orders of several lines --------------------------------------------- */
+
+static uint32_t line_word(const skl_record_t *r, uint32_t i)
+{
+    return skl_line_word(i + 1, i + 1 < r->lines.count ? r->legs[i + 1].row
+                                                       : SKL_LINE_END);
+}
+
+/* What the shard must know of the lines stands before the id is live. */
+static void add_order(skl_tables_t *t, const skl_record_t *r,
+                      const skl_rec_keys_t *keys)
+{
+    for (uint32_t i = 0; i < r->lines.count; i++) {
+        skl_row_t *row = &t->rows[r->legs[i].row];
+
+        skl_row_take(t, r->lines.request_shard, r->legs[i].row);
+        SKL_ST(row->item, r->legs[i].item);
+        SKL_ST(row->line, line_word(r, i));
+    }
+    add_request(t, r, SKL_REQ_ORDER, keys);
+}
+
+static void retire_order(skl_tables_t *t, const skl_record_t *r)
+{
+    const uint32_t shard = r->lines.request_shard;
+
+    skl_request_remove(t, shard, r->lines.request);
+    for (uint32_t i = 0; i < r->lines.count; i++) {
+#ifdef MUTANT_ORDER_GIVE_HEAD_ONLY
+        skl_row_give(t, shard, r->legs[i].row);
+#else
+        skl_row_give_leg(t, shard, r->legs[i].row);
+#endif
+    }
+    SKL_ST(t->shards[shard].fifo_head,
+           (r->lines.fifo_pos + 1) % (2 * t->shm->requests));
+}
+
+static void order_request(skl_tables_t *t, const skl_record_t *r,
+                          const skl_rec_keys_t *keys)
+{
+    skl_assert(r->lines.request_shard < t->shm->shards);
+    skl_assert(r->lines.fifo_pos < 2 * t->shm->requests);
+    switch (r->type) {
+    case SKL_REC_ORDER:
+        add_order(t, r, keys);
+        break;
+    case SKL_REC_ORDER_REFUND:
+        add_request(t, r, SKL_REQ_REFUND, keys);
+        break;
+    case SKL_REC_ORDER_RETIRE:
+        retire_order(t, r);
+        break;
+    default:
+        skl_assert(!"an order's record with a request part");
+    }
+}
+
+/* A leg as the record of a reservation of its own. */
+static void leg_record(const skl_record_t *r, uint32_t i, skl_record_t *one)
+{
+    static const uint8_t types[] = {SKL_REC_RESERVE, SKL_REC_CONFIRM,
+                                    SKL_REC_CANCEL, SKL_REC_REFUND,
+                                    SKL_REC_RETIRE};
+    const skl_leg_t *leg = &r->legs[i];
+
+    memcpy(one, r, SKL_UNIT);
+    one->type = types[r->type - SKL_REC_ORDER];
+    one->flags = leg->flags;
+    one->item = leg->item;
+    one->item_live = leg->item_live;
+    one->item_users = leg->item_users;
+    one->item_len = 0;
+    one->available = leg->available;
+    one->reserved = leg->reserved;
+    one->sold = leg->sold;
+    one->order.row = leg->row;
+    one->order.user = leg->user;
+    one->order.user_shard = leg->user_shard;
+    one->order.user_ids = leg->user_ids;
+    one->order.hold_list = leg->hold_list;
+    one->order.qty = leg->qty;
+    one->order.user_count = leg->user_count;
+    memcpy(one->strings, skl_rec_user(r), (size_t)r->user_len + r->request_len);
+}
+
+static void leg_user(skl_tables_t *t, const skl_record_t *one,
+                     const skl_rec_keys_t *keys)
+{
+    const skl_order_body_t *o = &one->order;
+
+    if (one->type == SKL_REC_RESERVE) {
+        skl_user_insert_leg(t, o->user_shard, o->user, user_key(t, one, keys),
+                            one->item);
+    } else {
+        skl_user_remove_leg(t, o->user_shard, o->user);
+    }
+}
+
+static void apply_leg(skl_tables_t *t, const skl_record_t *r, uint32_t i,
+                      uint32_t parts, const skl_rec_keys_t *keys)
+{
+    skl_record_t one;
+
+    leg_record(r, i, &one);
+    if (parts & SKL_PART_USER_LEG(i)) {
+        leg_user(t, &one, keys);
+    }
+    if (parts & SKL_PART_ITEM_LEG(i)) {
+        if (r->type == SKL_REC_ORDER && (one.flags & SKL_FLAG_LISTED)) {
+            skl_item_row_t *item = &t->items[one.item];
+
+            SKL_ST(item->lists[one.order.hold_list].hold_ns, r->lines.hold_ns);
+        }
+        apply_item(t, &one, line_word(r, i));
+    }
+}
+
+static void apply_order(skl_tables_t *t, const skl_record_t *r, uint32_t parts,
+                        const skl_rec_keys_t *keys)
+{
+    if (parts & SKL_PART_REQUEST) {
+        order_request(t, r, keys);
+    }
+    for (uint32_t i = 0; i < r->lines.count; i++) {
+        if (parts & (SKL_PART_USER_LEG(i) | SKL_PART_ITEM_LEG(i))) {
+            apply_leg(t, r, i, parts, keys);
+        }
+    }
+}
+
 void skl_apply(skl_tables_t *t, const skl_record_t *r, uint32_t parts,
                const skl_rec_keys_t *keys)
 {
+    if (skl_rec_is_order(r)) {
+        apply_order(t, r, skl_rec_leg_parts(r, parts), keys);
+        return;
+    }
     parts &= r->parts;
     if (parts & SKL_PART_CATALOG) {
         apply_catalog(t, r);
@@ -275,7 +416,7 @@ void skl_apply(skl_tables_t *t, const skl_record_t *r, uint32_t parts,
         apply_user(t, r, keys);
     }
     if (parts & SKL_PART_ITEM) {
-        apply_item(t, r);
+        apply_item(t, r, 0);
     }
 }
 
@@ -288,6 +429,9 @@ int skl_apply_fits(const skl_tables_t *t, const skl_record_t *r)
 
     if (r->item >= p->items || r->type == 0 || r->type >= SKL_REC_TYPES) {
         return 0;
+    }
+    if (skl_rec_is_order(r)) {
+        return skl_order_fits(t, r);
     }
     if (has_config) {
         return r->config.hold_list < SKL_HOLD_LISTS;

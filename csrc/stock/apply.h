@@ -24,5 +24,7 @@ void skl_apply(skl_tables_t *t, const skl_record_t *r, uint32_t parts,
 /* Numbers that would make apply() leave the tables: for records from outside
  * of this process. */
 int skl_apply_fits(const skl_tables_t *t, const skl_record_t *r);
+/* The same for a record with legs (fits.c), whose shape is valid. */
+int skl_order_fits(const skl_tables_t *t, const skl_record_t *r);
 
 #endif

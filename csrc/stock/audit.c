@@ -7,6 +7,7 @@
  */
 #include "base/assert.h"
 #include "stock/commit.h"
+#include "stock/lines.h"
 #include "stock/stock.h"
 
 #include <stdarg.h>
@@ -109,7 +110,30 @@ static uint32_t count_free_rows(const skl_tables_t *t, uint32_t shard)
     return found;
 }
 
-/* Walk the queue of live ids: how many, and how many own a reservation. */
+/* Reservation rows that a live id owns; an order of several lines must be a
+ * chain of rows of this shard. */
+static uint32_t rows_of_id(report_t *r, uint32_t shard,
+                           const skl_request_row_t *q)
+{
+    const skl_tables_t *t = &r->s->tables;
+    skl_lines_t l;
+
+    if (q->kind != SKL_REQ_ORDER) {
+        return q->kind == SKL_REQ_RESERVE;
+    }
+    if (!skl_lines_walk(t, q->row, &l)) {
+        problem(r, "shard %u: the lines of an order are broken\n", shard);
+        return 0;
+    }
+    for (uint32_t i = 0; i < l.count; i++) {
+        if (l.row[i] / t->shm->rows != shard) {
+            problem(r, "shard %u: a line of an order is elsewhere\n", shard);
+        }
+    }
+    return l.count;
+}
+
+/* Walk the queue of live ids: how many, and how many rows they own. */
 static uint32_t count_fifo(report_t *r, uint32_t shard, uint32_t *with_row)
 {
     const skl_tables_t *t = &r->s->tables;
@@ -124,7 +148,7 @@ static uint32_t count_fifo(report_t *r, uint32_t shard, uint32_t *with_row)
         const skl_hash_t key = {SKL_LD(q->lo), SKL_LD(q->hi)};
 
         n++;
-        *with_row += q->kind == SKL_REQ_RESERVE;
+        *with_row += rows_of_id(r, shard, q);
         if (q->kind == 0 ||
             skl_find_request(t, shard, key) != skl_fifo_at(t, shard, at)) {
             problem(r, "shard %u: a live id is not in the index\n", shard);
@@ -157,7 +181,7 @@ static void audit_shard_held(report_t *r, uint32_t shard)
 
 typedef struct {
     int64_t pending_qty, user_units, listed_qty;
-    uint64_t rows, ids, users, wrong_ids;
+    uint64_t rows, ids, users, wrong_ids, wrong_lines;
 } recount_t;
 
 /* An id under a wrong hash would be executed again by a retry. */
@@ -167,6 +191,14 @@ static int has_its_id(const skl_tables_t *t, const skl_row_t *row)
     const skl_hash_t key = skl_key_of(t, row->request_id, row->request_len);
 
     return SKL_LD(q->lo) == key.lo && SKL_LD(q->hi) == key.hi;
+}
+
+/* The id of a row stands for an order exactly if the row is a line of one. */
+static int has_its_kind(const skl_tables_t *t, const skl_row_t *row)
+{
+    return t->requests[row->request].kind == (SKL_LD(row->line) != 0
+                                                  ? (uint32_t)SKL_REQ_ORDER
+                                                  : (uint32_t)SKL_REQ_RESERVE);
 }
 
 static void recount_rows(const skl_tables_t *t, uint32_t item, recount_t *c)
@@ -180,6 +212,7 @@ static void recount_rows(const skl_tables_t *t, uint32_t item, recount_t *c)
             SKL_LD(row->item) == item) {
             c->rows++;
             c->wrong_ids += !has_its_id(t, row);
+            c->wrong_lines += !has_its_kind(t, row);
             if (row->state == SECKILL_STATE_RESERVED) {
                 c->pending_qty += row->qty;
             }
@@ -257,6 +290,10 @@ static void audit_item_held(report_t *r, uint32_t slot)
     if (n.wrong_ids > 0) {
         problem(r, "item %u: %llu request ids have a wrong hash\n", slot,
                 (unsigned long long)n.wrong_ids);
+    }
+    if (n.wrong_lines > 0) {
+        problem(r, "item %u: %llu rows are no lines of their orders\n", slot,
+                (unsigned long long)n.wrong_lines);
     }
     if (SKL_LD(item->earliest) != skl_hold_earliest(t, item)) {
         problem(r, "item %u: the first deadline is wrong\n", slot);

@@ -8,6 +8,31 @@
 
 /* ---- Repair: what a dead holder of one lock had published ---------------- */
 
+/* The same for a record with legs: several of them may have their user rows in
+ * one shard. */
+static uint32_t legs_of_lock(const skl_tables_t *t, const skl_record_t *r,
+                             const skl_lock_t *lock)
+{
+    uint32_t parts = 0;
+
+    skl_assert(r->lines.request_shard < t->shm->shards);
+    if (lock == &t->shards[r->lines.request_shard].lock) {
+        parts = SKL_PART_REQUEST;
+    }
+    for (uint32_t i = 0; i < r->lines.count; i++) {
+        if (lock == &t->items[r->legs[i].item].lock) {
+            parts |= SKL_PART_ITEM_LEG(i);
+        }
+        if (lock == &t->shards[r->legs[i].user_shard].lock) {
+#ifdef MUTANT_ORDER_REPAIR_FIRST_USER
+            return parts | SKL_PART_USER_LEG(i);
+#endif
+            parts |= SKL_PART_USER_LEG(i);
+        }
+    }
+    return parts & skl_rec_pending(r);
+}
+
 /* The parts of a record that live under this lock. */
 static uint32_t parts_of_lock(const skl_stock_t *s, const skl_record_t *r,
                               const skl_lock_t *lock)
@@ -15,6 +40,9 @@ static uint32_t parts_of_lock(const skl_stock_t *s, const skl_record_t *r,
     const skl_tables_t *t = &s->tables;
     uint32_t parts = 0;
 
+    if (skl_rec_is_order(r)) {
+        return legs_of_lock(t, r, lock);
+    }
     if (lock == &t->shm->lock) {
         parts = SKL_PART_CATALOG;
     } else if (lock == &t->items[r->item].lock) {
@@ -77,9 +105,7 @@ static int take(skl_held_t *h, skl_lock_t *lock)
         rc = skl_lock_acquire(lock, &h->wait, repair, h->s);
     }
     if (rc == SECKILL_OK) {
-        h->locks[h->count] = lock;
-        h->seqs[h->count] = seq_of(lock);
-        h->count++;
+        h->locks[h->count++] = lock;
     }
     return rc;
 }
@@ -112,6 +138,27 @@ int skl_hold_item(skl_held_t *h, uint32_t item)
     return take(h, &h->s->tables.items[item].lock);
 }
 
+int skl_hold_shard_list(skl_held_t *h, uint32_t *shards, uint32_t count)
+{
+    int rc = SECKILL_OK;
+
+    for (uint32_t i = 1; i < count; i++) { /* a handful: by insertion */
+        const uint32_t shard = shards[i];
+        uint32_t at = i;
+
+        for (; at > 0 && shards[at - 1] > shard; at--) {
+            shards[at] = shards[at - 1];
+        }
+        shards[at] = shard;
+    }
+    for (uint32_t i = 0; i < count && rc == SECKILL_OK; i++) {
+        if (i == 0 || shards[i] != shards[i - 1]) {
+            rc = skl_hold_shard(h, shards[i]);
+        }
+    }
+    return rc;
+}
+
 void skl_release_last(skl_held_t *h)
 {
     skl_assert(h->count > 0);
@@ -128,6 +175,15 @@ void skl_release(skl_held_t *h)
     }
 }
 
+int skl_check_log(skl_stock_t *s, int64_t now)
+{
+    if (!skl_ring_refuses(&s->ring, now)) {
+        return SECKILL_OK;
+    }
+    skl_count(s->counters, SKL_EV_log_refused, 1);
+    return SECKILL_EBUSY;
+}
+
 /* ---- Commit -------------------------------------------------------------- */
 
 /* Readers without a lock must not take the state between the commit and the
@@ -135,14 +191,14 @@ void skl_release(skl_held_t *h)
 static void mark_dirty(skl_held_t *h)
 {
     for (int i = 0; i < h->count; i++) {
-        skl_seq_begin(h->seqs[i]);
+        skl_seq_begin(seq_of(h->locks[i]));
     }
 }
 
 static void mark_clean(skl_held_t *h)
 {
     for (int i = 0; i < h->count; i++) {
-        skl_seq_end(h->seqs[i]);
+        skl_seq_end(seq_of(h->locks[i]));
     }
 }
 

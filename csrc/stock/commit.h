@@ -11,13 +11,14 @@
 #include "stock/apply.h"
 #include "stock/stock.h"
 
-enum { SKL_HELD_MAX = 4 };
+/* An order of 8 lines: the shard of its id, a user's shard and an item for each
+ * line. */
+enum { SKL_HELD_MAX = 1 + 2 * SKL_LINES_MAX };
 
 typedef struct {
     skl_stock_t *s;
     skl_wait_t wait;
     skl_lock_t *locks[SKL_HELD_MAX];
-    _Atomic uint64_t *seqs[SKL_HELD_MAX];
     int count;
     int try_only; /* do not wait at all: housekeeping gives way */
     uint64_t lsn; /* of the last record committed; 0: none yet */
@@ -28,12 +29,18 @@ int skl_hold_catalog(skl_held_t *h);
 int skl_hold_shard(skl_held_t *h, uint32_t shard);
 int skl_hold_shards(skl_held_t *h, uint32_t a, uint32_t b); /* in order */
 int skl_hold_item(skl_held_t *h, uint32_t item);
+/* The shards of a list, which is sorted and freed of repetitions for that. */
+int skl_hold_shard_list(skl_held_t *h, uint32_t *shards, uint32_t count);
 /* The answer that was found under these locks is of the last commit; of the
  * newest record when there was none: while they are held nobody else can
  * change what it rests on. */
 void skl_release(skl_held_t *h);
 /* Release only the lock taken last. */
 void skl_release_last(skl_held_t *h);
+
+/* Before something new is promised: OK, or EBUSY when the log lags too far
+ * behind or is full. What was promised may still be ended. */
+int skl_check_log(skl_stock_t *s, int64_t now);
 
 /* Publish and apply. EBUSY: nothing happened. The parts of the record must be
  * those of locks held. */

@@ -10,6 +10,7 @@
  * Any thread.
  */
 #include "base/assert.h"
+#include "stock/lines.h"
 #include "stock/lookup.h"
 #include "stock/retire.h"
 #include "stock/settle.h"
@@ -143,9 +144,12 @@ static int peek(const call_t *c)
 
 /* ---- Replay -------------------------------------------------------------- */
 
-static int same_call(const call_t *c, const skl_row_t *row)
+/* The quantity that was asked for is with the id: the row has what is left
+ * after a confirm in part. */
+static int same_call(const call_t *c, const skl_request_row_t *q,
+                     const skl_row_t *row)
 {
-    return row->qty == c->qty && row->user_len == c->user.len &&
+    return q->arg == (uint64_t)c->qty && row->user_len == c->user.len &&
            memcmp(row->user_id, c->user.ptr, c->user.len) == 0 &&
            skl_item_is(&c->s->tables.items[SKL_LD(row->item)], c->item.ptr,
                        (uint32_t)c->item.len);
@@ -188,7 +192,8 @@ static int replay(const call_t *c, skl_held_t *h, uint32_t request)
     if (rc != SECKILL_OK) {
         return rc;
     }
-    if (!same_call(c, &c->s->tables.rows[slot])) {
+    if (!same_call(c, &c->s->tables.requests[request],
+                   &c->s->tables.rows[slot])) {
         return SECKILL_ECONFLICT;
     }
     skl_fill_answer(c->s, slot, c->out);
@@ -250,6 +255,10 @@ static int commit_reserve(const call_t *c, skl_held_t *h, const place_t *p,
 
     skl_assert(v->available >= c->qty && c->qty >= 1);
     skl_assert(v->user_ids < SKL_IDS_PER_USER);
+    rc = skl_check_log(c->s, now);
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
     skl_rec_begin(&r, SKL_REC_RESERVE, SKL_PART_REQUEST | SKL_PART_ITEM, c->s,
                   p->item, now);
     rc = take_slots(c, p, &r);
@@ -257,6 +266,7 @@ static int commit_reserve(const call_t *c, skl_held_t *h, const place_t *p,
         return rc;
     }
     set_terms(c, &c->s->tables.items[p->item], &r, now);
+    r.order.arg = (uint64_t)c->qty;
     r.order.user_count = v->user_count + c->qty;
     r.order.user_ids = (uint16_t)(v->user_ids + 1);
     skl_rec_strings(&r, c->user.ptr, (uint32_t)c->user.len, c->q.id.ptr,
@@ -377,17 +387,6 @@ static void fetch_rows(const call_t *c)
     skl_ring_fetch_next(&c->s->ring);
 }
 
-/* Ids whose window has passed make room, a few of them in every shard. */
-static int make_room(const call_t *c)
-{
-    int done = skl_retire_shard(c->s, c->q.shard, c->now, 16, 1) > 0;
-
-    for (uint32_t i = 0; i < c->s->tables.shm->shards; i++) {
-        done |= skl_retire_shard(c->s, i, c->now, 2, 1) > 0;
-    }
-    return done;
-}
-
 static int with_locks(const call_t *c)
 {
     skl_wait_t wait = {0};
@@ -398,7 +397,7 @@ static int with_locks(const call_t *c)
         int rc = attempt(c, &wait);
 
         if (rc == RETRY_FULL || rc == RETRY_IDS) {
-            if (room_made || !make_room(c)) {
+            if (room_made || !skl_make_room(c->s, c->q.shard, c->now)) {
                 return rc == RETRY_FULL ? SECKILL_EFULL : SECKILL_EUSERLIMIT;
             }
             room_made = 1;
@@ -435,7 +434,8 @@ int skl_stock_find(skl_stock_t *s, skl_bytes_t request, int64_t now,
 {
     skl_held_t h = {.s = s};
     skl_new_request_t q;
-    uint32_t found, slot = SKL_NONE;
+    skl_lines_t l;
+    uint32_t found;
     int rc = skl_new_request(s, request, now, &q);
 
     rc = rc == SECKILL_OK ? skl_hold_shard(&h, q.shard) : rc;
@@ -444,10 +444,13 @@ int skl_stock_find(skl_stock_t *s, skl_bytes_t request, int64_t now,
     }
     found = skl_find_request(&s->tables, q.shard, q.key);
     rc = found == SKL_NONE ? SECKILL_EUNKNOWNREQUEST
-                           : recorded(&h, found, now, &slot);
+                           : skl_lines_recorded(&h, found, now, &l);
     if (rc == SECKILL_OK) {
-        skl_fill_answer(s, slot, out);
+        skl_fill_answer(s, l.row[0], out);
         out->replayed = 1;
+        if (s->tables.requests[found].kind == SKL_REQ_ORDER) {
+            out->lines = (uint8_t)l.count;
+        }
     }
     skl_release(&h);
     return rc == SECKILL_ECONFLICT ? SECKILL_EUNKNOWNREQUEST : rc;

@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "stock/ids.h"
+#include "stock/lines.h"
 #include "stock/settle.h"
 
 /* The ledger's clock may be slewed back by less than this. */
@@ -159,6 +160,101 @@ static int retire_held(skl_held_t *h, uint32_t shard, uint32_t slot,
     return rc == SECKILL_OK ? commit_retire(h, shard, slot, now) : rc;
 }
 
+/* ---- The end of an order of several lines -------------------------------- */
+
+/* The shards of the user rows, after the one of the id. The items are locked
+ * for a moment; the locks are released here. */
+static int plan_order(skl_held_t *h, uint32_t shard, uint32_t slot,
+                      uint32_t *shards, uint32_t *count)
+{
+    const skl_tables_t *t = &h->s->tables;
+    skl_lines_t l;
+    int rc;
+
+    if (!skl_lines_walk(t, t->requests[slot].row, &l)) {
+        skl_assert(!"the lines of a live order");
+    }
+    rc = skl_hold_item_list(h, l.item, l.count);
+    shards[0] = shard;
+    for (uint32_t i = 0; i < l.count && rc == SECKILL_OK; i++) {
+        shards[i + 1] = user_shard_of(t, l.row[i]);
+    }
+    *count = l.count + 1;
+    skl_release(h);
+    return rc;
+}
+
+static int commit_order_end(skl_held_t *h, const skl_lines_t *l, uint32_t shard,
+                            int64_t now)
+{
+    const skl_tables_t *t = &h->s->tables;
+    skl_record_t r;
+
+    skl_lines_record(&r, SKL_REC_ORDER_RETIRE, SKL_PART_REQUEST | SKL_PART_ITEM,
+                     h->s, l, now);
+    skl_assert(r.lines.request_shard == shard);
+    r.lines.fifo_pos = SKL_LD(t->shards[shard].fifo_head);
+    r.lines.state = t->rows[l->row[0]].state;
+    for (uint32_t i = 0; i < l->count; i++) {
+        skl_leg_t *leg = &r.legs[i];
+
+        skl_assert(leg->flags == 0 && leg->user_ids > 0);
+        leg->flags = SKL_FLAG_ROW;
+        leg->item_live -= 1;
+        leg->user_ids -= 1;
+        if (leg->user_count == 0 && leg->user_ids == 0) {
+            leg->flags |= SKL_FLAG_USER;
+            leg->item_users -= 1;
+            r.parts |= SKL_PART_USER;
+        }
+    }
+    skl_lines_strings(&r, t, l, NULL);
+    return skl_commit(h, &r, NULL);
+}
+
+/* The shards are held. 1, 0: another one is first now; or EBUSY. */
+static int retire_order_held(skl_held_t *h, uint32_t shard, uint32_t slot,
+                             const uint32_t *shards, uint32_t count,
+                             int64_t now)
+{
+    const skl_tables_t *t = &h->s->tables;
+    skl_lines_t l;
+    int rc;
+
+    if (first_due(h->s, shard, now) != slot ||
+        !skl_lines_walk(t, t->requests[slot].row, &l)) {
+        return 0;
+    }
+    rc = skl_hold_item_list(h, l.item, l.count);
+    for (uint32_t i = 0; i < l.count && rc == SECKILL_OK; i++) {
+        uint32_t k = 0;
+
+        while (k < count && shards[k] != user_shard_of(t, l.row[i])) {
+            k++;
+        }
+        if (k == count) {
+            return 0; /* another order has come to this row */
+        }
+    }
+    rc = rc == SECKILL_OK ? skl_lines_expire(h, &l, skl_lines_now(t, &l, now))
+                          : rc;
+    rc = rc == SECKILL_OK ? commit_order_end(h, &l, shard, now) : rc;
+    return rc == SECKILL_OK ? 1 : rc;
+}
+
+/* h holds the shard, of which the order in `slot` is due. */
+static int retire_order(skl_held_t *h, uint32_t shard, uint32_t slot,
+                        int64_t now)
+{
+    uint32_t shards[1 + SKL_LINES_MAX], count = 0;
+    int rc = plan_order(h, shard, slot, shards, &count);
+
+    rc = rc == SECKILL_OK ? skl_hold_shard_list(h, shards, count) : rc;
+    return rc == SECKILL_OK
+               ? retire_order_held(h, shard, slot, shards, count, now)
+               : rc;
+}
+
 /* 1: retired; 0: nothing is due, or it changed under us; or EBUSY. */
 static int retire_one(skl_stock_t *s, uint32_t shard, int64_t now, int try_only)
 {
@@ -167,6 +263,11 @@ static int retire_one(skl_stock_t *s, uint32_t shard, int64_t now, int try_only)
     int rc = skl_hold_shard(&h, shard);
 
     slot = rc == SECKILL_OK ? first_due(s, shard, now) : SKL_NONE;
+    if (slot != SKL_NONE && s->tables.requests[slot].kind == SKL_REQ_ORDER) {
+        rc = retire_order(&h, shard, slot, now);
+        skl_release(&h);
+        return rc;
+    }
     if (slot != SKL_NONE) {
         rc = plan_locks(&h, slot, shard, &user_shard);
     }
@@ -176,7 +277,7 @@ static int retire_one(skl_stock_t *s, uint32_t shard, int64_t now, int try_only)
     }
     rc = skl_hold_shards(&h, shard, user_shard);
     again = rc == SECKILL_OK ? first_due(s, shard, now) : SKL_NONE;
-    if (again == slot) {
+    if (again == slot && s->tables.requests[slot].kind != SKL_REQ_ORDER) {
         const skl_request_row_t *q = &s->tables.requests[slot];
 
         rc = skl_hold_item(&h, q->item);
@@ -208,5 +309,15 @@ int skl_retire_shard(skl_stock_t *s, uint32_t shard, int64_t now, int max,
         done++;
     }
     skl_count(s->counters, SKL_EV_rows_retired, (uint64_t)done);
+    return done;
+}
+
+int skl_make_room(skl_stock_t *s, uint32_t shard, int64_t now)
+{
+    int done = skl_retire_shard(s, shard, now, 16, 1) > 0;
+
+    for (uint32_t i = 0; i < s->tables.shm->shards; i++) {
+        done |= skl_retire_shard(s, i, now, 2, 1) > 0;
+    }
     return done;
 }

@@ -30,5 +30,8 @@ int skl_new_request_slot(const skl_stock_t *s, const skl_new_request_t *q,
  * held. How many, or EBUSY; with try_only nothing is waited for. */
 int skl_retire_shard(skl_stock_t *s, uint32_t shard, int64_t now, int max,
                      int try_only);
+/* Ids whose window has passed make room: some in this shard, a few of them in
+ * every one. 1: there is some. No lock is held. */
+int skl_make_room(skl_stock_t *s, uint32_t shard, int64_t now);
 
 #endif

@@ -4,6 +4,8 @@
 #include "base/assert.h"
 #include "seckill.h"
 
+#include <stddef.h>
+
 #define RELAXED memory_order_relaxed
 
 static uint64_t start_offset(void)
@@ -141,7 +143,8 @@ static int publish_locked(skl_ring_t *ring, skl_record_t *r, uint32_t body_crc,
     for (int i = 0; i < count; i++) {
         atomic_store_explicit(&locks[i]->intent, lsn, RELAXED);
     }
-    atomic_store_explicit(&ring->pending[lsn & ring->mask], r->parts, RELAXED);
+    atomic_store_explicit(&ring->pending[lsn & ring->mask], skl_rec_pending(r),
+                          RELAXED);
     atomic_store_explicit(&ring->start[lsn & ring->mask], at, RELAXED);
     atomic_store_explicit(&ring->start[(lsn + 1) & ring->mask], at + units,
                           RELAXED);
@@ -193,6 +196,47 @@ void skl_ring_begin_life(skl_ring_t *ring, uint64_t first_lsn,
     shm->lives[shm->life_count].first_lsn = first_lsn;
     shm->lives[shm->life_count].incarnation = incarnation;
     shm->life_count++;
+}
+
+/* Ledger time of a record, or INT64_MAX; it may have left the ring. */
+static int64_t time_of(const skl_ring_t *ring, uint64_t lsn)
+{
+    const unsigned char *r =
+        ring->units + (start_of(ring, lsn) & ring->mask) * SKL_UNIT;
+    const _Atomic int64_t *time =
+        (const void *)(r + offsetof(skl_record_t, time));
+
+    return lsn <= skl_ring_tail(ring)
+               ? atomic_load_explicit((_Atomic int64_t *)(uintptr_t)time,
+                                      RELAXED)
+               : INT64_MAX;
+}
+
+int skl_ring_refuses(const skl_ring_t *ring, int64_t now)
+{
+    const skl_ring_shm_t *shm = ring->shm;
+    int64_t since;
+
+    if (shm->max_lag_ns == 0) {
+        return 0;
+    }
+    if (atomic_load_explicit(&shm->refuse, RELAXED)) {
+        return 1;
+    }
+    since = time_of(ring, atomic_load_explicit(&shm->flushed, RELAXED) + 1);
+    return since < now && now - since > shm->max_lag_ns;
+}
+
+void skl_ring_restart(skl_ring_t *ring, uint64_t last_lsn, int64_t last_time)
+{
+    skl_ring_shm_t *shm = ring->shm;
+
+    atomic_store(&shm->head, last_lsn + 1);
+    atomic_store(&shm->tail, last_lsn);
+    atomic_store(&shm->flushed, last_lsn);
+    atomic_store(&shm->last_time, last_time);
+    atomic_store(&ring->start[(last_lsn + 1) & ring->mask], 0);
+    atomic_store(&shm->sink_attached, 1);
 }
 
 void skl_ring_fetch_next(const skl_ring_t *ring)

@@ -43,7 +43,6 @@ typedef struct {
     _Atomic uint64_t flushed; /* newest LSN the sink has read: durable */
     _Atomic uint32_t sink_attached;
     _Atomic uint32_t refuse; /* the log cannot take more: reserve is busy */
-    _Atomic int64_t since;   /* ledger time of record flushed + 1, if any */
     int64_t max_lag_ns;      /* 0: no limit. Fixed before sharing */
     uint32_t units;          /* a power of two */
     uint32_t life_count;     /* fixed before the segment is shared */
@@ -72,6 +71,11 @@ uint32_t skl_ring_incarnation(const skl_ring_t *ring, uint64_t lsn);
 /* Begin a life with the next record. Before the segment is shared. */
 void skl_ring_begin_life(skl_ring_t *ring, uint64_t first_lsn,
                          uint32_t incarnation);
+/* Does the log lag so far behind, or is it so full, that nothing more should be
+ * promised? */
+int skl_ring_refuses(const skl_ring_t *ring, int64_t now);
+/* A ring without records whose next one follows `last_lsn`. Before sharing. */
+void skl_ring_restart(skl_ring_t *ring, uint64_t last_lsn, int64_t last_time);
 /* Hint: bring the place of the next record into the cache. */
 void skl_ring_fetch_next(const skl_ring_t *ring);
 /* All parts are applied. */

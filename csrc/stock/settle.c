@@ -3,9 +3,12 @@
 
 #include "base/assert.h"
 #include "stock/ids.h"
+#include "stock/lookup.h"
 #include "stock/retire.h"
 
 #include <string.h>
+
+enum { EXPIRE_CHUNK = 64, ROUNDS = 64 };
 
 /* ---- The answer ---------------------------------------------------------- */
 
@@ -25,6 +28,7 @@ void skl_fill_answer(const skl_stock_t *s, uint32_t slot,
     out->lsn = SKL_LD(row->lsn);
     out->state = row->state;
     out->replayed = 0;
+    out->lines = 0;
     out->id_len = skl_row_id_format(
         out->id, skl_ring_incarnation(&s->ring, out->lsn), slot, out->lsn);
     skl_item_name(item, out->item, &name_len);
@@ -86,17 +90,41 @@ static int end_unsold(skl_held_t *h, int type, uint8_t state, uint32_t slot,
     return skl_commit(h, &r, NULL);
 }
 
-static int sell(skl_held_t *h, uint32_t slot, int64_t now)
+/* qty units are sold, the rest comes back. */
+static int sell(skl_held_t *h, uint32_t slot, int64_t qty, int64_t now)
 {
     const skl_row_t *row = &h->s->tables.rows[slot];
+    const int64_t rest = row->qty - qty;
     skl_record_t r;
 
     skl_assert(row->state == SECKILL_STATE_RESERVED);
+    skl_assert(qty >= 1 && rest >= 0);
     begin_row_record(&r, SKL_REC_CONFIRM, SKL_PART_ITEM, h->s, slot, now);
     r.flags = listed(row);
     r.order.state = SECKILL_STATE_CONFIRMED;
+    r.order.qty = qty;
     r.reserved -= row->qty;
-    r.sold += row->qty;
+    r.sold += qty;
+#ifndef MUTANT_PARTIAL_LOSES_REST
+    r.available += rest;
+#endif
+    r.order.user_count -= rest;
+    return skl_commit(h, &r, NULL);
+}
+
+/* The hold had ended: qty units are taken again and sold. */
+static int sell_again(skl_held_t *h, uint32_t slot, int64_t qty, int64_t now)
+{
+    skl_record_t r;
+
+    skl_assert(h->s->tables.rows[slot].state == SECKILL_STATE_EXPIRED);
+    begin_row_record(&r, SKL_REC_CONFIRM, SKL_PART_ITEM, h->s, slot, now);
+    r.flags = SKL_FLAG_AGAIN;
+    r.order.state = SECKILL_STATE_CONFIRMED;
+    r.order.qty = qty;
+    r.available -= qty;
+    r.sold += qty;
+    r.order.user_count += qty;
     return skl_commit(h, &r, NULL);
 }
 
@@ -175,7 +203,7 @@ static int expire_if_due(skl_held_t *h, uint32_t slot, int64_t now)
     return SECKILL_OK;
 }
 
-static int refusal_of(uint8_t state)
+int skl_refusal_of(uint8_t state)
 {
     switch (state) {
     case SECKILL_STATE_CONFIRMED:
@@ -193,10 +221,52 @@ static int refusal_of(uint8_t state)
 
 /* ---- Confirm and cancel -------------------------------------------------- */
 
-static int settle_held(skl_held_t *h, uint32_t slot, uint8_t target,
+/* The window of the sale and `paused` are of new orders: this is the late end
+ * of one that was made in time. An item that was removed has nothing left. */
+int skl_may_reacquire(skl_held_t *h, uint32_t slot, int64_t n, int64_t now)
+{
+    const skl_row_t *row = &h->s->tables.rows[slot];
+    const uint32_t number = SKL_LD(row->item);
+    skl_view_t v;
+    int rc = SECKILL_OK, ended;
+
+    skl_view_item(&h->s->tables.items[number], &v);
+    skl_view_user(&h->s->tables, row->user, &v);
+    if (v.state != SECKILL_ITEM_OPEN && v.state != SECKILL_ITEM_PAUSED) {
+        return SECKILL_ESOLDOUT;
+    }
+#ifndef MUTANT_REACQUIRE_NO_LIMIT
+    if (v.per_user > 0 && v.user_count + n > v.per_user) {
+        rc = SECKILL_EUSERLIMIT;
+    } else
+#endif
+        if (v.available < n) {
+        rc = SECKILL_ESOLDOUT;
+    }
+    if (!skl_may_turn(&v, rc, now)) {
+        return rc;
+    }
+    ended = skl_expire_due(h, number, now, EXPIRE_CHUNK);
+    return ended < 0 ? ended : SKL_AGAIN;
+}
+
+/* A confirm that comes after the hold has ended. */
+static int reacquire(skl_held_t *h, uint32_t slot, int64_t qty, int64_t now)
+{
+    int rc;
+
+    if (qty > h->s->tables.rows[slot].qty) {
+        return SECKILL_EBADQTY;
+    }
+    rc = skl_may_reacquire(h, slot, qty, now);
+    return rc == SECKILL_OK ? sell_again(h, slot, qty, now) : rc;
+}
+
+static int settle_held(skl_held_t *h, uint32_t slot, const skl_settle_t *how,
                        int64_t now)
 {
     const skl_row_t *row = &h->s->tables.rows[slot];
+    const int64_t qty = how->qty != 0 ? how->qty : row->qty;
     int rc;
 
     skl_assert(h->count > 0);
@@ -205,38 +275,74 @@ static int settle_held(skl_held_t *h, uint32_t slot, uint8_t target,
     if (rc != SECKILL_OK) {
         return rc;
     }
-    if (row->state == target) {
-        return SECKILL_OK; /* the same end again */
+    if (row->state == how->target) { /* the same end again? */
+        return qty == row->qty ? SECKILL_OK : SECKILL_ECONFLICT;
+    }
+    if (row->state == SECKILL_STATE_EXPIRED && how->reacquire) {
+        return reacquire(h, slot, qty, now);
     }
     if (row->state != SECKILL_STATE_RESERVED) {
-        return refusal_of(row->state);
+        return skl_refusal_of(row->state);
     }
-    return target == SECKILL_STATE_CONFIRMED
-               ? sell(h, slot, now)
-               : end_unsold(h, SKL_REC_CANCEL, target, slot, now);
+    if (qty > row->qty) {
+        return SECKILL_EBADQTY;
+    }
+    return how->target == SECKILL_STATE_CONFIRMED
+               ? sell(h, slot, qty, now)
+               : end_unsold(h, SKL_REC_CANCEL, how->target, slot, now);
 }
 
-static int settle(skl_stock_t *s, skl_bytes_t id, uint8_t target, int64_t now)
+static int settle_once(skl_stock_t *s, skl_bytes_t id, const skl_settle_t *how,
+                       int64_t now)
 {
     skl_held_t h = {.s = s};
-    uint32_t slot;
+    uint32_t slot, line = 0;
     int rc = hold_by_id(&h, id, &slot);
 
     if (rc == SECKILL_OK) {
-        rc = settle_held(&h, slot, target, now);
+        line = SKL_LD(s->tables.rows[slot].line);
+        rc = line == 0 ? settle_held(&h, slot, how, now) : rc;
     }
     skl_release(&h);
-    return rc;
+    return line == 0 ? rc : skl_order_settle(s, id, how, now);
+}
+
+static int settle(skl_stock_t *s, skl_bytes_t id, const skl_settle_t *how,
+                  int64_t now)
+{
+    for (int i = 0; i < ROUNDS; i++) {
+        int rc = settle_once(s, id, how, now);
+
+        if (rc != SKL_AGAIN) {
+            return rc;
+        }
+    }
+    return SECKILL_EBUSY;
 }
 
 int skl_stock_confirm(skl_stock_t *s, skl_bytes_t id, int64_t now)
 {
-    return settle(s, id, SECKILL_STATE_CONFIRMED, now);
+    return skl_stock_confirm_with(s, id, 0, 0, now);
+}
+
+int skl_stock_confirm_with(skl_stock_t *s, skl_bytes_t id, int64_t qty,
+                           int reacquire_it, int64_t now)
+{
+    const skl_settle_t how = {.target = SECKILL_STATE_CONFIRMED,
+                              .reacquire = reacquire_it != 0,
+                              .qty = qty};
+
+    if (qty < 0 || qty > SECKILL_COUNT_MAX) {
+        return SECKILL_EBADQTY;
+    }
+    return settle(s, id, &how, now);
 }
 
 int skl_stock_cancel(skl_stock_t *s, skl_bytes_t id, int64_t now)
 {
-    return settle(s, id, SECKILL_STATE_CANCELLED, now);
+    const skl_settle_t how = {.target = SECKILL_STATE_CANCELLED};
+
+    return settle(s, id, &how, now);
 }
 
 /* ---- Refund -------------------------------------------------------------- */
@@ -269,8 +375,9 @@ static int commit_refund(skl_held_t *h, uint32_t slot,
     return skl_commit(h, &r, &keys);
 }
 
+/* SKL_AGAIN: it is an order, *shard that of its rows. */
 static int refund_held(skl_held_t *h, skl_bytes_t id,
-                       const skl_new_request_t *q, int64_t now)
+                       const skl_new_request_t *q, int64_t now, uint32_t *shard)
 {
     uint32_t slot;
     int rc = hold_by_id(h, id, &slot);
@@ -280,6 +387,10 @@ static int refund_held(skl_held_t *h, skl_bytes_t id,
         return rc;
     }
     row = &h->s->tables.rows[slot];
+    if (SKL_LD(row->line) != 0) {
+        *shard = slot / h->s->tables.shm->rows;
+        return SKL_AGAIN;
+    }
     now = skl_item_now(&h->s->tables.items[SKL_LD(row->item)], now);
     rc = expire_if_due(h, slot, now);
     if (rc != SECKILL_OK) {
@@ -289,7 +400,7 @@ static int refund_held(skl_held_t *h, skl_bytes_t id,
         return SECKILL_OK;
     }
     if (row->state != SECKILL_STATE_CONFIRMED) {
-        return refusal_of(row->state);
+        return skl_refusal_of(row->state);
     }
     return commit_refund(h, slot, q, now);
 }
@@ -309,12 +420,14 @@ static int refund_replay(const skl_stock_t *s, uint32_t request, skl_bytes_t id)
     return SECKILL_ECONFLICT;
 }
 
-static int refund_once(skl_stock_t *s, skl_bytes_t id,
-                       const skl_new_request_t *q, int64_t now)
+/* *shard: SKL_NONE, or that of the rows of an order. */
+static int refund_as(skl_stock_t *s, skl_bytes_t id, const skl_new_request_t *q,
+                     int64_t now, uint32_t *shard)
 {
     skl_held_t h = {.s = s};
+    const int is_order = *shard != SKL_NONE;
     uint32_t used;
-    int rc = skl_hold_shard(&h, q->shard);
+    int rc = skl_hold_shards(&h, q->shard, is_order ? *shard : q->shard);
 
     if (rc == SECKILL_OK) {
         used = skl_find_request(&s->tables, q->shard, q->key);
@@ -323,11 +436,21 @@ static int refund_once(skl_stock_t *s, skl_bytes_t id,
         } else if (skl_request_too_old(s, q, now)) {
             rc = SECKILL_ETOOOLD;
         } else {
-            rc = refund_held(&h, id, q, now);
+            rc = is_order ? skl_order_refund(&h, id, q, now)
+                          : refund_held(&h, id, q, now, shard);
         }
     }
     skl_release(&h);
     return rc;
+}
+
+static int refund_once(skl_stock_t *s, skl_bytes_t id,
+                       const skl_new_request_t *q, int64_t now)
+{
+    uint32_t shard = SKL_NONE;
+    int rc = refund_as(s, id, q, now, &shard);
+
+    return rc == SKL_AGAIN ? refund_as(s, id, q, now, &shard) : rc;
 }
 
 int skl_stock_refund(skl_stock_t *s, skl_bytes_t id, skl_bytes_t request,

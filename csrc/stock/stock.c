@@ -19,6 +19,7 @@ uint64_t skl_stock_signature(void)
         sizeof(skl_row_t),
         sizeof(skl_ring_shm_t),
         sizeof(skl_record_t),
+        sizeof(skl_leg_t),
         offsetof(skl_item_row_t, name),
         offsetof(skl_row_t, user_id),
         SKL_REC_TYPES,

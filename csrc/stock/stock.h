@@ -4,7 +4,9 @@
  * How a change is made (files in this order):
  *   commit.c   1. take the locks: catalog, shards, item (tables.h)
  *   reserve.c  2. look up, decide, build a record of after-images
+ *   order.c       (an order of several lines)
  *   settle.c
+ *   order_end.c
  *   catalog.c
  *   retire.c
  *   ring.c     3. publish the record: the commit point
@@ -68,11 +70,20 @@ int skl_stock_reserve(skl_stock_t *s, skl_bytes_t item, skl_bytes_t user,
                       int64_t qty, skl_bytes_t request, int64_t now,
                       seckill_reservation_t *out);
 int skl_stock_confirm(skl_stock_t *s, skl_bytes_t id, int64_t now);
+/* qty 0: all; reacquire: also one that has expired. */
+int skl_stock_confirm_with(skl_stock_t *s, skl_bytes_t id, int64_t qty,
+                           int reacquire_it, int64_t now);
 int skl_stock_cancel(skl_stock_t *s, skl_bytes_t id, int64_t now);
 int skl_stock_refund(skl_stock_t *s, skl_bytes_t id, skl_bytes_t request,
                      int64_t now);
 int skl_stock_find(skl_stock_t *s, skl_bytes_t request, int64_t now,
                    seckill_reservation_t *out);
+/* *line: of which line the refusal is, from 1; 0: of none. */
+int skl_stock_order(skl_stock_t *s, skl_bytes_t user, skl_bytes_t request,
+                    const seckill_line_t *lines, size_t count, int64_t now,
+                    seckill_order_t *out, uint32_t *line);
+int skl_stock_find_order(skl_stock_t *s, skl_bytes_t request, int64_t now,
+                         seckill_order_t *out);
 /* Records written, or a code. */
 int skl_stock_sweep(skl_stock_t *s, int max, int64_t now);
 /* Problems found, or a code. */

@@ -144,6 +144,7 @@ void skl_tables_init(void *section, uint32_t items, uint32_t reservations,
 
     skl_assert(items > 0 && reservations > 0 && users > 0 && requests > 0);
     plan(p, items, reservations, users, requests);
+    skl_assert((uint64_t)p->shards * p->rows < SKL_LINE_END);
     skl_tables_attach(&t, section, &no_key);
     skl_lock_init(&p->lock);
     for (uint32_t i = 0; i < items; i++) {
@@ -341,6 +342,60 @@ void skl_user_remove(skl_tables_t *t, uint32_t shard, uint32_t slot)
     }
 }
 
+/* Is the slot in its chain? */
+static int in_user_chain(const skl_tables_t *t, uint32_t head, uint32_t slot)
+{
+    uint32_t at = head;
+
+    for (uint32_t i = 0; at != SKL_NONE && i < t->shm->users; i++) {
+        if (at == slot) {
+            return 1;
+        }
+        at = SKL_LD(t->users[at].next);
+    }
+    return 0;
+}
+
+void skl_user_insert_leg(skl_tables_t *t, uint32_t shard, uint32_t slot,
+                         skl_hash_t key, uint32_t item)
+{
+    skl_user_row_t *row = &t->users[slot];
+    _Atomic uint32_t *head = user_head(t, shard, key.lo);
+
+    skl_assert(slot / t->shm->users == shard);
+    TAKE(t->shards[shard].user_free, slot, SKL_LD(row->next));
+    SKL_ST(row->lo, key.lo);
+    SKL_ST(row->hi, key.hi);
+    SKL_ST(row->item, item);
+#ifdef MUTANT_ORDER_CHAIN_HEAD_ONLY
+    if (SKL_LD(*head) != slot) {
+#else
+    if (!in_user_chain(t, SKL_LD(*head), slot)) {
+#endif
+        SKL_ST(row->next, SKL_LD(*head));
+        SKL_ST(*head, slot);
+    }
+}
+
+void skl_user_remove_leg(skl_tables_t *t, uint32_t shard, uint32_t slot)
+{
+    skl_user_row_t *row = &t->users[slot];
+    skl_shard_t *s = &t->shards[shard];
+    uint32_t at = SKL_LD(s->user_free);
+
+    skl_assert(slot / t->shm->users == shard);
+    UNLINK(user_head(t, shard, SKL_LD(row->lo)), slot, USER_NEXT);
+    SKL_ST(row->item, SKL_NONE);
+    for (int i = 0; at != SKL_NONE && i < SKL_LINES_MAX; i++) {
+        if (at == slot) {
+            return; /* given back already, others after it */
+        }
+        at = SKL_LD(t->users[at].next);
+    }
+    SKL_ST(row->next, SKL_LD(s->user_free));
+    SKL_ST(s->user_free, slot);
+}
+
 /* ---- Reservation rows ---------------------------------------------------- */
 
 void skl_row_take(skl_tables_t *t, uint32_t shard, uint32_t slot)
@@ -358,6 +413,22 @@ void skl_row_give(skl_tables_t *t, uint32_t shard, uint32_t slot)
         t->rows[slot].next_free = SKL_LD(s->row_free);
         SKL_ST(s->row_free, slot);
     }
+}
+
+void skl_row_give_leg(skl_tables_t *t, uint32_t shard, uint32_t slot)
+{
+    skl_shard_t *s = &t->shards[shard];
+    uint32_t at = SKL_LD(s->row_free);
+
+    skl_assert(slot / t->shm->rows == shard);
+    for (int i = 0; at != SKL_NONE && i < SKL_LINES_MAX; i++) {
+        if (at == slot) {
+            return; /* given back already, others after it */
+        }
+        at = t->rows[at].next_free;
+    }
+    t->rows[slot].next_free = SKL_LD(s->row_free);
+    SKL_ST(s->row_free, slot);
 }
 
 /* ---- Items --------------------------------------------------------------- */

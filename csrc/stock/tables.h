@@ -42,15 +42,20 @@ enum {
 #define SKL_LD(x) atomic_load_explicit(&(x), memory_order_relaxed)
 #define SKL_ST(x, v) atomic_store_explicit(&(x), (v), memory_order_relaxed)
 
-enum { SKL_REQ_RESERVE = 1, SKL_REQ_REFUND = 2, SKL_REQ_ADJUST = 3 };
+enum {
+    SKL_REQ_RESERVE = 1,
+    SKL_REQ_REFUND = 2,
+    SKL_REQ_ADJUST = 3,
+    SKL_REQ_ORDER = 4 /* of several lines */
+};
 
 /* A live request id. Written in the REQUEST part only. */
 typedef struct {
     _Atomic uint64_t lo, hi; /* keyed hash of the id */
     int64_t created;
-    uint64_t arg; /* fingerprint of refund and adjust */
+    uint64_t arg; /* fingerprint of refund, adjust and order; RESERVE: qty */
     _Atomic uint32_t next;
-    uint32_t row; /* reservation slot or SKL_NONE */
+    uint32_t row; /* reservation slot (of the first line) or SKL_NONE */
     uint32_t item;
     uint32_t kind; /* SKL_REQ_*; 0: free */
 } skl_request_row_t;
@@ -65,7 +70,10 @@ typedef struct {
     uint32_t pad;
 } skl_user_row_t;
 
-/* A reservation. next_free: REQUEST part; the rest: ITEM part. */
+/* A reservation, or one line of an order. next_free: REQUEST part; the rest:
+ * ITEM part. `item` and `line` of a line are known to both: each part stores
+ * them, so that under the shard's lock alone the lines of a live order can be
+ * walked and their items be found. */
 typedef struct {
     _Atomic uint64_t lsn; /* of its RESERVE record; 0: free */
     _Atomic uint32_t item;
@@ -80,10 +88,30 @@ typedef struct {
     uint8_t hold_list;
     uint8_t user_len;
     uint8_t request_len;
-    uint32_t pad;
+    _Atomic uint32_t line; /* skl_line_word(); 0: no line of an order */
     char user_id[SECKILL_ID_MAX];
     char request_id[SECKILL_ID_MAX];
 } skl_row_t;
+
+_Static_assert(sizeof(skl_row_t) == 192, "three cache lines");
+
+/* The number of a line from 1, and the row of the next one. */
+enum { SKL_LINE_END = 0xfffffff };
+
+static inline uint32_t skl_line_word(uint32_t number, uint32_t next)
+{
+    return next << 4 | number;
+}
+
+static inline uint32_t skl_line_number(uint32_t word)
+{
+    return word & 15;
+}
+
+static inline uint32_t skl_line_next(uint32_t word)
+{
+    return word >> 4;
+}
 
 typedef struct {
     _Atomic int64_t hold_ns;
@@ -203,6 +231,12 @@ void skl_user_insert(skl_tables_t *t, uint32_t shard, uint32_t slot,
 void skl_user_remove(skl_tables_t *t, uint32_t shard, uint32_t slot);
 void skl_row_take(skl_tables_t *t, uint32_t shard, uint32_t slot);
 void skl_row_give(skl_tables_t *t, uint32_t shard, uint32_t slot);
+/* The same where one record takes or gives several rows of one shard: what the
+ * step did may no longer stand first in its list when it is repeated. */
+void skl_user_insert_leg(skl_tables_t *t, uint32_t shard, uint32_t slot,
+                         skl_hash_t key, uint32_t item);
+void skl_user_remove_leg(skl_tables_t *t, uint32_t shard, uint32_t slot);
+void skl_row_give_leg(skl_tables_t *t, uint32_t shard, uint32_t slot);
 void skl_item_insert(skl_tables_t *t, uint32_t slot, skl_hash_t key,
                      const char *name, uint32_t len);
 void skl_item_unlink(skl_tables_t *t, uint32_t slot);

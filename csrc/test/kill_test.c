@@ -29,6 +29,8 @@ enum {
     TWO_SHARDS = 1, /* the id and the user are in different shards */
     USER_FIRST = 2, /* ... the user's is locked first */
     LOOSE = 4,      /* a retry may leave another, equally good state */
+    TWO_LINES = 8,  /* an order of two lines */
+    GOODS = 2,
     CHANGES_MAX = 8192
 };
 
@@ -42,10 +44,12 @@ typedef struct {
     int records; /* that the call writes */
 } case_t;
 
+static const char *const goods[GOODS] = {"shoes", "hats"};
+
 /* What readers see. */
 typedef struct {
-    int get_rc, find_rc;
-    seckill_item_t item;
+    int get_rc[GOODS], find_rc;
+    seckill_item_t item[GOODS];
     seckill_reservation_t found;
 } sight_t;
 
@@ -274,6 +278,117 @@ static void log_around(run_t *t)
     }
 }
 
+/* ---- Orders of two lines ------------------------------------------------- */
+
+/* The rows of a user in two items lie in one chain for some user, if the two
+ * numbers of birth are alike where chains are chosen by. */
+static void wait_for_birth(run_t *t)
+{
+    const uint64_t first = SKL_LD(t->w.sk->stock.tables.items[0].born);
+
+    while (((skl_mix64(first) ^ skl_mix64(seckill_lsn(t->w.sk) + 1)) >> 60) !=
+           0) {
+        must(t, SECKILL_OK,
+             seckill_lsn(t->w.sk) % 2 == 1
+                 ? seckill_pause(t->w.sk, "shoes", 5)
+                 : seckill_resume(t->w.sk, "shoes", 5));
+    }
+}
+
+static uint32_t chain_of(const run_t *t, int item)
+{
+    const skl_tables_t *tables = &t->w.sk->stock.tables;
+    const skl_hash_t user =
+        skl_key_of(tables, t->user, (uint32_t)strlen(t->user));
+
+    return skl_hash_range(
+        skl_user_key(user, SKL_LD(tables->items[item].born)).lo,
+        tables->shm->users);
+}
+
+/* Items with holds of 10 and 20 s. In one shard the user's rows are in one
+ * chain; in two, the shards of the id and of the rows differ. */
+static void open_shelves(run_t *t)
+{
+    seckill_item_t hats = shoes(10, 20, 1);
+    uint32_t n = 0;
+
+    must(t, SECKILL_OK, put(t, 10, 10, 1));
+    wait_for_birth(t);
+    hats.item_len = 4;
+    memcpy(hats.item, "hats", 4);
+    must(t, SECKILL_OK, seckill_put(t->w.sk, &hats));
+    must(t, SECKILL_OK, seckill_resume(t->w.sk, "shoes", 5));
+    choose_names(t);
+    while (t->w.sk->stock.tables.shm->shards == 1 &&
+           chain_of(t, 0) != chain_of(t, 1)) {
+        snprintf(t->user, sizeof(t->user), "user%u", n++);
+    }
+}
+
+static int order_two(run_t *t, seckill_reservation_t *out)
+{
+    static const seckill_line_t lines[] = {
+        {.qty = 2, .item_len = 4, .item = "hats"},
+        {.qty = 1, .item_len = 5, .item = "shoes"}};
+    seckill_order_t o;
+    uint32_t line;
+    int rc;
+
+    memset(&o, 0, sizeof(o));
+    rc = seckill_order(t->w.sk, t->user, strlen(t->user), t->request,
+                       strlen(t->request), lines, 2, &o, &line);
+    if (rc == SECKILL_OK) {
+        out->qty = o.lines[0].qty;
+        out->remaining = o.lines[0].remaining + 1000 * o.lines[1].remaining;
+        out->expires_at = o.expires_at;
+        out->lsn = o.lsn;
+        out->state = o.state;
+        out->replayed = o.replayed;
+        out->lines = (uint8_t)o.line_count;
+        out->id_len = o.id_len;
+        memcpy(out->id, o.id, o.id_len);
+    }
+    return rc;
+}
+
+static void ordered(run_t *t)
+{
+    seckill_reservation_t r;
+
+    open_shelves(t);
+    must(t, SECKILL_OK, order_two(t, &r));
+    memcpy(t->id, r.id, r.id_len);
+    t->id_len = r.id_len;
+}
+
+static void order_sold(run_t *t)
+{
+    ordered(t);
+    must(t, SECKILL_OK, seckill_confirm(t->w.sk, t->id, t->id_len));
+}
+
+static void order_expired(run_t *t)
+{
+    ordered(t);
+    pass(t, 20 * CRASH_SEC);
+    must(t, 2, seckill_sweep(t->w.sk, 64));
+}
+
+static void order_past(run_t *t)
+{
+    ordered(t);
+    must(t, SECKILL_OK, seckill_cancel(t->w.sk, t->id, t->id_len));
+    pass(t, CRASH_WINDOW + CRASH_SEC);
+}
+
+static void expired(run_t *t)
+{
+    reserved(t);
+    pass(t, 20 * CRASH_SEC);
+    must(t, 3, seckill_sweep(t->w.sk, 64));
+}
+
 static void nothing(run_t *t)
 {
     choose_names(t);
@@ -296,6 +411,19 @@ static int call_confirm(run_t *t, seckill_reservation_t *out)
 {
     (void)out;
     return seckill_confirm(t->w.sk, t->id, t->id_len);
+}
+
+static int call_confirm_part(run_t *t, seckill_reservation_t *out)
+{
+    (void)out;
+    return seckill_confirm_with(t->w.sk, t->id, t->id_len, 1, 0);
+}
+
+static int call_reacquire(run_t *t, seckill_reservation_t *out)
+{
+    (void)out;
+    return seckill_confirm_with(t->w.sk, t->id, t->id_len, 0,
+                                SECKILL_CONFIRM_REACQUIRE);
 }
 
 static int call_cancel(run_t *t, seckill_reservation_t *out)
@@ -366,7 +494,10 @@ static int no(run_t *t, const char *what)
 static void look(run_t *t, sight_t *s)
 {
     memset(s, 0, sizeof(*s));
-    s->get_rc = seckill_get(t->w.sk, "shoes", 5, &s->item);
+    for (int i = 0; i < GOODS; i++) {
+        s->get_rc[i] =
+            seckill_get(t->w.sk, goods[i], strlen(goods[i]), &s->item[i]);
+    }
     s->find_rc =
         seckill_find(t->w.sk, t->request, strlen(t->request), &s->found);
 }
@@ -380,11 +511,19 @@ static int is_record_state(run_t *t, const seckill_item_t *i)
         return 0;
     }
     r = &t->w.records[i->lsn - 1];
+    for (uint32_t k = 0; k < skl_rec_legs(r); k++) {
+        const skl_leg_t *leg = &r->legs[k];
+
+        if (i->available == leg->available && i->reserved == leg->reserved &&
+            i->sold == leg->sold) {
+            return 1;
+        }
+    }
     return i->available == r->available && i->reserved == r->reserved &&
            i->sold == r->sold;
 }
 
-static int check_get(run_t *t, uint64_t tail)
+static int check_get_of(run_t *t, uint64_t tail, int which)
 {
     const sight_t *want =
         tail == t->tail_after ? &t->sees_after : &t->sees_before;
@@ -392,7 +531,7 @@ static int check_get(run_t *t, uint64_t tail)
     int rc;
 
     memset(&got, 0, sizeof(got));
-    rc = seckill_get(t->w.sk, "shoes", 5, &got);
+    rc = seckill_get(t->w.sk, goods[which], strlen(goods[which]), &got);
     if (rc == SECKILL_OK &&
         got.available + got.reserved + got.sold != got.total) {
         return no(t, "get: available + reserved + sold is not total");
@@ -405,11 +544,22 @@ static int check_get(run_t *t, uint64_t tail)
     if (t->c->flags & LOOSE) {
         return 1;
     }
-    return (rc == want->get_rc && memcmp(&got, &want->item, sizeof(got)) == 0)
+    return (rc == want->get_rc[which] &&
+            memcmp(&got, &want->item[which], sizeof(got)) == 0)
                ? 1
                : no(t, tail == t->tail_after
                            ? "get: not the state after the commit"
                            : "get: not the state before the commit");
+}
+
+static int check_get(run_t *t, uint64_t tail)
+{
+    for (int i = 0; i < GOODS; i++) {
+        if (!check_get_of(t, tail, i)) {
+            return 0;
+        }
+    }
+    return 1;
 }
 
 static int check_find(run_t *t, uint64_t tail)
@@ -712,8 +862,10 @@ static int sample_repairs(run_t *t, int count)
 
 static int die_all_ways(run_t *t)
 {
+    const int repairs = t->c->flags & TWO_LINES ? 1 : 2; /* they are long */
+
     return die_everywhere(t) && sample_kills(t, tap_full() ? 200 : 4) &&
-           sample_repairs(t, tap_full() ? 60 : 2);
+           sample_repairs(t, tap_full() ? 60 : repairs);
 }
 
 static void kill_everywhere(const case_t *c)
@@ -777,5 +929,17 @@ KILL(put_of_other_terms, reserved, call_put, 0, 0, 1)
 KILL(adjust, reserved, call_adjust, 0, 0, 1)
 KILL(remove, removable, call_remove, SECKILL_EUNKNOWNITEM, 0, 3)
 KILL(pause, reserved, call_pause, 0, 0, 1)
+KILL(confirm_in_part, reserved, call_confirm_part, 0, 0, 1)
+KILL(confirm_that_takes_again, expired, call_reacquire, 0, 0, 1)
+KILL(order_in_one_chain, open_shelves, order_two, 0, TWO_LINES, 1)
+KILL(order_in_two_shards, open_shelves, order_two, 0, TWO_LINES | TWO_SHARDS, 1)
+KILL(confirm_of_an_order, ordered, call_confirm, 0, TWO_LINES, 1)
+KILL(cancel_of_an_order, ordered, call_cancel, 0, TWO_LINES, 1)
+KILL(refund_of_an_order, order_sold, call_refund, 0, TWO_LINES, 1)
+KILL(confirm_that_takes_an_order_again, order_expired, call_reacquire, 0,
+     TWO_LINES, 1)
+KILL(sweep_of_an_order, order_past, call_sweep, ANY, TWO_LINES, 1)
+KILL(sweep_of_an_order_in_two_shards, order_past, call_sweep, ANY,
+     TWO_LINES | TWO_SHARDS, 1)
 
 TAP_MAIN()

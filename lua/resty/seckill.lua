@@ -27,7 +27,8 @@ local NS = 1e9
 local OPTIONS = {
     name = "string", shm_dir = "string", user = "string",
     window = "number", request_ids = "string", capacity = "table",
-    dir = "string", durability = "string",
+    dir = "string", durability = "string", max_lag = "number",
+    max_log_bytes = "number", log_segment_bytes = "number",
 }
 
 -- capacity.<name> = { min, max }
@@ -37,6 +38,7 @@ local CAPACITY = {
     lists = { 1, 256 }, list_overlay = { 1, 2^20 }, log_units = { 64, 2^24 },
 }
 
+local DURABILITY = { async = 1, sync = 2 }
 local REQUEST_IDS = { opaque = 1, uuidv7 = 2, ulid = 3 }
 
 -- Engines of this Lua state by "<shm_dir>/<name>".
@@ -79,15 +81,34 @@ local function set_request_ids(options, kind, level)
 end
 
 
--- The log on disk is not part of this version; better an error at start than
--- a sale that is not as durable as its configuration says.
-local function refuse_durability(opts, level)
-    for _, name in ipairs { "dir", "durability" } do
-        if opts[name] ~= nil then
-            error(format("option \"%s\": this version keeps the ledger in "
-                         .. "memory only; leave it out", name), level + 1)
-        end
+local function set_durability(options, want, level)
+    if want == nil then
+        return
     end
+    if not DURABILITY[want] then
+        error("option \"durability\": async or sync expected, got " .. want,
+              level + 1)
+    end
+    options.durability = DURABILITY[want]
+end
+
+
+local function set_log(options, opts, level)
+    set_durability(options, opts.durability, level + 1)
+    local lag = opts.max_lag
+    if lag ~= nil then
+        if not (lag >= 0.001 and lag <= 3600) then
+            error("option \"max_lag\": 0.001 to 3600 seconds expected",
+                  level + 1)
+        end
+        options.max_lag_ns = lag * NS
+    end
+    options.max_log_bytes = args.integer(opts.max_log_bytes, "max_log_bytes",
+                                         2^23, 2^53 - 1, level + 1) or 0
+    options.log_segment_bytes =
+        args.integer(opts.log_segment_bytes, "log_segment_bytes", 2^21, 2^30,
+                     level + 1) or 0
+    options.dir = opts.dir
 end
 
 
@@ -101,12 +122,13 @@ local function to_options(opts, level)
     set_window(options, opts.window, level + 1)
     set_request_ids(options, opts.request_ids, level + 1)
     set_capacity(options, opts.capacity or {}, level + 1)
+    set_log(options, opts, level + 1)
     return options
 end
 
 
 local function no_nul(opts, level)
-    for _, name in ipairs { "name", "shm_dir", "user" } do
+    for _, name in ipairs { "name", "shm_dir", "user", "dir" } do
         if opts[name] and opts[name]:find("%z") then
             error(format("option \"%s\": contains a NUL byte", name),
                   level + 1)
@@ -146,12 +168,11 @@ end
 ---@param opts seckill.options? all optional
 ---@return seckill.engine? engine
 ---@return string? code bad_name, mismatch, no_space, bad_layout, not_owner,
----  unknown_user, io_error, no_memory, corrupt, busy
+---  unknown_user, io_error, no_memory, corrupt, locked, busy
 ---@return string? detail what to do; for `mismatch` the option's name
 function _M.open(opts)
     opts = opts or {}
     args.check(opts, OPTIONS, 2)
-    refuse_durability(opts, 2)
     no_nul(opts, 2)
     local options = to_options(opts, 2)
     local out, err = ffi.new("seckill_t *[1]"), ffi.new("char[?]", ERR_SIZE)

@@ -26,6 +26,7 @@ enum {
     SECKILL_ETOKENEXPIRED = -2013,
     SECKILL_EBADOPTION = -2014,
     SECKILL_EBADCURSOR = -2016,
+    SECKILL_EBADLINES = -2015,
     SECKILL_ECONFLICT = -2020,
     SECKILL_ETOOOLD = -2021,
     SECKILL_EUNKNOWNITEM = -2022,
@@ -87,6 +88,8 @@ enum {
     SECKILL_SIZEOF_LOG_STATS,
     SECKILL_SIZEOF_RECORD,
     SECKILL_SIZEOF_DIR_STATS,
+    SECKILL_SIZEOF_LINE,
+    SECKILL_SIZEOF_ORDER,
 };
 size_t seckill_sizeof(int which);
 const char *seckill_errname(int code);
@@ -186,12 +189,35 @@ typedef struct {
     uint8_t item_len;
     uint8_t user_len;
     uint8_t request_len;
-    uint8_t pad[7];
+    uint8_t lines;
+    uint8_t pad[6];
     char id[64];
     char item[64];
     char user[64];
     char request[64];
 } seckill_reservation_t;
+typedef struct {
+    int64_t qty;
+    int64_t remaining;
+    uint32_t item_len;
+    uint32_t pad;
+    char item[64];
+} seckill_line_t;
+typedef struct {
+    int64_t expires_at;
+    uint64_t lsn;
+    uint32_t state;
+    uint32_t line_count;
+    uint8_t replayed;
+    uint8_t id_len;
+    uint8_t user_len;
+    uint8_t request_len;
+    uint8_t pad[4];
+    char id[64];
+    char user[64];
+    char request[64];
+    seckill_line_t lines[8];
+} seckill_order_t;
 int seckill_put(seckill_t *sk, const seckill_item_t *item);
 int seckill_get(seckill_t *sk, const char *item, size_t item_len,
     seckill_item_t *out);
@@ -205,11 +231,21 @@ int seckill_reserve(seckill_t *sk, const char *item, size_t item_len,
     const char *user, size_t user_len, int64_t qty, const char *request_id,
     size_t request_len, seckill_reservation_t *out);
 int seckill_confirm(seckill_t *sk, const char *id, size_t id_len);
+enum {
+    SECKILL_CONFIRM_REACQUIRE = 1,
+};
+int seckill_confirm_with(seckill_t *sk, const char *id, size_t id_len,
+    int64_t qty, uint32_t flags);
 int seckill_cancel(seckill_t *sk, const char *id, size_t id_len);
 int seckill_refund(seckill_t *sk, const char *id, size_t id_len,
     const char *request_id, size_t request_len);
 int seckill_find(seckill_t *sk, const char *request_id, size_t request_len,
     seckill_reservation_t *out);
+int seckill_order(seckill_t *sk, const char *user, size_t user_len,
+    const char *request_id, size_t request_len, const seckill_line_t *lines,
+    size_t count, seckill_order_t *out, uint32_t *line);
+int seckill_find_order(seckill_t *sk, const char *request_id,
+    size_t request_len, seckill_order_t *out);
 int seckill_sweep(seckill_t *sk, int max);
 int seckill_audit(seckill_t *sk, char *text, size_t text_size);
 uint64_t seckill_lsn(seckill_t *sk);
@@ -458,6 +494,8 @@ return {
         { 10, "seckill_log_stats_t" },
         { 11, "seckill_record_t" },
         { 12, "seckill_dir_stats_t" },
+        { 13, "seckill_line_t" },
+        { 14, "seckill_order_t" },
     },
     functions = {
         "seckill_abi",
@@ -485,9 +523,12 @@ return {
         "seckill_resume",
         "seckill_reserve",
         "seckill_confirm",
+        "seckill_confirm_with",
         "seckill_cancel",
         "seckill_refund",
         "seckill_find",
+        "seckill_order",
+        "seckill_find_order",
         "seckill_sweep",
         "seckill_audit",
         "seckill_lsn",

@@ -18,6 +18,7 @@ local lib = require("resty.seckill.lib")
 
 local C = lib.C
 local OK = lib.OK
+local PENDING = lib.codes.pending
 local ffi_string = ffi.string
 local max = math.max
 local min = math.min
@@ -30,6 +31,7 @@ local _M = { _VERSION = "0.1.0" }
 
 local ngx = ngx
 local BATCH = 32
+local SYNC_WAITERS = 65536 -- calls of one process that wait for the disk
 local ROUNDS = 8          -- batches taken for one wake-up
 local MONTH_MS = 2^31 - 1 -- the longest timer of nginx
 local DAY = 86400
@@ -41,6 +43,12 @@ local CAN_YIELD = { rewrite = true, access = true, content = true,
                     timer = true, server_rewrite = true, preread = true,
                     ssl_cert = true, ssl_session_fetch = true,
                     ssl_client_hello = true }
+-- Where nothing is served, a call may block instead.
+local MAY_BLOCK = { init = true, init_worker = true, exit_worker = true }
+
+-- Semaphores that nobody waits on.
+local POOL_MAX = 1024
+local pool = {}
 
 -- Scratch: filled and read without a yield in between.
 local events = ffi.new("seckill_event_t[?]", BATCH)
@@ -72,7 +80,8 @@ local function state_of(handle)
     local state = states[key]
     if not state then
         state = { handle = handle, waiters = {}, waiting = 0, leaving = false,
-                  reading = false, sentinel = false }
+                  reading = false, sentinel = false,
+                  sync = { first = 1, last = 0 } }
         states[key] = state
     end
     return state
@@ -134,12 +143,32 @@ local function take(state)
 end
 
 
+-- Resume those whose LSN is durable. They are in the order of their LSNs, or
+-- nearly so: then one waits a little longer.
+local function release(state)
+    local queue, handle = state.sync, state.handle
+    while queue.first <= queue.last do
+        local waiter = queue[queue.first]
+        if not waiter.gone then
+            if C.seckill_sync_ask(handle, waiter.lsn) == PENDING then
+                return
+            end
+            waiter.rc = OK
+            waiter.sem:post(1)
+        end
+        queue[queue.first] = nil
+        queue.first = queue.first + 1
+    end
+end
+
+
 -- ---- nginx ------------------------------------------------------------------
 
 -- Until the socket is closed, by C or by an error.
 local function serve(state, sock)
     repeat
         take(state)
+        release(state)
         C.seckill_cq_rearm(state.handle) -- more is queued: at once
         local data, err = sock:receiveany(256)
     until not data and err ~= "timeout"
@@ -280,6 +309,97 @@ local function wait_yielding(state, waiter, timeout)
     while not waiter.rc and ngx.now() < deadline do
         ngx.sleep(0.005)
     end
+end
+
+
+-- ---- Waiting for the disk ------------------------------------------------
+
+--- May this call wait until a record is durable? Asked before it acts.
+---@param handle ffi.cdata* seckill_t *
+---@return boolean? ok
+---@return string? code cannot_yield, not_running (engine:start() is missing)
+function _M.can_wait_durable(handle)
+    if not _M.in_nginx() then
+        return true
+    end
+    local phase = ngx.get_phase()
+    if MAY_BLOCK[phase] then
+        return true
+    end
+    if not CAN_YIELD[phase] then
+        return nil, "cannot_yield"
+    end
+    if _M.running(handle) or state_of(handle).leaving then
+        return true
+    end
+    return nil, "not_running"
+end
+
+
+local function new_semaphore()
+    local n = #pool
+    if n > 0 then
+        local sem = pool[n]
+        pool[n] = nil
+        return sem
+    end
+    return require("ngx.semaphore").new()
+end
+
+
+local function queue_up(state, lsn)
+    local queue = state.sync
+    if queue.last - queue.first >= SYNC_WAITERS then
+        return nil
+    end
+    local waiter = { lsn = lsn, sem = new_semaphore() }
+    queue.last = queue.last + 1
+    queue[queue.last] = waiter
+    return waiter
+end
+
+
+local function wait_yielding_durable(state, lsn, timeout)
+    if state.leaving and not _M.running(state.handle) then
+        start_again(state)
+    end
+    ensure_reader(state)
+    if C.seckill_sync_ask(state.handle, lsn) == OK then
+        return true
+    end
+    local waiter = queue_up(state, lsn)
+    if not waiter then
+        return nil, "pending"
+    end
+    state.waiting = state.waiting + 1
+    waiter.sem:wait(timeout)
+    state.waiting = state.waiting - 1
+    stop_when_idle(state)
+    if waiter.rc == OK then
+        if #pool < POOL_MAX then
+            pool[#pool + 1] = waiter.sem
+        end
+        return true
+    end
+    waiter.gone = true
+    return nil, "pending"
+end
+
+
+--- Wait until an LSN is durable, where can_wait_durable() is true.
+---@param handle ffi.cdata* seckill_t *
+---@param lsn integer
+---@param timeout number seconds
+---@return boolean? ok
+---@return string? code pending
+function _M.wait_durable(handle, lsn, timeout)
+    if _M.in_nginx() and not MAY_BLOCK[ngx.get_phase()] then
+        return wait_yielding_durable(state_of(handle), lsn, timeout)
+    end
+    if C.seckill_sync_wait(handle, lsn, timeout * 1e9) == OK then
+        return true
+    end
+    return nil, "pending"
 end
 
 

@@ -187,10 +187,36 @@ local function read_tables(handle)
 end
 
 
+local LOG_STATES = { "ok", "full", "failing" }
+
+
+-- nil without a dir.
+local function read_log(handle)
+    local log = ffi.new("seckill_log_stats_t")
+    local rc = C.seckill_log_stats(handle, log)
+    if rc == lib.codes.not_found then
+        return nil
+    end
+    return {
+        dir = ffi_string(log.dir), uuid = ffi_string(log.uuid),
+        state = LOG_STATES[log.state], error = ffi_string(log.error),
+        durable = tonumber(log.durable), lag = tonumber(log.lag_ns) / NS,
+        lag_records = tonumber(log.lsn) - tonumber(log.durable),
+        incarnation = log.incarnation, first_lsn = tonumber(log.first_lsn),
+        snapshot_lsn = tonumber(log.snapshot_lsn),
+        bytes = tonumber(log.bytes), max_bytes = tonumber(log.max_bytes),
+        segments = log.segments, free_segments = log.free_segments,
+        batches = tonumber(log.batches), records = tonumber(log.records),
+        sync_seconds = tonumber(log.sync_ns) / NS,
+        failures = tonumber(log.failures),
+    }
+end
+
+
 --- All numbers of the engine, over all processes.
 --- Phases: any; not for a hot path.
 ---@return table? stats { version, name, bytes, lsn, now, clock_skew, window,
----  capacity, tables, items, results, events }
+---  capacity, tables, items, results, events, log (nil without dir) }
 ---@return string? code
 function _M:stats()
     if self.closed then
@@ -210,6 +236,7 @@ function _M:stats()
         clock_skew = tonumber(C.seckill_clock_skew(self.handle)) / NS,
         tables = read_tables(self.handle),
         items = self.stock:items(),
+        log = read_log(self.handle),
         window = tonumber(options.window_ns) / NS,
         capacity = {
             items = options.items, reservations = options.reservations,

@@ -39,6 +39,7 @@ local text = answer.text
 local tonumber = tonumber
 local tostring = tostring
 local type = type
+local must_wait = require("resty.seckill.durability").must_wait
 local var = require("resty.seckill.http_var").get
 
 
@@ -205,8 +206,8 @@ end
 
 -- Send an order. A pending one brings the token that confirms it: also a
 -- replay and find, for the first answer may have been lost.
-local function send_order(self, status, order)
-    return answer.order(status, order, self.tokens.ring)
+local function send_order(self, status, order, sync)
+    return answer.order(status, order, self.tokens.ring, sync and self.stock)
 end
 
 
@@ -240,12 +241,17 @@ function _M:reserve()
     if not object then
         return
     end
+    local stock = self.stock
+    local sync, refusal = must_wait(stock, nil, stock.durability)
+    if sync == nil then
+        return refuse(refusal)
+    end
     local order, code, retry_after, _, id =
         self.pipeline:run(fill_context(self, user, object))
     if not order then
         return refuse_order(code, retry_after, id)
     end
-    return send_order(self, order.replayed ~= 0 and 200 or 201, order)
+    return send_order(self, order.replayed ~= 0 and 200 or 201, order, sync)
 end
 
 
@@ -317,8 +323,13 @@ function _M:find()
     if not user then
         return
     end
+    local stock = self.stock
+    local sync, refusal = must_wait(stock, nil, stock.durability)
+    if sync == nil then
+        return refuse(refusal)
+    end
     -- "truncated" is no error: the argument is among the first or missing.
-    local order, code = self.stock:find_raw(get_uri_args(ARGS_MAX).request_id)
+    local order, code = stock:find_raw(get_uri_args(ARGS_MAX).request_id)
     if not order then
         return refuse_order(code)
     end
@@ -326,7 +337,7 @@ function _M:find()
         return refuse("unknown_request")
     end
     ngx.header["Cache-Control"] = "no-store"
-    return send_order(self, 200, order)
+    return send_order(self, 200, order, sync)
 end
 
 

@@ -5,6 +5,7 @@
 
 local ffi = require("ffi")
 local ngx = require("ngx")
+local durability = require("resty.seckill.durability")
 local lib = require("resty.seckill.lib")
 local status = require("resty.seckill.http_status")
 local strict_json = require("resty.seckill.strict_json")
@@ -167,12 +168,23 @@ local order_buf = ffi.new("char[?]", ORDER_MAX)
 ---@param code integer HTTP status
 ---@param order ffi.cdata* seckill_reservation_t
 ---@param ring ffi.cdata*? keys of purchase tokens
-function _M.order(code, order, ring)
+---@param stock seckill.stock? wait until the answer is durable
+function _M.order(code, order, ring, stock)
     local n = C.seckill_order_json(order, ring, order_buf, ORDER_MAX)
     if n < 0 then
         return _M.refuse("internal")
     end
-    json(code, ffi_string(order_buf, n))
+    if not stock then
+        return json(code, ffi_string(order_buf, n))
+    end
+    -- The order is scratch of all requests: not to be used after the wait.
+    local text = ffi_string(order_buf, n)
+    local id = ffi_string(order.id, order.id_len)
+    local ok, why = durability.wait(stock)
+    if not ok then
+        return _M.refuse_with(why, "id", id)
+    end
+    json(code, text)
 end
 
 

@@ -2,10 +2,16 @@
 --
 -- A thin object over the C functions. Values that come from requests never
 -- raise, whatever their type: they are answered with `nil, "bad_..."`. No
--- method yields, allocates in C or makes a system call (a contended lock: one
--- futex wait of 5 ms at most, then `busy`).
+-- method allocates in C or makes a system call (a contended lock: one futex
+-- wait of 5 ms at most, then `busy`).
+--
+-- In an engine with a `dir` a change is answered at a level (durability.lua):
+-- reserve, cancel and order at the engine's, the others `sync`; the option
+-- durability of a call overrides it. A sync call yields until its record is on
+-- disk, `pending` if that takes over 5 s. Without a dir no method yields.
 
 local ffi = require("ffi")
+local durability = require("resty.seckill.durability")
 local feed = require("resty.seckill.feed")
 local lib = require("resty.seckill.lib")
 
@@ -38,8 +44,13 @@ local RESERVATION_STATES = {
 }
 local ITEM_STATES = { "open", "paused" }
 
+local LINES_MAX = 8
+
 -- Scratch: filled and read without a yield in between.
 local found = ffi.new("seckill_reservation_t")
+local order_out = ffi.new("seckill_order_t")
+local lines_in = ffi.new("seckill_line_t[?]", LINES_MAX)
+local line_out = ffi.new("uint32_t[1]")
 local item_out = ffi.new("seckill_item_t")
 local cursor = ffi.new("uint32_t[1]")
 
@@ -48,7 +59,8 @@ local cursor = ffi.new("uint32_t[1]")
 ---@param handle ffi.cdata* seckill_t *
 ---@return seckill.stock
 function _M.new(handle)
-    return setmetatable({ handle = handle }, mt)
+    return setmetatable({ handle = handle,
+                          durability = durability.of(handle) }, mt)
 end
 
 
@@ -64,28 +76,37 @@ local function is_count(value, min)
 end
 
 
--- There are no levels without a log on disk.
-local function check_opts(opts)
+local must_wait = durability.must_wait
+local wait = durability.wait
+
+
+-- The level that a call asks for; `known` holds the other names.
+local function check_opts(stock, opts, known)
     if opts == nil then
-        return
+        return nil
     end
     if type(opts) ~= "table" then
         error("opts: table expected, got " .. type(opts), 3)
     end
     for name in pairs(opts) do
-        if name == "durability" then
-            error("option \"durability\": the engine has no dir", 3)
+        if name ~= "durability" and not (known and known[name]) then
+            error(format("unknown option \"%s\"", tostring(name)), 3)
         end
-        error(format("unknown option \"%s\"", tostring(name)), 3)
     end
+    durability.check(stock, opts.durability, 3)
+    return opts.durability
 end
 
 
-local function outcome(rc)
-    if rc == OK then
-        return true
+-- true, or nil and a code; sync: once it is durable.
+local function outcome(stock, rc, sync)
+    if rc ~= OK then
+        return nil, errname(rc)
     end
-    return nil, errname(rc)
+    if sync then
+        return wait(stock)
+    end
+    return true
 end
 
 
@@ -146,73 +167,260 @@ end
 ---@param user string
 ---@param qty integer 1 .. 2^53 - 1
 ---@param request_id string of the engine's format
----@param opts table? none in this version
+---@param opts { durability: string? }?
 ---@return seckill.reservation? reservation
 ---@return string? code in this order: bad_item, bad_user, bad_qty,
 ---  bad_request_id, conflict, too_old, unknown_item, not_started, ended,
 ---  paused, qty_limit, user_limit, sold_out, full, busy
 function _M:reserve(item, user, qty, request_id, opts)
-    if opts ~= nil then
-        check_opts(opts)
+    local sync, code = must_wait(self, check_opts(self, opts), self.durability)
+    if sync == nil then
+        return nil, code
     end
-    local order, code = self:reserve_raw(item, user, qty, request_id)
+    local order
+    order, code = self:reserve_raw(item, user, qty, request_id)
     if not order then
         return nil, code
     end
-    return to_reservation(order, item, user)
+    local reservation = to_reservation(order, item, user)
+    if sync then
+        local ok
+        ok, code = wait(self)
+        if not ok then
+            return nil, code, reservation.id
+        end
+    end
+    return reservation
 end
 
 
---- Sell a reservation; again is true.
+local CONFIRM_OPTS = { qty = true, reacquire = true }
+
+
+--- Sell a reservation or an order; again is true.
+---
+--- qty: sell so many, the rest comes back. reacquire: where the hold has ended,
+--- take the units again if they are still there.
 --- Phases: any. Never yields.
 ---@param id string
----@param opts table? none in this version
+---@param opts { qty: integer?, reacquire: boolean?, durability: string? }?
 ---@return boolean? ok
----@return string? code unknown_reservation, expired, cancelled, refunded, busy
+---@return string? code bad_qty, unknown_reservation, expired, cancelled,
+---  refunded, conflict, user_limit, sold_out, busy
 function _M:confirm(id, opts)
-    check_opts(opts)
+    local sync, code = must_wait(self, check_opts(self, opts, CONFIRM_OPTS),
+                                 "sync")
+    if sync == nil then
+        return nil, code
+    end
+    local qty, reacquire = 0, false
+    if opts ~= nil then
+        reacquire = opts.reacquire
+        if reacquire ~= nil and type(reacquire) ~= "boolean" then
+            error("option \"reacquire\": boolean expected, got "
+                  .. type(reacquire), 2)
+        end
+        qty = opts.qty
+        if qty == nil then
+            qty = 0
+        elseif not is_count(qty, 1) then
+            return nil, "bad_qty"
+        end
+    end
     if type(id) ~= "string" then
         return nil, "unknown_reservation"
     end
-    return outcome(C.seckill_confirm(self.handle, id, #id))
+    return outcome(self, C.seckill_confirm_with(self.handle, id, #id, qty,
+                                                reacquire and 1 or 0), sync)
 end
 
 
---- Give a reservation back; again is true.
+--- Give a reservation or an order back; again is true.
 --- Phases: any. Never yields.
 ---@param id string
----@param opts table? none in this version
+---@param opts { durability: string? }?
 ---@return boolean? ok
 ---@return string? code unknown_reservation, expired, confirmed, refunded, busy
 function _M:cancel(id, opts)
-    check_opts(opts)
+    local sync, code = must_wait(self, check_opts(self, opts), self.durability)
+    if sync == nil then
+        return nil, code
+    end
     if type(id) ~= "string" then
         return nil, "unknown_reservation"
     end
-    return outcome(C.seckill_cancel(self.handle, id, #id))
+    return outcome(self, C.seckill_cancel(self.handle, id, #id), sync)
 end
 
 
---- Take a confirmed reservation back; again is true.
+--- Take a confirmed reservation or order back; again is true.
 --- Phases: any. Never yields.
 ---@param id string
 ---@param request_id string
+---@param opts { durability: string? }?
 ---@return boolean? ok
 ---@return string? code bad_request_id, conflict, too_old,
 ---  unknown_reservation, reserved, expired, cancelled, full, busy
-function _M:refund(id, request_id)
+function _M:refund(id, request_id, opts)
+    local sync, code = must_wait(self, check_opts(self, opts), "sync")
+    if sync == nil then
+        return nil, code
+    end
     if not is_id(request_id) then
         return nil, "bad_request_id"
     end
     if type(id) ~= "string" then
         return nil, "unknown_reservation"
     end
-    return outcome(C.seckill_refund(self.handle, id, #id, request_id,
-                                    #request_id))
+    return outcome(self, C.seckill_refund(self.handle, id, #id, request_id,
+                                          #request_id), sync)
 end
 
 
---- As find, but the order stays in C; see reserve_raw.
+-- ---- Orders of several lines ----------------------------------------------
+
+local ORDER_FIELDS = {
+    user = true, request_id = true, lines = true, durability = true,
+}
+
+
+local function check_order(stock, order)
+    if type(order) ~= "table" then
+        error("order: table expected, got " .. type(order), 3)
+    end
+    for name in pairs(order) do
+        if not ORDER_FIELDS[name] then
+            error(format("unknown option \"%s\"", tostring(name)), 3)
+        end
+    end
+    durability.check(stock, order.durability, 3)
+end
+
+
+-- The items of the lines into lines_in: how many; or nil, code, line.
+local function fill_items(lines)
+    if type(lines) ~= "table" then
+        return nil, "bad_lines"
+    end
+    local n = #lines
+    if n < 1 or n > LINES_MAX then
+        return nil, "bad_lines"
+    end
+    for i = 1, n do
+        local line = lines[i]
+        if type(line) ~= "table" then
+            return nil, "bad_lines", i
+        end
+        local item = line.item
+        if not is_id(item) then
+            return nil, "bad_item", i
+        end
+        for k = 1, i - 1 do
+            if lines[k].item == item then
+                return nil, "bad_lines", i
+            end
+        end
+        local to = lines_in[i - 1]
+        to.item_len = #item
+        ffi_copy(to.item, item, #item)
+    end
+    return n
+end
+
+
+local function to_order(o)
+    local expires_at = tonumber(o.expires_at)
+    local lines = {}
+    for i = 1, o.line_count do
+        local line = o.lines[i - 1]
+        lines[i] = {
+            item = ffi_string(line.item, line.item_len),
+            qty = tonumber(line.qty),
+            remaining = tonumber(line.remaining),
+        }
+    end
+    return {
+        id = ffi_string(o.id, o.id_len),
+        user = ffi_string(o.user, o.user_len),
+        request_id = ffi_string(o.request, o.request_len),
+        state = RESERVATION_STATES[o.state],
+        expires_at = expires_at ~= 0 and expires_at / NS or nil,
+        replayed = o.replayed ~= 0,
+        lsn = tonumber(o.lsn),
+        lines = lines,
+    }
+end
+
+
+--- Reserve several items for a user: all lines or none, once per request id.
+---
+--- Phases: any. Never yields.
+---@param order { user: string, request_id: string, lines: { item: string,
+---  qty: integer }[], durability: string? } 1 to 8 lines of different items
+---@return seckill.order? order { id, state, user, request_id, expires_at,
+---  replayed, lsn, lines = { { item, qty, remaining }, ... } }
+---@return string? code bad_lines, then as reserve
+---@return integer? line the number of the line that refused
+function _M:order(order)
+    check_order(self, order)
+    local sync, code = must_wait(self, order.durability, self.durability)
+    if sync == nil then
+        return nil, code
+    end
+    local lines, user, request_id = order.lines, order.user, order.request_id
+    local n, at
+    n, code, at = fill_items(lines)
+    if not n then
+        return nil, code, at
+    end
+    if not is_id(user) then
+        return nil, "bad_user"
+    end
+    for i = 1, n do
+        local qty = lines[i].qty
+        if not is_count(qty, 1) then
+            return nil, "bad_qty", i
+        end
+        lines_in[i - 1].qty = qty
+    end
+    if not is_id(request_id) then
+        return nil, "bad_request_id"
+    end
+    local rc = C.seckill_order(self.handle, user, #user, request_id,
+                               #request_id, lines_in, n, order_out, line_out)
+    if rc ~= OK then
+        at = line_out[0]
+        return nil, errname(rc), at ~= 0 and at or nil
+    end
+    local made = to_order(order_out)
+    if sync then
+        local ok
+        ok, code = wait(self)
+        if not ok then
+            return nil, code, made.id
+        end
+    end
+    return made
+end
+
+
+-- The shape of a reservation (of its first line) and all lines.
+local function find_order(self, request_id)
+    local rc = C.seckill_find_order(self.handle, request_id, #request_id,
+                                    order_out)
+    if rc ~= OK then
+        return nil, errname(rc)
+    end
+    local order = to_order(order_out)
+    local first = order.lines[1]
+    order.item, order.qty = first.item, first.qty
+    order.remaining = first.remaining
+    return order
+end
+
+
+--- As find, but the order stays in C; see reserve_raw. Of an order of several
+--- lines it is the first one, with their number in `lines`, else 0.
 --- Phases: any. Never yields.
 ---@param request_id string
 ---@return ffi.cdata*? order seckill_reservation_t
@@ -229,18 +437,35 @@ function _M:find_raw(request_id)
 end
 
 
---- The reservation of a request id, with its state now.
+--- The reservation of a request id, with its state now. An order of several
+--- lines has them in `lines`, and item, qty and remaining of the first one.
 --- Phases: any. Never yields.
 ---@param request_id string
 ---@return seckill.reservation? reservation
 ---@return string? code bad_request_id, unknown_request, busy
 function _M:find(request_id)
-    local order, code = self:find_raw(request_id)
+    local sync, code = must_wait(self, nil, self.durability)
+    if sync == nil then
+        return nil, code
+    end
+    local order, result
+    order, code = self:find_raw(request_id)
     if not order then
         return nil, code
     end
-    return to_reservation(order, ffi_string(order.item, order.item_len),
-                          ffi_string(order.user, order.user_len))
+    if order.lines ~= 0 then
+        result = find_order(self, request_id)
+    else
+        result = to_reservation(order, ffi_string(order.item, order.item_len),
+                                ffi_string(order.user, order.user_len))
+    end
+    if sync then
+        local ok, why = wait(self)
+        if not ok then
+            return nil, why, result.id
+        end
+    end
+    return result
 end
 
 
@@ -327,7 +552,12 @@ function _M:put(config)
     if not i then
         return nil, code
     end
-    return outcome(C.seckill_put(self.handle, i))
+    local sync
+    sync, code = must_wait(self, nil, "sync")
+    if sync == nil then
+        return nil, code
+    end
+    return outcome(self, C.seckill_put(self.handle, i), sync)
 end
 
 
@@ -398,7 +628,11 @@ local function by_item(fn)
         if not is_id(item) then
             return nil, "bad_item"
         end
-        return outcome(C[fn](self.handle, item, #item))
+        local sync, code = must_wait(self, nil, "sync")
+        if sync == nil then
+            return nil, code
+        end
+        return outcome(self, C[fn](self.handle, item, #item), sync)
     end
 end
 
@@ -440,8 +674,12 @@ function _M:adjust(item, delta, request_id)
     if not is_id(request_id) then
         return nil, "bad_request_id"
     end
-    return outcome(C.seckill_adjust(self.handle, item, #item, delta,
-                                    request_id, #request_id))
+    local sync, code = must_wait(self, nil, "sync")
+    if sync == nil then
+        return nil, code
+    end
+    return outcome(self, C.seckill_adjust(self.handle, item, #item, delta,
+                                          request_id, #request_id), sync)
 end
 
 

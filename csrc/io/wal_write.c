@@ -1,0 +1,504 @@
+/* See wal_write.h. */
+#include "io/wal_write.h"
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/os.h"
+#include "seckill.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SEAL_AFTER_NS (200 * SKL_NS_PER_MS)
+#define FULL_RETRY_NS (100 * SKL_NS_PER_MS)
+#define FAIL_RETRY_NS SKL_NS_PER_SEC
+#define NEW_FILE "wal.new"
+
+enum {
+    BUFFER = SKL_UNIT * (1 + SKL_BATCH_UNITS_MAX) + SKL_RECORD_MAX,
+    ZEROS = 64 * 1024,
+    AHEAD = 4 * 1024 * 1024 /* zeros written ahead at once */
+};
+
+static const char zeros[ZEROS];
+
+int skl_wal_writer_init(skl_wal_writer_t *w, skl_fs_t *fs, skl_wal_shm_t *shm,
+                        skl_ring_t *ring)
+{
+    memset(w, 0, sizeof(*w));
+    w->fs = fs;
+    w->shm = shm;
+    w->ring = ring;
+    w->fd = -1;
+    w->buffer = aligned_alloc(64, (BUFFER + 63) / 64 * 64);
+    return w->buffer != NULL ? SECKILL_OK : SECKILL_ENOMEM;
+}
+
+static void close_file(skl_wal_writer_t *w)
+{
+    if (w->fd >= 0) {
+        (void)w->fs->close(w->fs, w->fd);
+    }
+    w->fd = -1;
+    w->fd_seq = 0;
+}
+
+void skl_wal_writer_free(skl_wal_writer_t *w)
+{
+    if (w->fs != NULL) {
+        close_file(w);
+    }
+    free(w->buffer);
+    w->buffer = NULL;
+}
+
+void skl_wal_wake_flusher(skl_wal_shm_t *shm)
+{
+    atomic_fetch_add(&shm->flush_word, 1);
+    if (atomic_load(&shm->idle)) {
+        skl_os_futex_wake(&shm->flush_word);
+    }
+}
+
+/* ---- Failing ------------------------------------------------------------- */
+
+/* The file may hold anything now: whatever comes next goes into a new one. */
+static void give_up_file(skl_wal_writer_t *w)
+{
+    close_file(w);
+    SKL_ST(w->shm->seq, 0);
+}
+
+static int fail(skl_wal_writer_t *w, const char *call, int rc)
+{
+    skl_wal_shm_t *shm = w->shm;
+    const int full = rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG;
+    const int again = atomic_exchange(&shm->failed_before, 1) != 0;
+
+    skl_assert(rc < 0);
+    (void)snprintf(shm->error, sizeof(shm->error), "%s: %s", call,
+                   strerror(-rc));
+    atomic_fetch_add(&shm->failures, 1);
+    SKL_ST(shm->state, full ? SECKILL_LOG_FULL : SECKILL_LOG_FAILING);
+    /* The first failure may be of one file only: the next one is tried at
+     * once. */
+    if (full || again) {
+        SKL_ST(w->ring->shm->refuse, 1);
+        SKL_ST(shm->retry_at,
+               w->mono_now(w->ctx) + (full ? FULL_RETRY_NS : FAIL_RETRY_NS));
+    }
+    return full ? SECKILL_ENOSPACE : SECKILL_EIO;
+}
+
+static void succeed(skl_wal_shm_t *shm)
+{
+    if (SKL_LD(shm->state) != SECKILL_LOG_OK) {
+        shm->error[0] = '\0';
+        SKL_ST(shm->state, SECKILL_LOG_OK);
+    }
+    SKL_ST(shm->failed_before, 0);
+    SKL_ST(shm->retry_at, 0);
+}
+
+/* ---- Room ---------------------------------------------------------------- */
+
+typedef struct {
+    uint64_t last_seq;
+    uint32_t files, free_files;
+    char free_name[SKL_WAL_NAME];
+} files_t;
+
+static void see(void *arg, const char *name)
+{
+    files_t *f = arg;
+    uint64_t seq;
+
+    if (skl_wal_parse_name(name, "wal.", &seq)) {
+        f->files++;
+        f->last_seq = seq > f->last_seq ? seq : f->last_seq;
+    } else if (skl_wal_parse_name(name, "free.", &seq)) {
+        f->files++;
+        f->free_files++;
+        (void)snprintf(f->free_name, sizeof(f->free_name), "%s", name);
+    }
+}
+
+static int look(skl_wal_writer_t *w, files_t *f)
+{
+    memset(f, 0, sizeof(*f));
+    return w->fs->list(w->fs, see, f);
+}
+
+static int has_room(const skl_wal_shm_t *shm, const files_t *f)
+{
+    return f->free_files > 0 ||
+           (f->files + 1ULL) * shm->segment_bytes <= shm->max_bytes;
+}
+
+/* With half a segment left and no room for another one reserve is refused, so
+ * that what was reserved can still be confirmed. */
+static void check_room(skl_wal_writer_t *w)
+{
+    skl_wal_shm_t *shm = w->shm;
+    files_t f;
+    uint32_t refuse = 0;
+
+    if (SKL_LD(shm->offset) > shm->segment_bytes / 2 || SKL_LD(shm->seq) == 0) {
+        refuse = look(w, &f) == 0 && !has_room(shm, &f);
+    }
+    SKL_ST(w->ring->shm->refuse, refuse);
+}
+
+/* ---- A new segment ------------------------------------------------------- */
+
+static int write_zeros(skl_wal_writer_t *w, int fd, uint64_t from, uint64_t to)
+{
+    int rc = w->fs->allocate(w->fs, fd, from, to - from);
+
+    while (rc == 0 && from < to) {
+        const uint64_t n = to - from < ZEROS ? to - from : ZEROS;
+
+        rc = skl_fs_write_all(w->fs, fd, zeros, (size_t)n, from);
+        from += n;
+    }
+    return rc;
+}
+
+static uint64_t zeros_end(const skl_wal_shm_t *shm, uint64_t from)
+{
+    const uint64_t to = from + AHEAD;
+
+    return to < shm->segment_bytes ? to : shm->segment_bytes;
+}
+
+static int write_header(skl_wal_writer_t *w, int fd, uint64_t seq,
+                        uint64_t salt, uint64_t digest)
+{
+    union {
+        skl_wal_header_t h;
+        char block[SKL_WAL_BLOCK];
+    } u;
+
+    memset(&u, 0, sizeof(u));
+    memcpy(u.h.uuid, w->shm->uuid, sizeof(u.h.uuid));
+    u.h.seq = seq;
+    u.h.first_lsn = skl_wal_durable(w->ring) + 1;
+    u.h.salt = salt;
+    u.h.incarnation = w->shm->incarnation;
+    u.h.created = w->ledger_now(w->ctx);
+    u.h.digest = digest;
+    skl_wal_header_seal(&u.h);
+    return skl_fs_write_all(w->fs, fd, &u, sizeof(u), 0);
+}
+
+/* A file for the segment under a temporary name: one that was used before, or
+ * a new one. Its descriptor, or -errno. */
+static int take_file(skl_wal_writer_t *w, const files_t *f, uint64_t *zeroed)
+{
+    int fd = -ENOENT;
+    int64_t size;
+
+    (void)w->fs->unlink(w->fs, NEW_FILE); /* of a writer that died */
+    if (f->free_files > 0 &&
+        w->fs->rename(w->fs, f->free_name, NEW_FILE) == 0) {
+        fd = w->fs->open(w->fs, NEW_FILE, SKL_FS_WRITE);
+    }
+    if (fd >= 0) {
+        size = w->fs->size(w->fs, fd);
+        *zeroed = size > 0 ? (uint64_t)size / SKL_WAL_BLOCK * SKL_WAL_BLOCK : 0;
+        return fd;
+    }
+    *zeroed = 0;
+    return w->fs->open(w->fs, NEW_FILE, SKL_FS_CREATE);
+}
+
+static int build_file(skl_wal_writer_t *w, int fd, uint64_t seq, uint64_t salt,
+                      uint64_t digest, uint64_t *zeroed)
+{
+    char name[SKL_WAL_NAME];
+    int rc = 0;
+
+    if (*zeroed < 2 * (uint64_t)SKL_WAL_BLOCK) {
+        const uint64_t to = zeros_end(w->shm, SKL_WAL_BLOCK);
+
+        rc = write_zeros(w, fd, 0, to);
+        *zeroed = to;
+    }
+    rc = rc == 0 ? write_header(w, fd, seq, salt, digest) : rc;
+    rc = rc == 0 ? w->fs->sync(w->fs, fd) : rc;
+    skl_wal_name(name, "wal.", seq);
+    rc = rc == 0 ? w->fs->rename(w->fs, NEW_FILE, name) : rc;
+    return rc == 0 ? w->fs->sync_dir(w->fs) : rc;
+}
+
+static void use_file(skl_wal_writer_t *w, int fd, uint64_t seq, uint64_t salt,
+                     uint64_t zeroed)
+{
+    skl_wal_shm_t *shm = w->shm;
+
+    close_file(w);
+    w->fd = fd;
+    w->fd_seq = seq;
+    SKL_ST(shm->offset, SKL_WAL_BLOCK);
+    SKL_ST(shm->zeroed, zeroed);
+    SKL_ST(shm->salt, salt);
+    SKL_ST(shm->sealed, 1);
+    SKL_ST(shm->syncing, 0);
+    atomic_store(&shm->seq, seq);
+}
+
+int skl_wal_begin_segment(skl_wal_writer_t *w, uint64_t digest)
+{
+    uint64_t salt = 0, zeroed = 0;
+    files_t f;
+    int fd, rc = look(w, &f);
+
+    give_up_file(w);
+    rc = rc == 0 ? skl_os_random(&salt, sizeof(salt)) : rc;
+    if (rc != 0) {
+        return fail(w, "list", rc);
+    }
+    if (!has_room(w->shm, &f)) {
+        return fail(w, "max_log_bytes", -ENOSPC);
+    }
+    fd = take_file(w, &f, &zeroed);
+    if (fd < 0) {
+        return fail(w, "create " NEW_FILE, fd);
+    }
+    rc = build_file(w, fd, f.last_seq + 1, salt, digest, &zeroed);
+    if (rc != 0) {
+        (void)w->fs->close(w->fs, fd);
+        return fail(w, "begin a segment", rc);
+    }
+    use_file(w, fd, f.last_seq + 1, salt, zeroed);
+    return SECKILL_OK;
+}
+
+/* ---- A batch ------------------------------------------------------------- */
+
+/* The segment where the next batch goes, open for writing. */
+static int ready(skl_wal_writer_t *w)
+{
+    const uint64_t seq = SKL_LD(w->shm->seq);
+    char name[SKL_WAL_NAME];
+
+    if (seq == 0 || atomic_load(&w->shm->syncing)) {
+        return skl_wal_begin_segment(w, 0);
+    }
+    if (w->fd_seq != seq) {
+        close_file(w);
+        skl_wal_name(name, "wal.", seq);
+        w->fd = w->fs->open(w->fs, name, SKL_FS_WRITE);
+        if (w->fd < 0) {
+            int rc = w->fd;
+
+            give_up_file(w);
+            return fail(w, "open a segment", rc);
+        }
+        w->fd_seq = seq;
+    }
+    return SECKILL_OK;
+}
+
+/* Copy records behind `lsn` out of the ring while they fit: how many, or
+ * ECORRUPT. */
+static int gather(skl_wal_writer_t *w, uint64_t lsn, uint32_t room,
+                  uint32_t *units)
+{
+    const uint64_t tail = skl_ring_tail(w->ring);
+    uint32_t at = 0;
+    int count = 0;
+
+    for (; lsn < tail; lsn++, count++) {
+        char *to = w->buffer + (size_t)SKL_UNIT * (1 + at);
+        skl_record_t *r = (void *)to;
+        uint32_t n;
+
+        if (!skl_ring_read(w->ring, lsn + 1, r) ||
+            !skl_rec_valid(r, SKL_RECORD_MAX)) {
+            return SECKILL_ECORRUPT;
+        }
+        n = skl_rec_units(r);
+        if (at + n > room) {
+            break;
+        }
+        memset(to + r->bytes, 0, (size_t)n * SKL_UNIT - r->bytes);
+        at += n;
+    }
+    *units = at;
+    return count;
+}
+
+static uint32_t room_units(const skl_wal_shm_t *shm)
+{
+    const uint64_t offset = SKL_LD(shm->offset);
+    const uint64_t left =
+        shm->segment_bytes > offset ? shm->segment_bytes - offset : 0;
+    const uint64_t units = left / SKL_UNIT;
+
+    if (units < 2) {
+        return 0;
+    }
+    return units - 1 < SKL_BATCH_UNITS_MAX ? (uint32_t)(units - 1)
+                                           : SKL_BATCH_UNITS_MAX;
+}
+
+static void fill_header(skl_wal_writer_t *w, uint64_t first_lsn, uint32_t count,
+                        uint32_t units)
+{
+    skl_batch_header_t *b = (void *)w->buffer;
+    const uint64_t used = SKL_UNIT * (1ULL + units);
+
+    memset(b, 0, sizeof(*b));
+    b->salt = SKL_LD(w->shm->salt);
+    b->first_lsn = first_lsn;
+    b->durable = first_lsn - 1;
+    b->count = count;
+    b->units = units;
+    b->time = w->ledger_now(w->ctx);
+    b->clock_offset = w->clock_offset(w->ctx);
+    memcpy(b->boot_id, w->shm->boot_id, sizeof(b->boot_id));
+    skl_batch_header_seal(b);
+    memset(w->buffer + used, 0, (size_t)(skl_batch_bytes(units) - used));
+}
+
+/* Zeros ahead of the batch. They can fail without harm. */
+static int make_space(skl_wal_writer_t *w, uint64_t end)
+{
+    skl_wal_shm_t *shm = w->shm;
+    const uint64_t zeroed = SKL_LD(shm->zeroed);
+    int rc;
+
+    if (end <= zeroed) {
+        return SECKILL_OK;
+    }
+    skl_assert(end <= shm->segment_bytes);
+    rc = write_zeros(w, w->fd, zeroed, zeros_end(shm, end));
+    if (rc != 0) {
+        if (rc != -ENOSPC && rc != -EDQUOT) {
+            give_up_file(w);
+        }
+        return fail(w, "write zeros", rc);
+    }
+    SKL_ST(shm->zeroed, zeros_end(shm, end));
+    return SECKILL_OK;
+}
+
+/* Write what is in the buffer, and sync it. */
+static int put_batch(skl_wal_writer_t *w, uint32_t units)
+{
+    skl_wal_shm_t *shm = w->shm;
+    const uint64_t offset = SKL_LD(shm->offset);
+    const uint64_t bytes = skl_batch_bytes(units);
+    int64_t begin;
+    int rc = make_space(w, offset + bytes);
+
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    atomic_store(&shm->syncing, 1);
+    rc = skl_fs_write_all(w->fs, w->fd, w->buffer, (size_t)bytes, offset);
+    begin = w->mono_now(w->ctx);
+    rc = rc == 0 ? w->fs->sync(w->fs, w->fd) : rc;
+    if (rc != 0) {
+        give_up_file(w);
+        return fail(w, "write a batch", rc);
+    }
+    atomic_fetch_add_explicit(&shm->sync_ns,
+                              (uint64_t)(w->mono_now(w->ctx) - begin),
+                              memory_order_relaxed);
+    SKL_ST(shm->offset, offset + bytes);
+    return SECKILL_OK;
+}
+
+/* The records are on disk: say so to everybody. */
+static void publish(skl_wal_writer_t *w, uint64_t lsn, uint32_t count)
+{
+    skl_wal_shm_t *shm = w->shm;
+
+    atomic_store_explicit(&w->ring->shm->flushed, lsn, memory_order_release);
+    atomic_store(&shm->syncing, 0);
+    atomic_fetch_add_explicit(&shm->batches, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&shm->records, count, memory_order_relaxed);
+    atomic_fetch_add(&shm->durable_word, 1);
+    if (atomic_load(&shm->waiting)) {
+        atomic_store(&shm->waiting, 0);
+        skl_os_futex_wake(&shm->durable_word);
+    }
+}
+
+static int flush_records(skl_wal_writer_t *w)
+{
+    const uint64_t durable = skl_wal_durable(w->ring);
+    uint32_t units = 0;
+    int count, rc = ready(w);
+
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    count = gather(w, durable, room_units(w->shm), &units);
+    if (count == 0) { /* the segment is full */
+        rc = skl_wal_begin_segment(w, 0);
+        if (rc != SECKILL_OK) {
+            return rc;
+        }
+        count = gather(w, durable, room_units(w->shm), &units);
+    }
+    if (count < 0) {
+        return fail(w, "a record is damaged in memory", -EIO);
+    }
+    skl_assert(count > 0 && units > 0);
+    fill_header(w, durable + 1, (uint32_t)count, units);
+    rc = put_batch(w, units);
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    SKL_ST(w->shm->sealed, 0);
+    publish(w, durable + (uint64_t)count, (uint32_t)count);
+    SKL_ST(w->shm->quiet_since, w->mono_now(w->ctx));
+    succeed(w->shm);
+    check_room(w);
+    return count;
+}
+
+/* After a while without records: a batch that says that all was durable, so
+ * that damage to the last one is not taken for a torn tail. */
+static int rest(skl_wal_writer_t *w, int64_t now)
+{
+    skl_wal_shm_t *shm = w->shm;
+    int rc;
+
+    if (SKL_LD(w->ring->shm->refuse)) {
+        check_room(w);
+    }
+    if (SKL_LD(shm->sealed) || now - SKL_LD(shm->quiet_since) < SEAL_AFTER_NS ||
+        room_units(shm) < 1 + SKL_WAL_BLOCK / SKL_UNIT || ready(w) != 0) {
+        return 0;
+    }
+    if (SKL_LD(shm->sealed)) { /* ready() began a segment */
+        return 0;
+    }
+    fill_header(w, skl_wal_durable(w->ring) + 1, 0, 0);
+    rc = put_batch(w, 0);
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    atomic_store(&shm->syncing, 0);
+    SKL_ST(shm->sealed, 1);
+    return 0;
+}
+
+int skl_wal_flush(skl_wal_writer_t *w)
+{
+    const int64_t retry_at = SKL_LD(w->shm->retry_at);
+    const int64_t now = w->mono_now(w->ctx);
+
+    skl_assert(w->buffer != NULL && w->shm->segment_bytes > 0);
+    if (retry_at != 0 && now < retry_at) {
+        return 0;
+    }
+    return skl_ring_tail(w->ring) > skl_wal_durable(w->ring) ? flush_records(w)
+                                                             : rest(w, now);
+}

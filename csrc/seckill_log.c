@@ -1,0 +1,699 @@
+/*
+ * The log of an engine: opening a directory with its segment, waiting until an
+ * LSN is durable, and what the flush thread runs. See seckill_log.h.
+ *
+ * Opening (one process at a time, io/wal_dir.h): the segment is made from the
+ * log when there is none; used as it is by everybody who finds others alive;
+ * and used by the first one after all have died only if it is of this
+ * directory's newest life: then its locks are repaired, the ring goes to disk,
+ * and the log must reach as far as the segment believes. Else it is made anew.
+ *
+ * Threads: opening one at a time in a process; step, wait: the flush thread;
+ * the public functions any.
+ */
+#include "seckill_log.h"
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/os.h"
+#include "io/recover.h"
+#include "io/snapshot.h"
+#include "seckill_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define BOOT_ID "/proc/sys/kernel/random/boot_id"
+#define WAIT_ACTIVE_NS (10 * SKL_NS_PER_MS)
+#define WAIT_QUIET_NS (50 * SKL_NS_PER_MS)
+#define QUIET_AFTER_NS SKL_NS_PER_SEC
+#define TAKEOVER_NS (2 * SKL_NS_PER_MS)
+#define WAIT_IDLE_NS (100 * SKL_NS_PER_MS)
+
+enum { REBUILD = 1, NUDGE_PART = 64 /* of the ring's units */ };
+
+/* ---- Clocks of the writer ------------------------------------------------ */
+
+static int64_t ledger_now(void *sk)
+{
+    return seckill_now(sk);
+}
+
+static int64_t clock_offset(void *ctx)
+{
+    const seckill_t *sk = ctx;
+
+    return atomic_load(&sk->segment.header->clock_offset);
+}
+
+static int64_t mono_now(void *ctx)
+{
+    (void)ctx;
+    return skl_clock_mono_ns();
+}
+
+static void read_boot_id(char *out)
+{
+    memset(out, 0, SKL_BOOT_ID);
+    (void)skl_os_read_small(BOOT_ID, out, SKL_BOOT_ID);
+    out[strcspn(out, "\n")] = '\0';
+}
+
+static int init_writer(seckill_t *sk)
+{
+    seckill_log_t *log = &sk->log;
+    int rc = skl_wal_writer_init(
+        &log->writer, log->dir.fs,
+        skl_section(sk->segment.header, SKL_SECTION_LOG), &sk->stock.ring);
+
+    log->writer.ctx = sk;
+    log->writer.ledger_now = ledger_now;
+    log->writer.clock_offset = clock_offset;
+    log->writer.mono_now = mono_now;
+    return rc;
+}
+
+/* ---- Enter --------------------------------------------------------------- */
+
+static int bad_option(char *err, size_t size, const char *text)
+{
+    (void)snprintf(err, size, "%s", text);
+    return SECKILL_EBADOPTION;
+}
+
+static int check_options(const seckill_options_t *o, char *err, size_t size)
+{
+    const uint64_t segment =
+        o->log_segment_bytes != 0 ? o->log_segment_bytes : 64ULL << 20;
+    const size_t len = strlen(o->dir);
+
+    if (o->dir[0] != '/' || len < 2 || len >= SKL_WAL_DIR ||
+        o->dir[len - 1] == '/') {
+        return bad_option(err, size,
+                          "dir: an absolute path of at most 199 bytes without "
+                          "a slash at the end expected");
+    }
+    if (o->durability > SECKILL_SYNC) {
+        return bad_option(err, size, "durability: async or sync expected");
+    }
+    if (o->max_lag_ns != 0 && (o->max_lag_ns < SKL_NS_PER_MS ||
+                               o->max_lag_ns > 3600 * SKL_NS_PER_SEC)) {
+        return bad_option(err, size, "max_lag: must be 1 ms to 1 hour");
+    }
+    if (segment < (2U << 20) || segment > (1U << 30) || segment % 4096 != 0) {
+        return bad_option(err, size,
+                          "log_segment_bytes: must be 2 MiB to 1 GiB, a "
+                          "multiple of 4096");
+    }
+    if (o->max_log_bytes != 0 && o->max_log_bytes < 4 * segment) {
+        return bad_option(err, size,
+                          "max_log_bytes: must be at least 4 segments");
+    }
+    return SECKILL_OK;
+}
+
+/* Numbers that the records depend on: as the directory has them. */
+static int take_numbers(const skl_identity_t *id, skl_config_t *want, char *err,
+                        size_t size)
+{
+#define TAKE(field, name)                                                      \
+    if (want->field == 0) {                                                    \
+        want->field = id->field;                                               \
+    } else if (want->field != id->field) {                                     \
+        (void)snprintf(err, size, "%s: dir was made with %lld, not %lld",      \
+                       name, (long long)id->field, (long long)want->field);    \
+        return SECKILL_EMISMATCH;                                              \
+    }
+    TAKE(window_ns, "window")
+    TAKE(request_ids, "request_ids")
+    TAKE(items, "capacity.items")
+    TAKE(reservations, "capacity.reservations")
+    TAKE(users, "capacity.users")
+    TAKE(requests, "capacity.requests")
+#undef TAKE
+    return SECKILL_OK;
+}
+
+static int make_identity(seckill_t *sk, skl_config_t *want, char *err,
+                         size_t size)
+{
+    skl_identity_t *id = &sk->log.identity;
+    int rc;
+
+    memset(id, 0, sizeof(*id));
+    skl_config_defaults(want);
+    id->window_ns = want->window_ns;
+    id->request_ids = want->request_ids;
+    id->items = want->items;
+    id->reservations = want->reservations;
+    id->users = want->users;
+    id->requests = want->requests;
+    rc = skl_identity_make(id);
+    return rc == SECKILL_OK ? skl_identity_write(sk->log.dir.fs, id, err, size)
+                            : rc;
+}
+
+static int read_identity(seckill_t *sk, skl_config_t *want, char *err,
+                         size_t size)
+{
+    skl_identity_t *id = &sk->log.identity;
+    int rc = skl_identity_read(sk->log.dir.fs, id, err, size);
+
+    if (rc == SECKILL_OK) {
+        return take_numbers(id, want, err, size);
+    }
+    if (rc == SECKILL_ENOTFOUND && sk->log.dir.alone) {
+        return make_identity(sk, want, err, size);
+    }
+    if (rc == SECKILL_ENOTFOUND) {
+        (void)snprintf(err, size, "dir: %s: the file ledger is gone",
+                       sk->log.path);
+        return SECKILL_ECORRUPT;
+    }
+    return rc;
+}
+
+#define DEFAULT(field, value)                                                  \
+    if (want->field == 0) {                                                    \
+        want->field = value;                                                   \
+    }
+
+static void log_defaults(skl_config_t *want)
+{
+    DEFAULT(durability, SECKILL_ASYNC)
+    DEFAULT(max_lag_ns, SKL_NS_PER_SEC)
+    DEFAULT(max_log_bytes, 8ULL << 30)
+    DEFAULT(log_segment_bytes, 64ULL << 20)
+}
+
+static int enter_path(seckill_t *sk, const char *path, const char *user,
+                      char *err, size_t size)
+{
+    seckill_log_t *log = &sk->log;
+    int rc = skl_wal_dir_enter(&log->dir, path, user, err, size);
+
+    if (rc == SECKILL_OK) {
+        (void)snprintf(log->path, sizeof(log->path), "%s", path);
+        log->attached = 1;
+    }
+    return rc;
+}
+
+int seckill_log_enter(seckill_t *sk, const seckill_options_t *o,
+                      skl_config_t *want, char *err, size_t err_size)
+{
+    int rc;
+
+    if (o->dir == NULL) {
+        return o->durability == 0 && o->max_lag_ns == 0 &&
+                       o->max_log_bytes == 0 && o->log_segment_bytes == 0
+                   ? SECKILL_OK
+                   : bad_option(err, err_size,
+                                "durability: durability, max_lag, "
+                                "max_log_bytes and log_segment_bytes need the "
+                                "option dir");
+    }
+    rc = check_options(o, err, err_size);
+    rc = rc == SECKILL_OK ? enter_path(sk, o->dir, o->user, err, err_size) : rc;
+    return rc == SECKILL_OK ? read_identity(sk, want, err, err_size) : rc;
+}
+
+/* ---- Recovery into a new segment ----------------------------------------- */
+
+/* Where the ledger's clock goes on. In the boot in which the log was written
+ * it has never stopped. After another one the wall clock is all there is; the
+ * ledger's time does not go back. */
+static void set_clock(skl_header_t *h, const skl_recovered_t *rec)
+{
+    const int64_t boot = skl_clock_boot_ns();
+    char boot_id[SKL_BOOT_ID];
+    int64_t now;
+
+    read_boot_id(boot_id);
+    if (rec->end.time != 0 &&
+        memcmp(boot_id, rec->end.boot_id, sizeof(boot_id)) == 0) {
+        atomic_store(&h->clock_offset, rec->end.clock_offset);
+    }
+    now = skl_ledger_ns(h, boot);
+    if (now < rec->last_time) {
+        atomic_fetch_add(&h->clock_offset, rec->last_time - now);
+    }
+}
+
+static void fill_log(seckill_t *sk, skl_header_t *h)
+{
+    skl_wal_shm_t *shm = skl_section(h, SKL_SECTION_LOG);
+    const skl_config_t *c = &h->config;
+    const skl_identity_t *id = &sk->log.identity;
+
+    (void)snprintf(shm->dir, sizeof(shm->dir), "%s", sk->log.path);
+    memcpy(shm->uuid, id->uuid, sizeof(shm->uuid));
+    shm->incarnation = id->lives[id->life_count - 1].incarnation;
+    shm->durability = c->durability;
+    shm->segment_bytes = c->log_segment_bytes;
+    shm->max_bytes = c->max_log_bytes;
+    read_boot_id(shm->boot_id);
+    atomic_store(&shm->state, SECKILL_LOG_OK);
+}
+
+static void fill_ring(seckill_t *sk, skl_header_t *h,
+                      const skl_recovered_t *rec)
+{
+    const skl_identity_t *id = &sk->log.identity;
+    skl_ring_t *ring = &sk->stock.ring;
+
+    skl_ring_restart(ring, rec->last_lsn, rec->last_time);
+    ring->shm->life_count = 0;
+    for (uint32_t i = 0; i < id->life_count; i++) {
+        skl_ring_begin_life(ring, id->lives[i].first_lsn,
+                            id->lives[i].incarnation);
+    }
+    ring->shm->max_lag_ns = h->config.max_lag_ns;
+}
+
+/* A life begins durably, before it can give out an id. */
+static int raise_life(seckill_t *sk, const skl_recovered_t *rec, char *err,
+                      size_t size)
+{
+    skl_identity_t *id = &sk->log.identity;
+
+    if (rec->last_lsn == 0 && rec->end.seq == 0) {
+        return SECKILL_OK; /* nobody has used the first one */
+    }
+#ifdef MUTANT_INCARNATION_NOT_RAISED
+    return SECKILL_OK;
+#endif
+    skl_identity_raise(id, rec->last_lsn + 1);
+    return skl_identity_write(sk->log.dir.fs, id, err, size);
+}
+
+static int begin_log(seckill_t *sk, char *err, size_t size)
+{
+    int rc = skl_wal_begin_segment(&sk->log.writer,
+                                   skl_tables_digest(&sk->stock.tables));
+
+    if (rc != SECKILL_OK) {
+        (void)snprintf(err, size, "dir: %s: %s", sk->log.path,
+                       sk->log.writer.shm->error);
+    }
+    return rc;
+}
+
+int seckill_log_fill(void *ctx, skl_header_t *h, char *err, size_t err_size)
+{
+    seckill_t *sk = ctx;
+    skl_recovered_t rec;
+    char why[200] = "";
+    int rc;
+
+    if (!sk->log.attached) {
+        return SECKILL_OK;
+    }
+    if (!sk->log.dir.alone) {
+        (void)snprintf(err, err_size,
+                       "dir: %s is in use by processes of another segment; "
+                       "stop them first",
+                       sk->log.path);
+        return SECKILL_ELOCKED;
+    }
+    h->key = sk->log.identity.key;
+    sk->segment.header = h;
+    seckill_attach_sections(sk);
+    rc = skl_recover(sk->log.dir.fs, &sk->log.identity, &sk->stock.tables, &rec,
+                     why, sizeof(why));
+    if (rc != SECKILL_OK) {
+        (void)snprintf(err, err_size,
+                       "dir: %s: %s; look at it with `seckill ledger verify`",
+                       sk->log.path, why);
+        return rc;
+    }
+    rc = raise_life(sk, &rec, err, err_size);
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    log_defaults(&h->config);
+    set_clock(h, &rec);
+    fill_log(sk, h);
+    fill_ring(sk, h, &rec);
+    rc = init_writer(sk);
+    return rc == SECKILL_OK ? begin_log(sk, err, err_size) : rc;
+}
+
+/* ---- A segment that is there --------------------------------------------- */
+
+static int mismatch(char *err, size_t size, const char *have, const char *want)
+{
+    (void)snprintf(err, size, "dir: the segment has %.80s, asked for %.80s",
+                   have[0] != '\0' ? have : "none", want);
+    return SECKILL_EMISMATCH;
+}
+
+/* Take over every lock of the dead, so that all that is published is applied. */
+static int repair_all(seckill_t *sk)
+{
+    skl_stock_t *s = &sk->stock;
+    const uint32_t items = atomic_load(&s->tables.shm->high_water);
+    skl_held_t h = {.s = s};
+    int rc = skl_hold_catalog(&h);
+
+    skl_release(&h);
+    for (uint32_t i = 0; rc == SECKILL_OK && i < s->tables.shm->shards; i++) {
+        rc = skl_hold_shard(&h, i);
+        skl_release(&h);
+    }
+    for (uint32_t i = 0; rc == SECKILL_OK && i < items; i++) {
+        rc = skl_hold_item(&h, i);
+        skl_release(&h);
+    }
+    return rc;
+}
+
+/* The log must reach as far as the segment believes: a directory that was put
+ * back from a backup does not. */
+static int check_log_end(seckill_t *sk, char *err, size_t size)
+{
+    const uint64_t durable = skl_wal_durable(&sk->stock.ring);
+    skl_wal_reader_t *r;
+    const skl_record_t *rec;
+    char why[200] = "";
+    int rc;
+
+    if (durable == 0) {
+        return SECKILL_OK;
+    }
+    rc = skl_wal_reader_open(sk->log.dir.fs, sk->log.identity.uuid, durable, &r,
+                             why, sizeof(why));
+    if (rc == SECKILL_OK) {
+        rc = skl_wal_read(r, &rec);
+        (void)snprintf(why, sizeof(why), "%s", skl_wal_reader_error(r));
+        skl_wal_reader_close(r);
+        if (rc == 1) {
+            return SECKILL_OK;
+        }
+    } else if (rc == SECKILL_ECURSORGONE) {
+        return SECKILL_OK; /* all of it is in a snapshot */
+    }
+    (void)snprintf(err, size,
+                   "dir: %s ends before LSN %llu, which the segment knows to "
+                   "be durable (%s); if the directory was restored from a "
+                   "backup, destroy the segment '%s' first",
+                   sk->log.path, (unsigned long long)durable, why,
+                   sk->segment.name);
+    return SECKILL_ECORRUPT;
+}
+
+/* All who used the segment are dead. OK, REBUILD or a code. */
+static int revive(seckill_t *sk, char *err, size_t size)
+{
+    const skl_identity_t *id = &sk->log.identity;
+    skl_wal_shm_t *shm = sk->log.writer.shm;
+    int rc;
+
+    if (memcmp(shm->uuid, id->uuid, sizeof(shm->uuid)) != 0 ||
+        shm->incarnation != id->lives[id->life_count - 1].incarnation ||
+        memcmp(&sk->segment.header->key, &id->key, sizeof(id->key)) != 0 ||
+        skl_ring_head(&sk->stock.ring) > skl_wal_durable(&sk->stock.ring) + 1) {
+        return REBUILD;
+    }
+    rc = check_log_end(sk, err, size);
+    rc = rc == SECKILL_OK ? repair_all(sk) : rc;
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    atomic_store(&shm->retry_at, 0);
+    atomic_store(&shm->seq, 0);
+    do {
+        rc = skl_wal_flush(&sk->log.writer);
+    } while (rc > 0);
+    rc = rc == 0 ? begin_log(sk, err, size) : rc;
+    if (rc < 0) {
+        (void)snprintf(err, size, "dir: %s: %s", sk->log.path, shm->error);
+    }
+    return rc;
+}
+
+/* An attacher that did not name the directory uses the segment's. */
+static int enter_late(seckill_t *sk, const skl_wal_shm_t *shm, char *err,
+                      size_t size)
+{
+    skl_config_t have = sk->segment.header->config;
+    int rc = enter_path(sk, shm->dir, NULL, err, size);
+
+    return rc == SECKILL_OK ? read_identity(sk, &have, err, size) : rc;
+}
+
+int seckill_log_adopt(seckill_t *sk, const seckill_options_t *o, char *err,
+                      size_t err_size)
+{
+    skl_wal_shm_t *shm = skl_section(sk->segment.header, SKL_SECTION_LOG);
+    int rc = SECKILL_OK;
+
+    if (o->dir != NULL && strcmp(o->dir, shm->dir) != 0) {
+        return mismatch(err, err_size, shm->dir, o->dir);
+    }
+    if (shm->dir[0] == '\0') {
+        return SECKILL_OK;
+    }
+    if (!sk->log.attached) {
+        rc = enter_late(sk, shm, err, err_size);
+    }
+    if (rc == SECKILL_OK && sk->log.writer.shm == NULL) {
+        rc = init_writer(sk);
+    }
+    if (rc == SECKILL_OK && sk->log.dir.alone && !sk->segment.created) {
+        rc = revive(sk, err, err_size);
+    }
+    if (rc == SECKILL_OK) {
+        skl_wal_dir_settle(&sk->log.dir); /* again: a no-op */
+    }
+    return rc;
+}
+
+void seckill_log_leave(seckill_t *sk)
+{
+    skl_wal_writer_free(&sk->log.writer);
+    if (sk->log.attached) {
+        skl_wal_dir_leave(&sk->log.dir);
+    }
+    memset(&sk->log, 0, sizeof(sk->log));
+}
+
+/* ---- The flush thread ---------------------------------------------------- */
+
+static int has_log(const seckill_t *sk)
+{
+    return sk->log.writer.shm != NULL;
+}
+
+/* The event loop of this process waits for a step: tell it. */
+static void notify(seckill_t *sk)
+{
+    const uint64_t durable = skl_wal_durable(&sk->stock.ring);
+
+    if (durable != sk->log.notified && atomic_exchange(&sk->log.asked, 0)) {
+        sk->log.notified = durable;
+        skl_io_poke(sk->io);
+    }
+}
+
+int seckill_log_step(seckill_t *sk, int has_role)
+{
+    skl_wal_shm_t *shm = sk->log.writer.shm;
+    int n;
+
+    /* A call that comes after this look moves the word: no wait then. */
+    sk->log.flush_seen = atomic_load(&shm->flush_word);
+    sk->log.durable_seen = atomic_load(&shm->durable_word);
+    n = has_role ? skl_wal_flush(&sk->log.writer) : 0;
+    notify(sk);
+    return n;
+}
+
+static int64_t wait_of_flusher(const seckill_t *sk)
+{
+    const skl_wal_shm_t *shm = sk->log.writer.shm;
+    const int64_t quiet = skl_clock_mono_ns() - atomic_load(&shm->quiet_since);
+
+    return quiet > QUIET_AFTER_NS ? WAIT_QUIET_NS : WAIT_ACTIVE_NS;
+}
+
+void seckill_log_wait(seckill_t *sk, int has_role)
+{
+    skl_wal_shm_t *shm = sk->log.writer.shm;
+    const int behind =
+        skl_ring_tail(&sk->stock.ring) > skl_wal_durable(&sk->stock.ring);
+
+    if (has_role) {
+        atomic_store(&shm->idle, 1);
+        skl_os_futex_wait(&shm->flush_word, sk->log.flush_seen,
+                          wait_of_flusher(sk));
+        atomic_store(&shm->idle, 0);
+        return;
+    }
+    if (atomic_load(&sk->log.asked)) {
+        atomic_store(&shm->waiting, 1);
+    }
+    /* Who holds the role may have died: with records waiting look soon. */
+    skl_os_futex_wait(&shm->durable_word, sk->log.durable_seen,
+                      behind ? TAKEOVER_NS : WAIT_IDLE_NS);
+}
+
+void seckill_log_wake(seckill_t *sk)
+{
+    skl_wal_shm_t *shm = sk->log.writer.shm;
+
+    atomic_fetch_add(&shm->flush_word, 1);
+    atomic_fetch_add(&shm->durable_word, 1);
+    skl_os_futex_wake(&shm->flush_word);
+    skl_os_futex_wake(&shm->durable_word);
+}
+
+void seckill_log_nudge(seckill_t *sk)
+{
+    skl_wal_shm_t *shm = sk->log.writer.shm;
+    const skl_ring_t *ring = &sk->stock.ring;
+
+    if (shm != NULL && atomic_load_explicit(&shm->idle, memory_order_relaxed) &&
+        skl_ring_tail(ring) - skl_wal_durable(ring) >
+            ring->shm->units / NUDGE_PART) {
+        skl_wal_wake_flusher(shm);
+    }
+}
+
+/* ---- Public -------------------------------------------------------------- */
+
+uint64_t seckill_answer_lsn(void)
+{
+    return skl_answer_lsn();
+}
+
+uint64_t seckill_durable(seckill_t *sk)
+{
+    return has_log(sk) ? skl_wal_durable(&sk->stock.ring) : seckill_lsn(sk);
+}
+
+int seckill_durability(seckill_t *sk)
+{
+    return has_log(sk) ? (int)sk->log.writer.shm->durability : 0;
+}
+
+int seckill_sync_ask(seckill_t *sk, uint64_t lsn)
+{
+    skl_wal_shm_t *shm = sk->log.writer.shm;
+
+    if (!has_log(sk) || seckill_durable(sk) >= lsn) {
+        return SECKILL_OK;
+    }
+    if (!skl_io_running(sk->io)) {
+        return SECKILL_ENOTSTARTEDTHREADS;
+    }
+    atomic_store(&sk->log.asked, 1);
+    atomic_store(&shm->waiting, 1);
+    skl_wal_wake_flusher(shm);
+    return seckill_durable(sk) >= lsn ? SECKILL_OK : SECKILL_EPENDING;
+}
+
+/* Write here what no other process writes: 1 after a step, 0: somebody else
+ * has the role. */
+static int flush_here(seckill_t *sk)
+{
+    skl_lock_t *role = &sk->lists.shm->roles[SKL_ROLE_FLUSHER];
+
+    if (skl_lock_try(role, NULL, NULL) != SECKILL_OK) {
+        return 0;
+    }
+    (void)skl_wal_flush(&sk->log.writer);
+    skl_lock_release(role);
+    return 1;
+}
+
+int seckill_sync_wait(seckill_t *sk, uint64_t lsn, int64_t timeout_ns)
+{
+    const int64_t end = skl_clock_mono_ns() + timeout_ns;
+    skl_wal_shm_t *shm = sk->log.writer.shm;
+
+    if (!has_log(sk)) {
+        return SECKILL_OK;
+    }
+    for (;;) {
+        const uint32_t seen = atomic_load(&shm->durable_word);
+        int64_t left = end - skl_clock_mono_ns();
+
+        if (seckill_durable(sk) >= lsn) {
+            return SECKILL_OK;
+        }
+        if (left <= 0) {
+            return SECKILL_EPENDING;
+        }
+        atomic_store(&shm->waiting, 1);
+        skl_wal_wake_flusher(shm);
+        if (!skl_io_running(sk->io) && flush_here(sk) &&
+            seckill_durable(sk) >= lsn) {
+            return SECKILL_OK;
+        }
+        left = left < TAKEOVER_NS ? left : TAKEOVER_NS;
+        skl_os_futex_wait(&shm->durable_word, seen, left);
+    }
+}
+
+/* ---- Numbers ------------------------------------------------------------- */
+
+static int64_t lag_of(const seckill_t *sk, int64_t now)
+{
+    skl_record_t r;
+    const skl_ring_t *ring = &sk->stock.ring;
+
+    if (!skl_ring_read((skl_ring_t *)(uintptr_t)ring, skl_wal_durable(ring) + 1,
+                       &r) ||
+        r.time > now) {
+        return 0;
+    }
+    return now - r.time;
+}
+
+static void count_files(seckill_log_stats_t *out, const seckill_dir_stats_t *d)
+{
+    out->first_lsn = d->first_lsn;
+    out->snapshot_lsn = d->snapshot_lsn;
+    out->bytes = d->bytes;
+    out->segments = d->segments;
+    out->free_segments = d->free_segments;
+}
+
+int seckill_log_stats(seckill_t *sk, seckill_log_stats_t *out)
+{
+    const skl_wal_shm_t *shm = sk->log.writer.shm;
+    seckill_dir_stats_t dir;
+    char err[160];
+    int rc;
+
+    memset(out, 0, sizeof(*out));
+    if (!has_log(sk)) {
+        return SECKILL_ENOTFOUND;
+    }
+    out->state = atomic_load(&shm->state);
+    out->incarnation = shm->incarnation;
+    out->lsn = seckill_lsn(sk);
+    out->durable = seckill_durable(sk);
+    out->lag_ns = lag_of(sk, seckill_now(sk));
+    out->max_bytes = shm->max_bytes;
+    out->batches = atomic_load(&shm->batches);
+    out->records = atomic_load(&shm->records);
+    out->sync_ns = atomic_load(&shm->sync_ns);
+    out->failures = atomic_load(&shm->failures);
+    skl_identity_text(shm->uuid, out->uuid);
+    (void)snprintf(out->dir, sizeof(out->dir), "%s", shm->dir);
+    if (out->state != SECKILL_LOG_OK) {
+        (void)snprintf(out->error, sizeof(out->error), "%.159s", shm->error);
+    }
+    rc = seckill_dir_stats(shm->dir, &dir, err, sizeof(err));
+    if (rc == SECKILL_OK) {
+        count_files(out, &dir);
+    }
+    return rc;
+}
+
+const char *skl_engine_dir(seckill_t *sk)
+{
+    return has_log(sk) ? sk->log.writer.shm->dir : "";
+}
