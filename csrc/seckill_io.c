@@ -70,6 +70,16 @@ static void wait_log(void *sk, int has_role)
     seckill_log_wait(sk, has_role);
 }
 
+static void tick_log(void *sk, int64_t mono_now)
+{
+    seckill_log_tick(sk, mono_now);
+}
+
+static void leave_log(void *sk)
+{
+    seckill_log_leave_role(sk);
+}
+
 static void wake_log(void *sk)
 {
     seckill_log_wake(sk);
@@ -85,6 +95,8 @@ int seckill_start(seckill_t *sk, char *err, size_t err_size)
         .ctx = sk,
         .sweep = sweep,
         .flush = has_log ? write_log : check_log,
+        .tick = has_log ? tick_log : NULL,
+        .leave = has_log ? leave_log : NULL,
         .flush_wait = has_log ? wait_log : NULL,
         .flush_wake = has_log ? wake_log : NULL,
         .now = now,

@@ -28,9 +28,14 @@
 #define WAIT_QUIET_NS (50 * SKL_NS_PER_MS)
 #define QUIET_AFTER_NS SKL_NS_PER_SEC
 #define TAKEOVER_NS (2 * SKL_NS_PER_MS)
+#define SNAPSHOT_RETRY_NS (5 * SKL_NS_PER_SEC)
 #define WAIT_IDLE_NS (100 * SKL_NS_PER_MS)
 
-enum { REBUILD = 1, NUDGE_PART = 64 /* of the ring's units */ };
+enum {
+    REBUILD = 1,
+    NUDGE_PART = 64, /* of the ring's units */
+    SEGMENTS_PER_SNAPSHOT = 4
+};
 
 /* ---- Clocks of the writer ------------------------------------------------ */
 
@@ -558,6 +563,63 @@ void seckill_log_nudge(seckill_t *sk)
             ring->shm->units / NUDGE_PART) {
         skl_wal_wake_flusher(shm);
     }
+}
+
+/* ---- Snapshots ----------------------------------------------------------- */
+
+static void end_child(seckill_t *sk, int64_t mono_now)
+{
+    skl_wal_shm_t *shm = sk->log.writer.shm;
+    char text[160] = "";
+    int rc;
+
+    if (!skl_snapshot_child_poll(&sk->log.child, mono_now, &rc, text,
+                                 sizeof(text))) {
+        return;
+    }
+    if (rc == SECKILL_OK || rc == SECKILL_ENOTFOUND) {
+        atomic_store(&shm->snapshot_seq, sk->log.child_seq);
+        atomic_fetch_add(&shm->snapshots, rc == SECKILL_OK);
+        shm->snapshot_error[0] = '\0';
+        sk->log.child_at = 0;
+    } else {
+        (void)snprintf(shm->snapshot_error, sizeof(shm->snapshot_error),
+                       "%.40s: %.110s", seckill_errname(rc), text);
+        atomic_fetch_add(&shm->snapshot_failures, rc != SECKILL_ELOCKED);
+        sk->log.child_at = mono_now + SNAPSHOT_RETRY_NS;
+    }
+}
+
+/* Enough full segments since the last one; or any, when the log is full. */
+static int wants_snapshot(seckill_t *sk)
+{
+    const skl_wal_shm_t *shm = sk->log.writer.shm;
+    const uint64_t seq = atomic_load(&shm->last_seq);
+    const uint64_t done = atomic_load(&shm->snapshot_seq);
+    const uint64_t full = seq > 0 ? seq - 1 : 0;
+
+    return full >= done + SEGMENTS_PER_SNAPSHOT ||
+           (full > done && atomic_load(&sk->stock.ring.shm->refuse));
+}
+
+void seckill_log_tick(seckill_t *sk, int64_t mono_now)
+{
+    seckill_log_t *log = &sk->log;
+
+    if (log->child.pid != 0) {
+        end_child(sk, mono_now);
+    } else if (mono_now >= log->child_at && wants_snapshot(sk)) {
+        log->child_seq = atomic_load(&log->writer.shm->last_seq) - 1;
+        if (skl_snapshot_child_start(&log->child, log->path, mono_now) !=
+            SECKILL_OK) {
+            log->child_at = mono_now + SNAPSHOT_RETRY_NS;
+        }
+    }
+}
+
+void seckill_log_leave_role(seckill_t *sk)
+{
+    skl_snapshot_child_kill(&sk->log.child);
 }
 
 /* ---- Public -------------------------------------------------------------- */

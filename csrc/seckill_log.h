@@ -5,6 +5,7 @@
 #ifndef SECKILL_LOG_H
 #define SECKILL_LOG_H
 
+#include "io/snapshot_child.h"
 #include "io/wal_dir.h"
 #include "io/wal_identity.h"
 #include "io/wal_write.h"
@@ -20,6 +21,10 @@ typedef struct {
     uint64_t notified; /* durable LSN that the event loop was last told of */
     _Atomic int asked; /* the event loop waits for a step */
     int attached;
+    /* Of the sweeper's thread. */
+    skl_snapshot_child_t child;
+    uint64_t child_seq; /* newest full segment when it was started */
+    int64_t child_at;   /* mono; no other one before it */
 } seckill_log_t;
 
 /* Opening, in this order. The functions return codes of seckill_open. */
@@ -38,6 +43,9 @@ void seckill_log_leave(seckill_t *sk);
 int seckill_log_step(seckill_t *sk, int has_role);
 void seckill_log_wait(seckill_t *sk, int has_role);
 void seckill_log_wake(seckill_t *sk);
+/* For the sweeper: snapshots. */
+void seckill_log_tick(seckill_t *sk, int64_t mono_now);
+void seckill_log_leave_role(seckill_t *sk);
 /* After a change: many records wait while the flusher sleeps. */
 void seckill_log_nudge(seckill_t *sk);
 

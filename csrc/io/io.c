@@ -342,6 +342,9 @@ static void tick(skl_io_t *io, int64_t now)
     take_role(io, SKL_ROLE_LOADER);
     take_role(io, SKL_ROLE_SWEEPER);
     trim_overlay(io);
+    if (io->has_role[SKL_ROLE_SWEEPER] && io->config.tick != NULL) {
+        io->config.tick(io->config.ctx, now);
+    }
     if (io->has_role[SKL_ROLE_LOADER]) {
         io->watch_at = now;
     }
@@ -377,6 +380,9 @@ static void *io_main(void *arg)
         wait_events(io, step(io));
     }
     skl_watcher_clear(&io->watcher);
+    if (io->config.leave != NULL) {
+        io->config.leave(io->config.ctx);
+    }
     leave_role(io, SKL_ROLE_LOADER);
     leave_role(io, SKL_ROLE_SWEEPER);
     return NULL;

@@ -241,6 +241,7 @@ static void use_file(skl_wal_writer_t *w, int fd, uint64_t seq, uint64_t salt,
     close_file(w);
     w->fd = fd;
     w->fd_seq = seq;
+    SKL_ST(shm->last_seq, seq);
     SKL_ST(shm->offset, SKL_WAL_BLOCK);
     SKL_ST(shm->zeroed, zeroed);
     SKL_ST(shm->salt, salt);

@@ -52,9 +52,13 @@ typedef struct {
     _Atomic int64_t retry_at;       /* mono; not before it after a failure */
     _Atomic int64_t quiet_since;    /* mono; of the last batch with records */
     _Atomic uint64_t total_bytes;   /* of all segments, at the last roll */
+    _Atomic uint64_t last_seq;      /* newest segment, full or not */
+    _Atomic uint64_t snapshot_seq;  /* newest segment tried in a snapshot */
     /* Statistics. */
     _Atomic uint64_t batches, records, sync_ns, failures;
-    char error[160]; /* of the last failure; written by the flusher */
+    _Atomic uint64_t snapshots, snapshot_failures;
+    char snapshot_error[160]; /* of the last one; "": it is in place */
+    char error[160];          /* of the last failure; written by the flusher */
     /* Futex words: moved at each durable step; and when somebody asks. */
     _Alignas(64) _Atomic uint32_t durable_word;
     _Atomic uint32_t waiting; /* processes may wait on durable_word */

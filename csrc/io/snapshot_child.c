@@ -1,0 +1,137 @@
+/* See snapshot_child.h. */
+#include "io/snapshot_child.h"
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/os.h"
+#include "io/snapshot.h"
+#include "seckill.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LONGEST_NS (3600 * SKL_NS_PER_SEC)
+
+enum { STEP_RECORDS = 65536, PIPE_FD = 3, NICE = 10 };
+
+typedef struct {
+    int32_t rc;
+    char text[160];
+} message_t;
+
+static void build(const char *dir, message_t *m)
+{
+    skl_snapshot_build_t *b;
+    uint64_t done, total;
+    skl_fs_t *fs;
+
+    m->rc = skl_fs_open_dir(dir, &fs) == 0 ? SECKILL_OK : SECKILL_EIO;
+    if (m->rc == SECKILL_OK) {
+        m->rc = skl_snapshot_build_begin(fs, &b, m->text, sizeof(m->text));
+    }
+    if (m->rc != SECKILL_OK) {
+        return;
+    }
+    do {
+        m->rc = skl_snapshot_build_step(b, STEP_RECORDS, &done, &total);
+    } while (m->rc == 1);
+    if (m->rc < 0) {
+        (void)snprintf(m->text, sizeof(m->text), "%.159s",
+                       skl_snapshot_build_error(b));
+    }
+    skl_snapshot_build_end(b);
+}
+
+/* Nothing of the parent's may be held open by a child that outlives it. */
+_Noreturn static void run(const char *dir, int fd)
+{
+    message_t m = {0};
+    char path[256];
+
+    (void)snprintf(path, sizeof(path), "%s", dir);
+    if (fd != PIPE_FD && dup2(fd, PIPE_FD) < 0) {
+        _exit(1);
+    }
+    if (close_range(PIPE_FD + 1, ~0U, 0) != 0) {
+        _exit(1);
+    }
+    (void)setpriority(PRIO_PROCESS, 0, NICE);
+    build(path, &m);
+    _exit(write(PIPE_FD, &m, sizeof(m)) == (ssize_t)sizeof(m) ? 0 : 1);
+}
+
+int skl_snapshot_child_start(skl_snapshot_child_t *c, const char *dir,
+                             int64_t mono_now)
+{
+    int fds[2];
+    pid_t pid;
+
+    skl_assert(c->pid == 0);
+    if (pipe2(fds, O_CLOEXEC) != 0) {
+        return SECKILL_EIO;
+    }
+    pid = fork();
+    if (pid == 0) {
+        run(dir, fds[1]);
+    }
+    (void)skl_os_close(fds[1]);
+    if (pid < 0) {
+        (void)skl_os_close(fds[0]);
+        return SECKILL_EIO;
+    }
+    c->pid = pid;
+    c->fd = fds[0];
+    c->started_ns = mono_now;
+    return SECKILL_OK;
+}
+
+/* nginx collects every child it is told of: then there is none left here. */
+static void collect(skl_snapshot_child_t *c)
+{
+    while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+    (void)skl_os_close(c->fd);
+    c->pid = 0;
+    c->fd = -1;
+}
+
+int skl_snapshot_child_poll(skl_snapshot_child_t *c, int64_t mono_now, int *rc,
+                            char *text, size_t size)
+{
+    struct pollfd fd = {.fd = c->fd, .events = POLLIN};
+    message_t m = {.rc = SECKILL_EIO, .text = "the child process died"};
+    message_t got;
+
+    if (c->pid == 0) {
+        return 0;
+    }
+    if (mono_now - c->started_ns > LONGEST_NS) {
+        (void)kill(c->pid, SIGKILL);
+    }
+    if (poll(&fd, 1, 0) <= 0) {
+        return 0;
+    }
+    if (read(c->fd, &got, sizeof(got)) == (ssize_t)sizeof(got)) {
+        got.text[sizeof(got.text) - 1] = '\0';
+        m = got;
+    }
+    collect(c);
+    *rc = m.rc;
+    (void)snprintf(text, size, "%s", m.text);
+    return 1;
+}
+
+void skl_snapshot_child_kill(skl_snapshot_child_t *c)
+{
+    if (c->pid != 0) {
+        (void)kill(c->pid, SIGKILL);
+        collect(c);
+    }
+}
