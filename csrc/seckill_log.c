@@ -19,8 +19,10 @@
 #include "io/recover.h"
 #include "io/snapshot.h"
 #include "seckill_internal.h"
+#include "stock/rebuild.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
@@ -28,13 +30,15 @@
 #define WAIT_QUIET_NS (50 * SKL_NS_PER_MS)
 #define QUIET_AFTER_NS SKL_NS_PER_SEC
 #define TAKEOVER_NS (2 * SKL_NS_PER_MS)
+#define SYNC_NS SKL_NS_PER_SEC
 #define SNAPSHOT_RETRY_NS (5 * SKL_NS_PER_SEC)
 #define WAIT_IDLE_NS (100 * SKL_NS_PER_MS)
 
 enum {
     REBUILD = 1,
     NUDGE_PART = 64, /* of the ring's units */
-    SEGMENTS_PER_SNAPSHOT = 4
+    SEGMENTS_PER_SNAPSHOT = 4,
+    REPLAY_TRIES = 5
 };
 
 /* ---- Clocks of the writer ------------------------------------------------ */
@@ -367,7 +371,7 @@ static int repair_all(seckill_t *sk)
         skl_release(&h);
     }
     for (uint32_t i = 0; rc == SECKILL_OK && i < items; i++) {
-        rc = skl_hold_item(&h, i);
+        rc = skl_hold_item_any(&h, i);
         skl_release(&h);
     }
     return rc;
@@ -565,6 +569,55 @@ void seckill_log_nudge(seckill_t *sk)
     }
 }
 
+/* ---- Items under quarantine ---------------------------------------------- */
+
+/* Private tables with all that the log says: freed by the caller. */
+static int replay_privately(seckill_t *sk, skl_tables_t *t, void **memory)
+{
+    const skl_identity_t *id = &sk->log.identity;
+    const uint64_t bytes =
+        skl_tables_bytes(id->items, id->reservations, id->users, id->requests);
+    skl_recovered_t rec;
+    char err[200];
+    int rc = SECKILL_ECORRUPT;
+
+    *memory = NULL;
+    /* The log is being written: what looks damaged may be half written. */
+    for (int i = 0; rc == SECKILL_ECORRUPT && i < REPLAY_TRIES; i++) {
+        free(*memory);
+        *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
+        if (*memory == NULL) {
+            return SECKILL_ENOMEM;
+        }
+        memset(*memory, 0, bytes);
+        skl_tables_init(*memory, id->items, id->reservations, id->users,
+                        id->requests);
+        skl_tables_attach(t, *memory, &id->key);
+        rc = skl_recover(sk->log.dir.fs, id, t, &rec, err, sizeof(err));
+    }
+    return rc;
+}
+
+int seckill_log_rebuild(seckill_t *sk)
+{
+    skl_tables_t truth;
+    void *memory = NULL;
+    uint32_t slot = 0;
+    int n = 0, rc;
+
+    if (!has_log(sk) || !skl_next_quarantined(&sk->stock, &slot)) {
+        return 0;
+    }
+    /* Nobody changes such an item: every record of it has been written. */
+    rc = seckill_sync_wait(sk, seckill_lsn(sk), SYNC_NS);
+    rc = rc == SECKILL_OK ? replay_privately(sk, &truth, &memory) : rc;
+    while (rc == SECKILL_OK && skl_next_quarantined(&sk->stock, &slot)) {
+        n += skl_rebuild_item(&sk->stock, slot++, &truth) == SECKILL_OK;
+    }
+    free(memory);
+    return rc == SECKILL_OK ? n : rc;
+}
+
 /* ---- Snapshots ----------------------------------------------------------- */
 
 static void end_child(seckill_t *sk, int64_t mono_now)
@@ -606,6 +659,9 @@ void seckill_log_tick(seckill_t *sk, int64_t mono_now)
 {
     seckill_log_t *log = &sk->log;
 
+    if (mono_now >= log->rebuild_at && seckill_log_rebuild(sk) != 0) {
+        log->rebuild_at = mono_now + SNAPSHOT_RETRY_NS;
+    }
     if (log->child.pid != 0) {
         end_child(sk, mono_now);
     } else if (mono_now >= log->child_at && wants_snapshot(sk)) {
