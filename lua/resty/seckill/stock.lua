@@ -78,9 +78,6 @@ end
 
 -- `known` holds the names besides durability.
 local function check_opts(opts, known)
-    if opts == nil then
-        return
-    end
     if type(opts) ~= "table" then
         error("opts: table expected, got " .. type(opts), 3)
     end
@@ -164,7 +161,9 @@ end
 ---  bad_request_id, conflict, too_old, unknown_item, not_started, ended,
 ---  paused, qty_limit, user_limit, sold_out, full, busy
 function _M:reserve(item, user, qty, request_id, opts)
-    check_opts(opts)
+    if opts ~= nil then
+        check_opts(opts)
+    end
     local order, code = self:reserve_raw(item, user, qty, request_id)
     if not order then
         return nil, code
@@ -217,7 +216,9 @@ end
 ---@return boolean? ok
 ---@return string? code unknown_reservation, expired, confirmed, refunded, busy
 function _M:cancel(id, opts)
-    check_opts(opts)
+    if opts ~= nil then
+        check_opts(opts)
+    end
     if type(id) ~= "string" then
         return nil, "unknown_reservation"
     end
@@ -234,7 +235,9 @@ end
 ---@return string? code bad_request_id, conflict, too_old,
 ---  unknown_reservation, reserved, expired, cancelled, full, busy
 function _M:refund(id, request_id, opts)
-    check_opts(opts)
+    if opts ~= nil then
+        check_opts(opts)
+    end
     if not is_id(request_id) then
         return nil, "bad_request_id"
     end
