@@ -34,6 +34,10 @@ int skl_snapshot_load(skl_fs_t *fs, const skl_identity_t *id, skl_tables_t *t,
 int skl_snapshot_write(skl_fs_t *fs, const skl_identity_t *id,
                        const skl_tables_t *t, uint64_t lsn, int64_t time,
                        char *err, size_t err_size);
+/* The newest one whose checksum is right (0: none), how many there are, and
+ * their bytes. OK or EIO. */
+int skl_snapshot_newest(skl_fs_t *fs, const skl_identity_t *id, uint64_t *lsn,
+                        uint32_t *count, uint64_t *bytes);
 /* Remove all but the two newest snapshots; rename the segments nobody needs to
  * free.<seq>: how many, or a code. */
 int skl_snapshot_recycle(skl_fs_t *fs, const skl_identity_t *id, char *err,

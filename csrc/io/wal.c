@@ -5,10 +5,13 @@
 #include "base/crc32c.h"
 #include "seckill.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { SCAN_AGAIN = 1, SCAN_TRIES = 16 };
 
 /* ---- Headers ------------------------------------------------------------- */
 
@@ -214,6 +217,7 @@ static int check_order(const skl_wal_segments_t *s, uint32_t i, char *err,
     return SECKILL_OK;
 }
 
+/* SCAN_AGAIN: a segment was recycled since it was listed. */
 static int read_headers(skl_fs_t *fs, const uint8_t *uuid,
                         skl_wal_segments_t *out, char *err, size_t err_size)
 {
@@ -230,7 +234,7 @@ static int read_headers(skl_fs_t *fs, const uint8_t *uuid,
         if (rc < 0) {
             (void)snprintf(err, err_size, "read wal.%016llx: %s",
                            (unsigned long long)out->list[i].seq, strerror(-rc));
-            return SECKILL_EIO;
+            return rc == -ENOENT ? SCAN_AGAIN : SECKILL_EIO;
         }
         out->bytes += out->list[i].bytes;
         rc = i > 0 ? check_order(out, i, err, err_size) : SECKILL_OK;
@@ -241,8 +245,8 @@ static int read_headers(skl_fs_t *fs, const uint8_t *uuid,
     return SECKILL_OK;
 }
 
-int skl_wal_scan(skl_fs_t *fs, const uint8_t *uuid, skl_wal_segments_t *out,
-                 char *err, size_t err_size)
+static int scan_once(skl_fs_t *fs, const uint8_t *uuid, skl_wal_segments_t *out,
+                     char *err, size_t err_size)
 {
     scan_t s = {.out = out};
     int rc;
@@ -263,6 +267,17 @@ int skl_wal_scan(skl_fs_t *fs, const uint8_t *uuid, skl_wal_segments_t *out,
         skl_wal_scan_free(out);
     }
     return rc;
+}
+
+int skl_wal_scan(skl_fs_t *fs, const uint8_t *uuid, skl_wal_segments_t *out,
+                 char *err, size_t err_size)
+{
+    int rc = SCAN_AGAIN;
+
+    for (int i = 0; i < SCAN_TRIES && rc == SCAN_AGAIN; i++) {
+        rc = scan_once(fs, uuid, out, err, err_size);
+    }
+    return rc == SCAN_AGAIN ? SECKILL_EIO : rc;
 }
 
 void skl_wal_scan_free(skl_wal_segments_t *s)

@@ -14,7 +14,7 @@
 #define MAGIC 0x3164696b636573ULL /* "seckid1" */
 #define FILE_NAME "ledger"
 
-enum { VERSION = 1 };
+enum { VERSION = 1, CAPACITY_MAX = 1 << 26 };
 
 typedef struct {
     uint64_t magic;
@@ -34,6 +34,11 @@ static uint32_t crc_of(const file_t *f)
     return skl_crc32c(0, &f->id, sizeof(f->id));
 }
 
+static int capacity_ok(uint32_t n)
+{
+    return n >= 1 && n <= CAPACITY_MAX;
+}
+
 static int is_sane(const skl_identity_t *id)
 {
     if (id->life_count < 1 || id->life_count > SKL_LIVES_MAX) {
@@ -41,12 +46,15 @@ static int is_sane(const skl_identity_t *id)
     }
     for (uint32_t i = 0; i < id->life_count; i++) {
         if (id->lives[i].incarnation == 0 ||
-            (i > 0 && id->lives[i].first_lsn < id->lives[i - 1].first_lsn)) {
+            (i > 0 &&
+             (id->lives[i].first_lsn <= id->lives[i - 1].first_lsn ||
+              id->lives[i].incarnation <= id->lives[i - 1].incarnation))) {
             return 0;
         }
     }
-    return id->items > 0 && id->reservations > 0 && id->users > 0 &&
-           id->requests > 0 && id->window_ns > 0;
+    return capacity_ok(id->items) && capacity_ok(id->reservations) &&
+           capacity_ok(id->users) && capacity_ok(id->requests) &&
+           id->window_ns > 0;
 }
 
 int skl_identity_read(skl_fs_t *fs, skl_identity_t *out, char *err,
@@ -126,6 +134,17 @@ void skl_identity_raise(skl_identity_t *id, uint64_t first_lsn)
     id->lives[id->life_count].first_lsn = first_lsn;
     id->lives[id->life_count].incarnation = next;
     id->life_count++;
+}
+
+uint32_t skl_identity_incarnation(const skl_identity_t *id, uint64_t lsn)
+{
+    skl_assert(id->life_count <= SKL_LIVES_MAX);
+    for (uint32_t i = id->life_count; i > 0; i--) {
+        if (id->lives[i - 1].first_lsn <= lsn) {
+            return id->lives[i - 1].incarnation;
+        }
+    }
+    return 0;
 }
 
 void skl_identity_text(const uint8_t *uuid, char *out)

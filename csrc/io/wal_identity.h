@@ -35,6 +35,8 @@ int skl_identity_write(skl_fs_t *fs, const skl_identity_t *id, char *err,
                        size_t err_size);
 /* Begin another life with `first_lsn`. */
 void skl_identity_raise(skl_identity_t *id, uint64_t first_lsn);
+/* The incarnation that wrote an LSN; 0: before the lives that are known. */
+uint32_t skl_identity_incarnation(const skl_identity_t *id, uint64_t lsn);
 /* "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", 37 bytes. */
 void skl_identity_text(const uint8_t *uuid, char *out);
 

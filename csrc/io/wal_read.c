@@ -10,11 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    BUFFER = SKL_UNIT * (1 + SKL_BATCH_UNITS_MAX),
-    AHEAD = 64, /* offsets of records kept for peeking; a power of two */
-    TEXT = 240
-};
+enum { BUFFER = SKL_UNIT * (1 + SKL_BATCH_UNITS_MAX), TEXT = 240 };
 
 #define NO_END 0 /* batch() results besides codes: there is none, or one */
 #define BATCH 1
@@ -35,6 +31,7 @@ struct skl_wal_reader {
     const skl_batch_header_t *batch; /* in the buffer; NULL: none */
     uint32_t index;                  /* of the next record in it */
     uint32_t unit;                   /* where that begins */
+    uint32_t peek_index, peek_unit;  /* the record looked at ahead */
     skl_wal_end_t end;
     int failed; /* a code, for ever */
     char text[TEXT];
@@ -186,8 +183,12 @@ static int load_batch(skl_wal_reader_t *r)
         return io_failed(r, (int)n);
     }
     if (n < SKL_UNIT || !skl_batch_header_valid(b, salt)) {
-        return NO_END;
+#ifdef MUTANT_WAL_ANY_SALT
+        if (n < SKL_UNIT || !skl_batch_header_valid(b, b->salt))
+#endif
+            return NO_END;
     }
+    /* The rest of a larger batch. */
     bytes = SKL_UNIT * (1ULL + b->units);
     if (bytes > SKL_WAL_BLOCK) {
         n = read_some(r, r->buffer + SKL_WAL_BLOCK,
@@ -210,6 +211,7 @@ static void use_batch(skl_wal_reader_t *r)
 
     r->batch = b;
     r->index = r->unit = 0;
+    r->peek_index = r->peek_unit = 0;
     r->batch_offset = r->offset;
     r->offset += skl_batch_bytes(b->units);
     r->end.time = b->time;
@@ -219,57 +221,99 @@ static void use_batch(skl_wal_reader_t *r)
     r->end.offset = r->offset;
 }
 
+/* The batch follows what was read, and does not reach into the next segment
+ * (what a writer that died had left there). */
+static int belongs(const skl_wal_reader_t *r)
+{
+    const skl_batch_header_t *b = (const void *)r->buffer;
+
+    return b->first_lsn == r->next_lsn &&
+           (b->count == 0 || r->next_lsn < r->end_lsn);
+}
+
+/* Bytes of a block up to the last one that is not zero. */
+static size_t used_bytes(const char *block, size_t n)
+{
+    while (n >= 8 && memcmp(block + n - 8, "\0\0\0\0\0\0\0", 8) == 0) {
+        n -= 8;
+    }
+    while (n > 0 && block[n - 1] == 0) {
+        n--;
+    }
+    return n;
+}
+
 /* Does a batch behind the offset say that the next LSN was durable? Also how
- * many bytes there are that are not zero. */
+ * many bytes there are up to the last one that is not zero. */
 static int look_behind(skl_wal_reader_t *r, int *durable, uint64_t *torn)
 {
-    const skl_wal_segment_t *s = &r->segments.list[r->at];
+    const uint64_t salt = r->segments.list[r->at].salt;
     uint64_t at = r->offset;
     ssize_t n;
 
     *durable = 0;
     *torn = 0;
     while ((n = read_some(r, r->buffer, BUFFER, at)) > 0) {
-        for (ssize_t i = 0; i < n; i++) {
-            if (r->buffer[i] != 0) {
-                *torn = at + (uint64_t)i + 1 - r->offset;
-            }
+        const size_t used = used_bytes(r->buffer, (size_t)n);
+
+        if (used > 0) {
+            *torn = at + used - r->offset;
         }
-        for (ssize_t i = 0; i + SKL_UNIT <= n; i += SKL_WAL_BLOCK) {
+        for (size_t i = 0; i < used && i + SKL_UNIT <= (size_t)n;
+             i += SKL_WAL_BLOCK) {
             const skl_batch_header_t *b = (const void *)(r->buffer + i);
 
             *durable |=
-                skl_batch_header_valid(b, s->salt) && b->durable >= r->next_lsn;
+                skl_batch_header_valid(b, salt) && b->durable >= r->next_lsn;
         }
         at += (uint64_t)n;
     }
     return n < 0 ? io_failed(r, (int)n) : SECKILL_OK;
 }
 
+/* How much of what stands there is of an unfinished batch: nothing, when it is
+ * a batch of an earlier use of the file. */
+static uint64_t unfinished(skl_wal_reader_t *r, uint64_t used)
+{
+    const uint64_t salt = r->segments.list[r->at].salt;
+    const skl_batch_header_t *b = (const void *)r->buffer;
+    ssize_t n = read_some(r, r->buffer, SKL_UNIT, r->offset);
+
+    if (n < SKL_UNIT) {
+        return used;
+    }
+    if (skl_batch_header_valid(b, salt)) {
+        return used < skl_batch_bytes(b->units) ? used
+                                                : skl_batch_bytes(b->units);
+    }
+    return skl_batch_header_valid(b, b->salt) ? 0 : used;
+}
+
 /* No valid batch at the offset of the newest segment. */
 static int at_the_end(skl_wal_reader_t *r)
 {
     int durable;
-    uint64_t torn;
-    int rc = look_behind(r, &durable, &torn);
+    uint64_t used;
+    int rc = look_behind(r, &durable, &used);
 
+#ifdef MUTANT_WAL_TORN_RULE_OFF
+    durable = 0;
+#endif
     if (rc != SECKILL_OK) {
         return rc;
     }
     if (durable) {
-        return corrupt(r, "a batch that was durable is damaged");
+        /* It may have been written between the two looks. */
+        rc = load_batch(r);
+        if (rc == BATCH && belongs(r)) {
+            use_batch(r);
+            return BATCH;
+        }
+        return rc < 0 ? rc : corrupt(r, "a batch that was durable is damaged");
     }
-    /* Stale batches of a file that was used before are no torn tail. */
-    r->end.torn_bytes = 0;
-    if (torn > 0) {
-        const skl_batch_header_t *b = (const void *)r->buffer;
-        ssize_t n = read_some(r, r->buffer, SKL_UNIT, r->offset);
-
-        r->end.torn_bytes = n == SKL_UNIT && b->magic == SKL_BATCH_MAGIC &&
-                                    b->salt != r->segments.list[r->at].salt
-                                ? 0
-                                : torn;
-    }
+    r->end.seq = seq_of(r);
+    r->end.offset = r->offset;
+    r->end.torn_bytes = used > 0 ? unfinished(r, used) : 0;
     return NO_END;
 }
 
@@ -285,16 +329,6 @@ static int next_segment(skl_wal_reader_t *r)
                    : corrupt(r, "records are missing before the next segment");
     }
     return open_segment(r, r->at + 1) == SECKILL_OK ? BATCH : r->failed;
-}
-
-/* The batch follows what was read, and does not reach into the next segment
- * (what a writer that died had left there). */
-static int belongs(const skl_wal_reader_t *r)
-{
-    const skl_batch_header_t *b = (const void *)r->buffer;
-
-    return b->first_lsn == r->next_lsn &&
-           (b->count == 0 || r->next_lsn < r->end_lsn);
 }
 
 /* One step: BATCH: something was read, look again; NO_END; or a code. */
@@ -343,17 +377,22 @@ static const skl_record_t *take(skl_wal_reader_t *r)
     return rec;
 }
 
-const skl_record_t *skl_wal_peek(const skl_wal_reader_t *r, uint32_t ahead)
+const skl_record_t *skl_wal_peek(skl_wal_reader_t *r, uint32_t ahead)
 {
-    uint32_t unit = r->unit;
+    const uint32_t index = r->index + ahead;
 
-    if (r->batch == NULL || r->index + ahead >= r->batch->count) {
+    if (r->batch == NULL || index >= r->batch->count) {
         return NULL;
     }
-    for (uint32_t i = 0; i < ahead; i++) {
-        unit += skl_rec_units(record_at(r, unit));
+    if (index < r->peek_index) {
+        r->peek_index = r->index;
+        r->peek_unit = r->unit;
     }
-    return record_at(r, unit);
+    while (r->peek_index < index) {
+        r->peek_unit += skl_rec_units(record_at(r, r->peek_unit));
+        r->peek_index++;
+    }
+    return record_at(r, r->peek_unit);
 }
 
 int skl_wal_read(skl_wal_reader_t *r, const skl_record_t **out)

@@ -48,8 +48,9 @@ void skl_wal_reader_limit(skl_wal_reader_t *r, uint64_t lsn);
 /* The next record: 1; 0: the limit or the end; ECORRUPT, ECURSORGONE or EIO
  * (skl_wal_reader_error says where). */
 int skl_wal_read(skl_wal_reader_t *r, const skl_record_t **out);
-/* Up to `max` further records of the same batch, without a check: hints. */
-const skl_record_t *skl_wal_peek(const skl_wal_reader_t *r, uint32_t ahead);
+/* A record further ahead in the same batch (0: the next one), or NULL: a hint.
+ * Looking further and further ahead is cheap. */
+const skl_record_t *skl_wal_peek(skl_wal_reader_t *r, uint32_t ahead);
 const char *skl_wal_reader_error(const skl_wal_reader_t *r);
 /* Of the record read last. */
 void skl_wal_reader_place(const skl_wal_reader_t *r, skl_wal_place_t *out);

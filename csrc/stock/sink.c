@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "stock/apply.h"
+#include "stock/image.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,73 +122,41 @@ static int replay(const skl_sink_t *sink, skl_tables_t *t)
     return SECKILL_OK;
 }
 
-/* Locks and sequences are of the live processes, not of the state. */
-static void blank_locks(skl_tables_t *t)
+/* Bytes of both images that differ. */
+static int compare(const skl_sink_t *sink, skl_stock_t *s, void *rebuilt,
+                   const uint32_t capacity[4], char *text, size_t size)
 {
-    memset(&t->shm->lock, 0, sizeof(t->shm->lock));
-    SKL_ST(t->shm->seq, 0);
-    for (uint32_t i = 0; i < t->shm->items; i++) {
-        memset(&t->items[i].lock, 0, sizeof(t->items[i].lock));
-        SKL_ST(t->items[i].seq, 0);
-    }
-    for (uint32_t i = 0; i < t->shm->shards; i++) {
-        memset(&t->shards[i].lock, 0, sizeof(t->shards[i].lock));
-        SKL_ST(t->shards[i].seq, 0);
-    }
-}
-
-static int differing(const char *a, const char *b, uint64_t n, char *text,
-                     size_t size)
-{
-    int count = 0;
-
-    for (uint64_t i = 0; i < n; i++) {
-        if (a[i] != b[i]) {
-            if (count == 0 && size > 0) {
-                (void)snprintf(text, size, "first difference at byte %llu",
-                               (unsigned long long)i);
-            }
-            count++;
-        }
-    }
-    return count;
-}
-
-static int compare(const skl_sink_t *sink, skl_stock_t *s, void *live,
-                   void *rebuilt, const uint32_t capacity[4], char *text,
-                   size_t size)
-{
-    const uint64_t bytes = s->tables.shm->bytes;
-    skl_tables_t a, b;
+    skl_tables_t b;
+    uint64_t differing, first = 0;
     int rc;
 
-    memcpy(live, s->tables.shm, bytes);
     skl_tables_init(rebuilt, capacity[0], capacity[1], capacity[2],
                     capacity[3]);
-    skl_tables_attach(&a, live, &s->tables.key);
     skl_tables_attach(&b, rebuilt, &s->tables.key);
     rc = replay(sink, &b);
     if (rc != SECKILL_OK) {
         return rc;
     }
-    blank_locks(&a);
-    blank_locks(&b);
-    return differing(live, rebuilt, bytes, text, size);
+    differing = skl_image_differing(&s->tables, &b, &first);
+    if (differing > 0) {
+        (void)snprintf(text, size, "first difference at byte %llu",
+                       (unsigned long long)first);
+    }
+    return differing < INT32_MAX ? (int)differing : INT32_MAX;
 }
 
 int skl_memory_sink_compare(skl_sink_t *sink, skl_stock_t *s,
                             const uint32_t capacity[4], char *text, size_t size)
 {
     const uint64_t bytes = (s->tables.shm->bytes + 63) / 64 * 64;
-    void *live = aligned_alloc(64, bytes);
     void *rebuilt = aligned_alloc(64, bytes);
-    int rc = SECKILL_ENOMEM;
+    int rc;
 
-    if (live != NULL && rebuilt != NULL) {
-        memset(rebuilt, 0, bytes);
-        rc = compare(sink, s, live, rebuilt, capacity, text, size);
+    if (rebuilt == NULL) {
+        return SECKILL_ENOMEM;
     }
-    free(live);
+    memset(rebuilt, 0, bytes);
+    rc = compare(sink, s, rebuilt, capacity, text, size);
     free(rebuilt);
     return rc;
 }

@@ -88,5 +88,8 @@ int skl_stock_find_order(skl_stock_t *s, skl_bytes_t request, int64_t now,
 int skl_stock_sweep(skl_stock_t *s, int max, int64_t now);
 /* Problems found, or a code. */
 int skl_stock_audit(skl_stock_t *s, char *text, size_t size);
+/* The same for tables that nobody else has, without locks; ENOMEM. They passed
+ * skl_tables_check(). */
+int skl_tables_audit(const skl_tables_t *t, char *text, size_t size);
 
 #endif
