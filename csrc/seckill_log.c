@@ -19,6 +19,8 @@
 #include "io/recover.h"
 #include "io/snapshot.h"
 #include "seckill_internal.h"
+#include "stock/rebuild.h"
+#include "stock/shift.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -28,6 +30,7 @@
 #define WAIT_QUIET_NS (50 * SKL_NS_PER_MS)
 #define QUIET_AFTER_NS SKL_NS_PER_SEC
 #define TAKEOVER_NS (2 * SKL_NS_PER_MS)
+#define SYNC_NS SKL_NS_PER_SEC
 #define SNAPSHOT_RETRY_NS (5 * SKL_NS_PER_SEC)
 #define WAIT_IDLE_NS (100 * SKL_NS_PER_MS)
 
@@ -223,28 +226,58 @@ int seckill_log_enter(seckill_t *sk, const seckill_options_t *o,
     return rc == SECKILL_OK ? read_identity(sk, want, err, err_size) : rc;
 }
 
+static int is_this_boot(const char *boot_id)
+{
+    char now[SKL_BOOT_ID];
+
+    read_boot_id(now);
+    return memcmp(now, boot_id, sizeof(now)) == 0;
+}
+
 /* ---- Recovery into a new segment ----------------------------------------- */
 
 /* Where the ledger's clock goes on. In the boot in which the log was written
  * it has never stopped. After another one the wall clock is all there is; the
- * ledger's time does not go back. */
-static void set_clock(skl_header_t *h, const skl_recovered_t *rec)
+ * ledger's time does not go back. Returns the time that nobody can vouch for
+ * (stock/shift.h). */
+"static int64_t set_clock(skl_header_t *h, const skl_recovered_t *rec)
 {
     const int64_t boot = skl_clock_boot_ns();
-    char boot_id[SKL_BOOT_ID];
+    const int64_t last =
+        rec->end.time > rec->last_time ? rec->end.time : rec->last_time;
+    const int same_boot = rec->end.time != 0 && is_this_boot(rec->end.boot_id);
     int64_t now;
 
-    read_boot_id(boot_id);
-    if (rec->end.time != 0 &&
-        memcmp(boot_id, rec->end.boot_id, sizeof(boot_id)) == 0) {
+    if (same_boot) {
         atomic_store(&h->clock_offset, rec->end.clock_offset);
     }
     now = skl_ledger_ns(h, boot);
-    if (now < rec->last_time) {
-        atomic_fetch_add(&h->clock_offset, rec->last_time - now);
+    if (now < last) {
+        atomic_fetch_add(&h->clock_offset, last - now);
     }
+    /* This much has passed for sure: the machine has been up since. */
+    return same_boot || last == 0 || now - last <= boot ? 0 : now - last - boot;
 }
 
+/* The tables with their time given back, durably: as a snapshot of the record
+ * at which they stand. */
+static int give_time_back(seckill_t *sk, const skl_recovered_t *rec, int64_t ns,
+                          char *err, size_t size)
+{
+    char why[160] = "";
+    int rc;
+
+    if (ns < SKL_NS_PER_SEC || skl_tables_shift(&sk->stock.tables, ns) == 0) {
+        return SECKILL_OK;
+    }
+    rc =
+        skl_snapshot_write(sk->log.dir.fs, &sk->log.identity, &sk->stock.tables,
+                           rec->last_lsn, rec->last_time, why, sizeof(why));
+    if (rc != SECKILL_OK) {
+        (void)snprintf(err, size, "dir: %s: snapshot: %s", sk->log.path, why);
+    }
+    return rc;
+}
 static void fill_log(seckill_t *sk, skl_header_t *h)
 {
     skl_wal_shm_t *shm = skl_section(h, SKL_SECTION_LOG);
@@ -332,12 +365,12 @@ int seckill_log_fill(void *ctx, skl_header_t *h, char *err, size_t err_size)
                        sk->log.path, why);
         return rc;
     }
-    rc = raise_life(sk, &rec, err, err_size);
+    rc = give_time_back(sk, &rec, set_clock(h, &rec), err, err_size);
+    rc = rc == SECKILL_OK ? raise_life(sk, &rec, err, err_size) : rc;
     if (rc != SECKILL_OK) {
         return rc;
     }
     log_defaults(&h->config);
-    set_clock(h, &rec);
     fill_log(sk, h);
     fill_ring(sk, h, &rec);
     rc = init_writer(sk);
@@ -367,7 +400,7 @@ static int repair_all(seckill_t *sk)
         skl_release(&h);
     }
     for (uint32_t i = 0; rc == SECKILL_OK && i < items; i++) {
-        rc = skl_hold_item(&h, i);
+        rc = skl_hold_item_any(&h, i);
         skl_release(&h);
     }
     return rc;
@@ -565,6 +598,52 @@ void seckill_log_nudge(seckill_t *sk)
     }
 }
 
+/* ---- Items under quarantine ---------------------------------------------- */
+
+/* All that the log says up to a durable LSN, in private tables. */
+static int replay_privately(seckill_t *sk, uint64_t lsn, skl_tables_t *t)
+{
+    const skl_identity_t *id = &sk->log.identity;
+    skl_replay_t *replay;
+    char err[200];
+    int rc =
+        skl_replay_begin(sk->log.dir.fs, id, t, 0, &replay, err, sizeof(err));
+
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    do {
+        rc = skl_replay_step(replay, lsn, UINT64_MAX, err, sizeof(err));
+    } while (rc == 1);
+    skl_replay_end(replay);
+    return rc;
+}
+
+int seckill_log_rebuild(seckill_t *sk)
+{
+    skl_tables_t truth;
+    uint32_t slot = 0;
+    uint64_t lsn;
+    int n = 0, rc;
+
+    if (!has_log(sk) || !skl_next_quarantined(&sk->stock, &slot)) {
+        return 0;
+    }
+    /* Nobody changes such an item: all its records are at most these. */
+    lsn = seckill_lsn(sk);
+    rc = seckill_sync_wait(sk, lsn, SYNC_NS);
+    rc = rc == SECKILL_OK ? skl_tables_new(&sk->log.identity, &truth) : rc;
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    rc = replay_privately(sk, lsn, &truth);
+    while (rc == SECKILL_OK && skl_next_quarantined(&sk->stock, &slot)) {
+        n += skl_rebuild_item(&sk->stock, slot++, &truth) == SECKILL_OK;
+    }
+    skl_tables_free(&truth);
+    return rc == SECKILL_OK ? n : rc;
+}
+
 /* ---- Snapshots ----------------------------------------------------------- */
 
 static void end_child(seckill_t *sk, int64_t mono_now)
@@ -606,6 +685,9 @@ void seckill_log_tick(seckill_t *sk, int64_t mono_now)
 {
     seckill_log_t *log = &sk->log;
 
+    if (mono_now >= log->rebuild_at && seckill_log_rebuild(sk) != 0) {
+        log->rebuild_at = mono_now + SNAPSHOT_RETRY_NS;
+    }
     if (log->child.pid != 0) {
         end_child(sk, mono_now);
     } else if (mono_now >= log->child_at && wants_snapshot(sk)) {

@@ -24,6 +24,7 @@ typedef struct {
     /* Of the sweeper's thread. */
     skl_snapshot_child_t child;
     uint64_t child_seq; /* newest full segment when it was started */
+    int64_t rebuild_at; /* mono */
     int64_t child_at;   /* mono; no other one before it */
 } seckill_log_t;
 
@@ -43,7 +44,9 @@ void seckill_log_leave(seckill_t *sk);
 int seckill_log_step(seckill_t *sk, int has_role);
 void seckill_log_wait(seckill_t *sk, int has_role);
 void seckill_log_wake(seckill_t *sk);
-/* For the sweeper: snapshots. */
+/* Rebuild what is under quarantine: how many items, or a code. */
+int seckill_log_rebuild(seckill_t *sk);
+/* For the sweeper: snapshots, and the above. */
 void seckill_log_tick(seckill_t *sk, int64_t mono_now);
 void seckill_log_leave_role(seckill_t *sk);
 /* After a change: many records wait while the flusher sleeps. */

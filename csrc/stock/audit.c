@@ -341,6 +341,31 @@ static int auditable(const skl_item_row_t *item)
     return state == SECKILL_ITEM_OPEN || state == SECKILL_ITEM_PAUSED;
 }
 
+/* With a log an item that is wrong is put under quarantine: it will be rebuilt.
+ * Without one it sells on, as wrong as it is: nothing could bring it back. */
+static int audit_item_locked(report_t *r, uint32_t slot)
+{
+    skl_stock_t *s = r->s;
+    skl_item_row_t *item = &s->tables.items[slot];
+    const int before = r->problems;
+    skl_held_t h = {.s = s};
+    int rc = skl_hold_item_any(&h, slot);
+
+    if (rc == SECKILL_OK && auditable(item)) {
+        recount_t n = {0};
+
+        recount(&s->tables, slot, &n);
+        audit_item(r, slot, n);
+        if (r->problems > before && s->ring.shm->max_lag_ns != 0 &&
+            SKL_LD(item->fault) == 0) {
+            SKL_ST(item->fault, 1);
+            skl_count(s->counters, SKL_EV_items_quarantined, 1);
+        }
+    }
+    skl_release(&h);
+    return rc;
+}
+
 int skl_stock_audit(skl_stock_t *s, char *text, size_t size)
 {
     report_t r = {.s = s, .text = text, .size = size};
@@ -360,19 +385,11 @@ int skl_stock_audit(skl_stock_t *s, char *text, size_t size)
         skl_release(&h);
     }
     for (uint32_t i = 0; i < items; i++) {
-        skl_held_t h = {.s = s};
-        int rc = skl_hold_item(&h, i);
+        int rc = audit_item_locked(&r, i);
 
         if (rc != SECKILL_OK) {
             return rc;
         }
-        if (auditable(&s->tables.items[i])) {
-            recount_t n = {0};
-
-            recount(&s->tables, i, &n);
-            audit_item(&r, i, n);
-        }
-        skl_release(&h);
     }
     return r.problems;
 }

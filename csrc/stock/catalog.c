@@ -60,7 +60,8 @@ static void copy_item(const skl_item_row_t *item, seckill_item_t *out)
     out->reserved = SKL_LD(item->reserved);
     out->sold = SKL_LD(item->sold);
     out->lsn = SKL_LD(item->lsn);
-    out->state = SKL_LD(item->state);
+    out->state =
+        SKL_LD(item->fault) ? SECKILL_ITEM_QUARANTINED : SKL_LD(item->state);
 }
 
 /* A whole state of a slot: from between two changes, or with the lock. */
@@ -78,7 +79,7 @@ static int read_item(skl_stock_t *s, uint32_t slot, seckill_item_t *out)
             return SECKILL_OK;
         }
     }
-    rc = skl_hold_item(&h, slot);
+    rc = skl_hold_item_any(&h, slot);
     if (rc == SECKILL_OK) {
         copy_item(item, out);
     }
@@ -88,7 +89,8 @@ static int read_item(skl_stock_t *s, uint32_t slot, seckill_item_t *out)
 
 static int is_alive(const seckill_item_t *i)
 {
-    return i->state == SECKILL_ITEM_OPEN || i->state == SECKILL_ITEM_PAUSED;
+    return i->state >= SECKILL_ITEM_OPEN &&
+           i->state <= SECKILL_ITEM_QUARANTINED;
 }
 
 int skl_stock_get(skl_stock_t *s, skl_bytes_t item, seckill_item_t *out)

@@ -134,6 +134,26 @@ int skl_hold_shards(skl_held_t *h, uint32_t a, uint32_t b)
 
 int skl_hold_item(skl_held_t *h, uint32_t item)
 {
+    skl_item_row_t *row = &h->s->tables.items[item];
+    int rc = skl_hold_item_any(h, item);
+
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    if (__builtin_expect(SKL_LD(row->fault) == 0 && skl_item_is_sound(row),
+                         1)) {
+        return SECKILL_OK;
+    }
+    if (SKL_LD(row->fault) == 0) {
+        SKL_ST(row->fault, 1);
+        skl_count(h->s->counters, SKL_EV_items_quarantined, 1);
+    }
+    skl_release_last(h);
+    return SECKILL_EBUSY;
+}
+
+int skl_hold_item_any(skl_held_t *h, uint32_t item)
+{
     skl_assert(item < h->s->tables.shm->items);
     return take(h, &h->s->tables.items[item].lock);
 }

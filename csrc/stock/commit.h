@@ -28,7 +28,11 @@ typedef struct {
 int skl_hold_catalog(skl_held_t *h);
 int skl_hold_shard(skl_held_t *h, uint32_t shard);
 int skl_hold_shards(skl_held_t *h, uint32_t a, uint32_t b); /* in order */
+/* EBUSY also for an item under quarantine; an item that fails its sum is put
+ * there (rebuild.h). */
 int skl_hold_item(skl_held_t *h, uint32_t item);
+/* As it is: to look at it, or to rebuild it. */
+int skl_hold_item_any(skl_held_t *h, uint32_t item);
 /* The shards of a list, which is sorted and freed of repetitions for that. */
 int skl_hold_shard_list(skl_held_t *h, uint32_t *shards, uint32_t count);
 /* The answer that was found under these locks is of the last commit; of the

@@ -46,6 +46,7 @@ void skl_view_item(const skl_item_row_t *item, skl_view_t *v)
     v->per_user = SKL_LD(item->per_user);
     v->max_qty = SKL_LD(item->max_qty);
     v->state = SKL_LD(item->state);
+    v->sound = SKL_LD(item->fault) == 0 && skl_item_is_sound(item);
 }
 
 void skl_view_user(const skl_tables_t *t, uint32_t user, skl_view_t *v)

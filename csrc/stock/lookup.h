@@ -18,6 +18,7 @@ typedef struct {
     int64_t user_count;
     uint32_t user_ids;
     uint32_t state;
+    int sound; /* else nothing may be answered from it */
 } skl_view_t;
 
 /* The slot of an item: SECKILL_OK, EUNKNOWNITEM or EBUSY. */

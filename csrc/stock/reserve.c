@@ -64,7 +64,7 @@ static int check_args(const call_t *c, skl_bytes_t request)
 
 /* ---- Without a lock ------------------------------------------------------ */
 
-/* Read the view of one item and user; 0 when it may be torn. */
+/* Read the view of one item and user; 0 when it may be torn or is damaged. */
 static int peek_view(const call_t *c, uint32_t slot, skl_view_t *v)
 {
     const skl_tables_t *t = &c->s->tables;
@@ -76,7 +76,7 @@ static int peek_view(const call_t *c, uint32_t slot, skl_view_t *v)
 
     skl_view_item(item, v);
     skl_view_user(t, skl_find_user(t, shard, key), v);
-    return skl_seq_same(&t->shards[shard].seq, user_seq) &&
+    return v->sound && skl_seq_same(&t->shards[shard].seq, user_seq) &&
            skl_seq_same(&item->seq, item_seq);
 }
 

@@ -559,6 +559,17 @@ uint32_t skl_hold_first(const skl_tables_t *t, const skl_item_row_t *item)
     return first;
 }
 
+int skl_item_is_sound(const skl_item_row_t *item)
+{
+    const int64_t a = SKL_LD(item->available), b = SKL_LD(item->reserved);
+    const int64_t c = SKL_LD(item->sold);
+
+    /* Damaged numbers may be any: no sum that overflows. */
+    return a >= 0 && b >= 0 && c >= 0 && a <= SECKILL_COUNT_MAX &&
+           b <= SECKILL_COUNT_MAX && c <= SECKILL_COUNT_MAX &&
+           a + b + c == SKL_LD(item->total);
+}
+
 int64_t skl_hold_earliest(const skl_tables_t *t, const skl_item_row_t *item)
 {
     uint32_t first = skl_hold_first(t, item);

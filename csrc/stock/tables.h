@@ -138,7 +138,9 @@ typedef struct {
     _Atomic uint32_t live;      /* live request ids */
     _Atomic uint32_t users;     /* user rows */
     _Atomic uint32_t next;      /* chain of the catalog, or free list */
-    _Atomic uint64_t lo, hi;    /* keyed hash of the name */
+    _Atomic uint32_t fault;     /* 1: quarantine (rebuild.h); not logged */
+    uint32_t pad;
+    _Atomic uint64_t lo, hi; /* keyed hash of the name */
     skl_hold_list_t lists[SKL_HOLD_LISTS];
     _Atomic uint64_t name[SECKILL_ID_MAX / 8];
 } skl_item_row_t;
@@ -250,6 +252,10 @@ void skl_hold_remove(skl_tables_t *t, skl_item_row_t *item, uint32_t slot);
 int64_t skl_hold_earliest(const skl_tables_t *t, const skl_item_row_t *item);
 /* The reservation with the first deadline, or SKL_NONE. */
 uint32_t skl_hold_first(const skl_tables_t *t, const skl_item_row_t *item);
+
+/* available + reserved + sold = total, all >= 0. The lock is held, or the
+ * sequence is checked afterwards. */
+int skl_item_is_sound(const skl_item_row_t *item);
 
 /* ---- Sequences ----------------------------------------------------------- */
 

@@ -36,7 +36,8 @@ static void fill(skl_header_t *h)
     }
 }
 
-static const skl_layout_t layout = {0x1234, sizes, fill};
+static const skl_layout_t layout = {
+    .signature = 0x1234, .sizes = sizes, .init = fill};
 
 static int open_as(const char *name, const skl_config_t *want, const char *user)
 {

@@ -140,6 +140,7 @@ void seckill_set_test_clock(seckill_t *sk, int64_t now_ns);
 enum {
     SECKILL_ITEM_OPEN = 1,
     SECKILL_ITEM_PAUSED = 2,
+    SECKILL_ITEM_QUARANTINED = 3,
 };
 typedef struct {
     uint32_t struct_size;

@@ -41,7 +41,7 @@ local AUDIT_SIZE = 65536
 local RESERVATION_STATES = {
     "reserved", "confirmed", "cancelled", "expired", "refunded",
 }
-local ITEM_STATES = { "open", "paused" }
+local ITEM_STATES = { "open", "paused", "quarantined" }
 
 local LINES_MAX = 8
 
