@@ -240,7 +240,7 @@ static int is_this_boot(const char *boot_id)
  * it has never stopped. After another one the wall clock is all there is; the
  * ledger's time does not go back. Returns the time that nobody can vouch for
  * (stock/shift.h). */
-"static int64_t set_clock(skl_header_t *h, const skl_recovered_t *rec)
+static int64_t set_clock(skl_header_t *h, const skl_recovered_t *rec)
 {
     const int64_t boot = skl_clock_boot_ns();
     const int64_t last =
@@ -286,7 +286,7 @@ static void fill_log(seckill_t *sk, skl_header_t *h)
 
     (void)snprintf(shm->dir, sizeof(shm->dir), "%s", sk->log.path);
     memcpy(shm->uuid, id->uuid, sizeof(shm->uuid));
-    shm->incarnation = id->lives[id->life_count - 1].incarnation;
+    shm->incarnation = id->lives[id->life_count - 1].incarnation; /* so far */
     shm->durability = c->durability;
     shm->segment_bytes = c->log_segment_bytes;
     shm->max_bytes = c->max_log_bytes;
@@ -297,16 +297,23 @@ static void fill_log(seckill_t *sk, skl_header_t *h)
 static void fill_ring(seckill_t *sk, skl_header_t *h,
                       const skl_recovered_t *rec)
 {
-    const skl_identity_t *id = &sk->log.identity;
     skl_ring_t *ring = &sk->stock.ring;
 
     skl_ring_restart(ring, rec->last_lsn, rec->last_time);
+    ring->shm->max_lag_ns = h->config.max_lag_ns;
+}
+
+static void fill_lives(seckill_t *sk)
+{
+    const skl_identity_t *id = &sk->log.identity;
+    skl_ring_t *ring = &sk->stock.ring;
+
     ring->shm->life_count = 0;
     for (uint32_t i = 0; i < id->life_count; i++) {
         skl_ring_begin_life(ring, id->lives[i].first_lsn,
                             id->lives[i].incarnation);
     }
-    ring->shm->max_lag_ns = h->config.max_lag_ns;
+    sk->log.writer.shm->incarnation = id->lives[id->life_count - 1].incarnation;
 }
 
 /* A life begins durably, before it can give out an id. */
@@ -325,11 +332,8 @@ static int raise_life(seckill_t *sk, const skl_recovered_t *rec, char *err,
     return skl_identity_write(sk->log.dir.fs, id, err, size);
 }
 
-static int begin_log(seckill_t *sk, char *err, size_t size)
+static int log_failed(seckill_t *sk, int rc, char *err, size_t size)
 {
-    int rc = skl_wal_begin_segment(&sk->log.writer,
-                                   skl_tables_digest(&sk->stock.tables));
-
     if (rc != SECKILL_OK) {
         (void)snprintf(err, size, "dir: %s: %s", sk->log.path,
                        sk->log.writer.shm->error);
@@ -337,11 +341,39 @@ static int begin_log(seckill_t *sk, char *err, size_t size)
     return rc;
 }
 
+static int begin_log(seckill_t *sk, char *err, size_t size)
+{
+    int rc = skl_wal_begin_segment(&sk->log.writer,
+                                   skl_tables_digest(&sk->stock.tables));
+
+    return log_failed(sk, rc, err, size);
+}
+
+/* First what was recovered is made durable: the next life begins behind it.
+ * Then the life, then a segment of it. */
+static int go_on(seckill_t *sk, const skl_recovered_t *rec, int64_t unknown,
+                 char *err, size_t size)
+{
+    int rc = skl_wal_repeat_tail(&sk->log.writer, &rec->end);
+
+    if (rc != SECKILL_OK) {
+        return log_failed(sk, rc, err, size);
+    }
+    rc = give_time_back(sk, rec, unknown, err, size);
+    rc = rc == SECKILL_OK ? raise_life(sk, rec, err, size) : rc;
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    fill_lives(sk);
+    return begin_log(sk, err, size);
+}
+
 int seckill_log_fill(void *ctx, skl_header_t *h, char *err, size_t err_size)
 {
     seckill_t *sk = ctx;
     skl_recovered_t rec;
     char why[200] = "";
+    int64_t unknown;
     int rc;
 
     if (!sk->log.attached) {
@@ -365,16 +397,12 @@ int seckill_log_fill(void *ctx, skl_header_t *h, char *err, size_t err_size)
                        sk->log.path, why);
         return rc;
     }
-    rc = give_time_back(sk, &rec, set_clock(h, &rec), err, err_size);
-    rc = rc == SECKILL_OK ? raise_life(sk, &rec, err, err_size) : rc;
-    if (rc != SECKILL_OK) {
-        return rc;
-    }
+    unknown = set_clock(h, &rec);
     log_defaults(&h->config);
     fill_log(sk, h);
     fill_ring(sk, h, &rec);
     rc = init_writer(sk);
-    return rc == SECKILL_OK ? begin_log(sk, err, err_size) : rc;
+    return rc == SECKILL_OK ? go_on(sk, &rec, unknown, err, err_size) : rc;
 }
 
 /* ---- A segment that is there --------------------------------------------- */

@@ -36,6 +36,9 @@ typedef struct {
     int64_t time;        /* of the last batch read; 0: none was */
     int64_t clock_offset;
     char boot_id[SKL_BOOT_ID];
+    uint64_t durable;   /* LSN of which the log itself says that it is */
+    uint64_t batch_seq; /* where the last batch with records stands; 0: none */
+    uint64_t batch_offset;
 } skl_wal_end_t;
 
 /* Begin with `from_lsn` (0: the oldest record kept). SECKILL_OK; ECURSORGONE:

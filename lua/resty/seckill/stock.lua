@@ -12,6 +12,7 @@
 
 local ffi = require("ffi")
 local durability = require("resty.seckill.durability")
+local feed = require("resty.seckill.feed")
 local lib = require("resty.seckill.lib")
 
 
@@ -713,6 +714,14 @@ function _M:audit()
         problems[#problems + 1] = line
     end
     return { ok = n == 0, problems = problems }
+end
+
+
+-- feed, cursor, ack, drop_cursor, cursors
+for name, method in pairs(feed) do
+    if type(method) == "function" then
+        _M[name] = method
+    end
 end
 
 
