@@ -20,9 +20,9 @@
 #include "io/snapshot.h"
 #include "seckill_internal.h"
 #include "stock/rebuild.h"
+#include "stock/shift.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
@@ -37,8 +37,7 @@
 enum {
     REBUILD = 1,
     NUDGE_PART = 64, /* of the ring's units */
-    SEGMENTS_PER_SNAPSHOT = 4,
-    REPLAY_TRIES = 5
+    SEGMENTS_PER_SNAPSHOT = 4
 };
 
 /* ---- Clocks of the writer ------------------------------------------------ */
@@ -253,28 +252,58 @@ int seckill_log_enter(seckill_t *sk, const seckill_options_t *o,
     return rc == SECKILL_OK ? read_identity(sk, want, err, err_size) : rc;
 }
 
+static int is_this_boot(const char *boot_id)
+{
+    char now[SKL_BOOT_ID];
+
+    read_boot_id(now);
+    return memcmp(now, boot_id, sizeof(now)) == 0;
+}
+
 /* ---- Recovery into a new segment ----------------------------------------- */
 
 /* Where the ledger's clock goes on. In the boot in which the log was written
  * it has never stopped. After another one the wall clock is all there is; the
- * ledger's time does not go back. */
-static void set_clock(skl_header_t *h, const skl_recovered_t *rec)
+ * ledger's time does not go back. Returns the time that nobody can vouch for
+ * (stock/shift.h). */
+static int64_t set_clock(skl_header_t *h, const skl_recovered_t *rec)
 {
     const int64_t boot = skl_clock_boot_ns();
-    char boot_id[SKL_BOOT_ID];
+    const int64_t last =
+        rec->end.time > rec->last_time ? rec->end.time : rec->last_time;
+    const int same_boot = rec->end.time != 0 && is_this_boot(rec->end.boot_id);
     int64_t now;
 
-    read_boot_id(boot_id);
-    if (rec->end.time != 0 &&
-        memcmp(boot_id, rec->end.boot_id, sizeof(boot_id)) == 0) {
+    if (same_boot) {
         atomic_store(&h->clock_offset, rec->end.clock_offset);
     }
     now = skl_ledger_ns(h, boot);
-    if (now < rec->last_time) {
-        atomic_fetch_add(&h->clock_offset, rec->last_time - now);
+    if (now < last) {
+        atomic_fetch_add(&h->clock_offset, last - now);
     }
+    /* This much has passed for sure: the machine has been up since. */
+    return same_boot || last == 0 || now - last <= boot ? 0 : now - last - boot;
 }
 
+/* The tables with their time given back, durably: as a snapshot of the record
+ * at which they stand. */
+static int give_time_back(seckill_t *sk, const skl_recovered_t *rec, int64_t ns,
+                          char *err, size_t size)
+{
+    char why[160] = "";
+    int rc;
+
+    if (ns < SKL_NS_PER_SEC || skl_tables_shift(&sk->stock.tables, ns) == 0) {
+        return SECKILL_OK;
+    }
+    rc =
+        skl_snapshot_write(sk->log.dir.fs, &sk->log.identity, &sk->stock.tables,
+                           rec->last_lsn, rec->last_time, why, sizeof(why));
+    if (rc != SECKILL_OK) {
+        (void)snprintf(err, size, "dir: %s: snapshot: %s", sk->log.path, why);
+    }
+    return rc;
+}
 static void fill_log(seckill_t *sk, skl_header_t *h)
 {
     skl_wal_shm_t *shm = skl_section(h, SKL_SECTION_LOG);
@@ -283,7 +312,7 @@ static void fill_log(seckill_t *sk, skl_header_t *h)
 
     (void)snprintf(shm->dir, sizeof(shm->dir), "%s", sk->log.path);
     memcpy(shm->uuid, id->uuid, sizeof(shm->uuid));
-    shm->incarnation = id->lives[id->life_count - 1].incarnation;
+    shm->incarnation = id->lives[id->life_count - 1].incarnation; /* so far */
     shm->durability = c->durability;
     shm->segment_bytes = c->log_segment_bytes;
     shm->max_bytes = c->max_log_bytes;
@@ -294,16 +323,23 @@ static void fill_log(seckill_t *sk, skl_header_t *h)
 static void fill_ring(seckill_t *sk, skl_header_t *h,
                       const skl_recovered_t *rec)
 {
-    const skl_identity_t *id = &sk->log.identity;
     skl_ring_t *ring = &sk->stock.ring;
 
     skl_ring_restart(ring, rec->last_lsn, rec->last_time);
+    ring->shm->max_lag_ns = h->config.max_lag_ns;
+}
+
+static void fill_lives(seckill_t *sk)
+{
+    const skl_identity_t *id = &sk->log.identity;
+    skl_ring_t *ring = &sk->stock.ring;
+
     ring->shm->life_count = 0;
     for (uint32_t i = 0; i < id->life_count; i++) {
         skl_ring_begin_life(ring, id->lives[i].first_lsn,
                             id->lives[i].incarnation);
     }
-    ring->shm->max_lag_ns = h->config.max_lag_ns;
+    sk->log.writer.shm->incarnation = id->lives[id->life_count - 1].incarnation;
 }
 
 /* A life begins durably, before it can give out an id. */
@@ -326,16 +362,8 @@ static int raise_life(seckill_t *sk, const skl_recovered_t *rec, char *err,
     return skl_identity_write(sk->log.dir.fs, id, err, size);
 }
 
-/* Where there is no room for a segment the engine is open all the same, and in
- * the state FULL: so that its threads can make room. */
-static int begin_log(seckill_t *sk, char *err, size_t size)
+static int log_failed(seckill_t *sk, int rc, char *err, size_t size)
 {
-    int rc = skl_wal_begin_segment(&sk->log.writer,
-                                   skl_tables_digest(&sk->stock.tables));
-
-    if (rc == SECKILL_ENOSPACE) {
-        return SECKILL_OK;
-    }
     if (rc != SECKILL_OK) {
         (void)snprintf(err, size, "dir: %s: %s", sk->log.path,
                        sk->log.writer.shm->error);
@@ -343,11 +371,41 @@ static int begin_log(seckill_t *sk, char *err, size_t size)
     return rc;
 }
 
+/* Where there is no room for a segment the engine is open all the same, and in
+ * the state FULL: so that its threads can make room. */
+static int begin_log(seckill_t *sk, char *err, size_t size)
+{
+    int rc = skl_wal_begin_segment(&sk->log.writer,
+                                   skl_tables_digest(&sk->stock.tables));
+
+    return rc == SECKILL_ENOSPACE ? SECKILL_OK : log_failed(sk, rc, err, size);
+}
+
+/* First what was recovered is made durable: the next life begins behind it.
+ * Then the life, then a segment of it. */
+static int go_on(seckill_t *sk, const skl_recovered_t *rec, int64_t unknown,
+                 char *err, size_t size)
+{
+    int rc = skl_wal_repeat_tail(&sk->log.writer, &rec->end);
+
+    if (rc != SECKILL_OK) {
+        return log_failed(sk, rc, err, size);
+    }
+    rc = give_time_back(sk, rec, unknown, err, size);
+    rc = rc == SECKILL_OK ? raise_life(sk, rec, err, size) : rc;
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    fill_lives(sk);
+    return begin_log(sk, err, size);
+}
+
 int seckill_log_fill(void *ctx, skl_header_t *h, char *err, size_t err_size)
 {
     seckill_t *sk = ctx;
     skl_recovered_t rec;
     char why[200] = "";
+    int64_t unknown;
     int rc;
 
     if (!sk->log.attached) {
@@ -371,16 +429,12 @@ int seckill_log_fill(void *ctx, skl_header_t *h, char *err, size_t err_size)
                        sk->log.path, why);
         return rc;
     }
-    rc = raise_life(sk, &rec, err, err_size);
-    if (rc != SECKILL_OK) {
-        return rc;
-    }
+    unknown = set_clock(h, &rec);
     log_defaults(&h->config);
-    set_clock(h, &rec);
     fill_log(sk, h);
     fill_ring(sk, h, &rec);
     rc = init_writer(sk);
-    return rc == SECKILL_OK ? begin_log(sk, err, err_size) : rc;
+    return rc == SECKILL_OK ? go_on(sk, &rec, unknown, err, err_size) : rc;
 }
 
 /* ---- A segment that is there --------------------------------------------- */
@@ -631,50 +685,47 @@ void seckill_log_nudge(seckill_t *sk)
 
 /* ---- Items under quarantine ---------------------------------------------- */
 
-/* Private tables with all that the log says: freed by the caller. */
-static int replay_privately(seckill_t *sk, skl_tables_t *t, void **memory)
+/* All that the log says up to a durable LSN, in private tables. */
+static int replay_privately(seckill_t *sk, uint64_t lsn, skl_tables_t *t)
 {
     const skl_identity_t *id = &sk->log.identity;
-    const uint64_t bytes =
-        skl_tables_bytes(id->items, id->reservations, id->users, id->requests);
-    skl_recovered_t rec;
+    skl_replay_t *replay;
     char err[200];
-    int rc = SECKILL_ECORRUPT;
+    int rc =
+        skl_replay_begin(sk->log.dir.fs, id, t, 0, &replay, err, sizeof(err));
 
-    *memory = NULL;
-    /* The log is being written: what looks damaged may be half written. */
-    for (int i = 0; rc == SECKILL_ECORRUPT && i < REPLAY_TRIES; i++) {
-        free(*memory);
-        *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
-        if (*memory == NULL) {
-            return SECKILL_ENOMEM;
-        }
-        memset(*memory, 0, bytes);
-        skl_tables_init(*memory, id->items, id->reservations, id->users,
-                        id->requests);
-        skl_tables_attach(t, *memory, &id->key);
-        rc = skl_recover(sk->log.dir.fs, id, t, &rec, err, sizeof(err));
+    if (rc != SECKILL_OK) {
+        return rc;
     }
+    do {
+        rc = skl_replay_step(replay, lsn, UINT64_MAX, err, sizeof(err));
+    } while (rc == 1);
+    skl_replay_end(replay);
     return rc;
 }
 
 int seckill_log_rebuild(seckill_t *sk)
 {
     skl_tables_t truth;
-    void *memory = NULL;
     uint32_t slot = 0;
+    uint64_t lsn;
     int n = 0, rc;
 
     if (!has_log(sk) || !skl_next_quarantined(&sk->stock, &slot)) {
         return 0;
     }
-    /* Nobody changes such an item: every record of it has been written. */
-    rc = seckill_sync_wait(sk, seckill_lsn(sk), SYNC_NS);
-    rc = rc == SECKILL_OK ? replay_privately(sk, &truth, &memory) : rc;
+    /* Nobody changes such an item: all its records are at most these. */
+    lsn = seckill_lsn(sk);
+    rc = seckill_sync_wait(sk, lsn, SYNC_NS);
+    rc = rc == SECKILL_OK ? skl_tables_new(&sk->log.identity, &truth) : rc;
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    rc = replay_privately(sk, lsn, &truth);
     while (rc == SECKILL_OK && skl_next_quarantined(&sk->stock, &slot)) {
         n += skl_rebuild_item(&sk->stock, slot++, &truth) == SECKILL_OK;
     }
-    free(memory);
+    skl_tables_free(&truth);
     return rc == SECKILL_OK ? n : rc;
 }
 

@@ -2,6 +2,7 @@
 #include "io/recover.h"
 
 #include "base/assert.h"
+#include "base/os.h"
 #include "io/snapshot.h"
 #include "seckill.h"
 #include "stock/check.h"
@@ -33,13 +34,11 @@ int skl_tables_new(const skl_identity_t *id, skl_tables_t *t)
 {
     const uint64_t bytes =
         skl_tables_bytes(id->items, id->reservations, id->users, id->requests);
-    const uint64_t whole = (bytes + 4095) / 4096 * 4096;
-    void *section = aligned_alloc(4096, whole);
+    void *section;
 
-    if (section == NULL) {
+    if (skl_os_map_private(bytes, &section) != 0) {
         return SECKILL_ENOMEM;
     }
-    memset(section, 0, whole);
     skl_tables_init(section, id->items, id->reservations, id->users,
                     id->requests);
     skl_tables_attach(t, section, &id->key);
@@ -48,7 +47,9 @@ int skl_tables_new(const skl_identity_t *id, skl_tables_t *t)
 
 void skl_tables_free(skl_tables_t *t)
 {
-    free(t->shm);
+    if (t->shm != NULL) {
+        (void)skl_os_unmap(t->shm, t->shm->bytes);
+    }
     t->shm = NULL;
 }
 
@@ -376,6 +377,12 @@ void skl_replay_state(const skl_replay_t *p, skl_recovered_t *out)
     if (p->reader != NULL) {
         skl_wal_reader_end(p->reader, &out->end);
     }
+}
+
+void skl_replay_place(const skl_replay_t *p, skl_wal_place_t *out)
+{
+    skl_assert(p->reader != NULL);
+    skl_wal_reader_place(p->reader, out);
 }
 
 const skl_wal_segments_t *skl_replay_segments(const skl_replay_t *p)

@@ -374,6 +374,31 @@ int skl_snapshot_newest(skl_fs_t *fs, const skl_identity_t *id, uint64_t *lsn,
     return rc;
 }
 
+int skl_snapshot_lose(skl_fs_t *fs, const skl_identity_t *id, char *err,
+                      size_t err_size)
+{
+    char name[SKL_WAL_NAME];
+    skl_tables_t t;
+    found_t f;
+    header_t h;
+    int rc = find_all(fs, &f, err, err_size), lost = 0;
+
+    rc = rc == SECKILL_OK ? skl_tables_new(id, &t) : rc;
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    for (uint32_t i = 0; rc == SECKILL_OK && i < f.count; i++) {
+        rc = load_one(fs, id, f.lsn[i], &t, &h, err, err_size);
+        if (rc == SECKILL_ECORRUPT) {
+            skl_wal_name(name, "snap.", f.lsn[i]);
+            rc = skl_fs_lose(fs, name) == 0 ? SECKILL_OK : SECKILL_EIO;
+            lost++;
+        }
+    }
+    skl_tables_free(&t);
+    return rc == SECKILL_OK ? lost : rc;
+}
+
 /* ---- Recycling ----------------------------------------------------------- */
 
 /* The two newest that are whole; the others are removed. *older 0: there are
@@ -412,6 +437,14 @@ static int free_segments(skl_fs_t *fs, const skl_wal_segments_t *s,
     char from[SKL_WAL_NAME], to[SKL_WAL_NAME];
     int done = 0;
 
+    /* One that was renamed before may not be so durably, if that sync failed. */
+    if (s->count > 1 && s->list[1].first_lsn <= limit + 1) {
+        int rc = fs->sync_dir(fs);
+
+        if (rc != 0) {
+            return io_error("sync", "directory", rc, err, err_size);
+        }
+    }
     for (uint32_t i = 0;
          i + 1 < s->count && s->list[i + 1].first_lsn <= limit + 1; i++) {
         int rc;

@@ -81,22 +81,33 @@ static void close_segment(skl_wal_reader_t *r)
     r->batch = NULL;
 }
 
-/* Is the open file still what it was? Its blocks may have been given to a new
- * segment. */
-static int is_recycled(skl_wal_reader_t *r)
-{
-    skl_wal_header_t h;
-    int rc = skl_fs_read_all(r->fs, r->fd, &h, sizeof(h), 0);
-
-    return rc != 0 || !skl_wal_header_valid(&h, r->uuid) ||
-           h.salt != r->segments.list[r->at].salt;
-}
-
 static int gone(skl_wal_reader_t *r)
 {
     return fail(r, SECKILL_ECURSORGONE,
                 "LSN %llu: its segment was recycled while it was read",
                 (unsigned long long)r->next_lsn);
+}
+
+/* Is the open file still what it was? Its blocks may have been given to a new
+ * segment: ECURSORGONE. */
+static int check_file(skl_wal_reader_t *r)
+{
+    skl_wal_header_t h;
+    int rc = skl_fs_read_all(r->fs, r->fd, &h, sizeof(h), 0);
+
+    if (rc != 0) {
+        return io_failed(r, rc);
+    }
+    return skl_wal_header_valid(&h, r->uuid) &&
+                   h.salt == r->segments.list[r->at].salt
+               ? SECKILL_OK
+               : gone(r);
+}
+
+/* Something in the log says that this LSN was durable before. */
+static void was_durable(skl_wal_reader_t *r, uint64_t lsn)
+{
+    r->end.durable = r->end.durable > lsn ? r->end.durable : lsn;
 }
 
 static int open_segment(skl_wal_reader_t *r, uint32_t i)
@@ -108,6 +119,7 @@ static int open_segment(skl_wal_reader_t *r, uint32_t i)
     r->at = i;
     r->offset = SKL_WAL_BLOCK;
     r->next_lsn = r->segments.list[i].first_lsn;
+    was_durable(r, r->next_lsn - 1);
     r->end_lsn = i + 1 < r->segments.count ? r->segments.list[i + 1].first_lsn
                                            : UINT64_MAX;
     skl_wal_name(name, "wal.", seq_of(r));
@@ -118,7 +130,7 @@ static int open_segment(skl_wal_reader_t *r, uint32_t i)
     if (r->fd < 0) {
         return io_failed(r, r->fd);
     }
-    return is_recycled(r) ? gone(r) : SECKILL_OK;
+    return check_file(r);
 }
 
 /* The writer of a log in use has moved on to a segment that we do not know. */
@@ -214,6 +226,11 @@ static void use_batch(skl_wal_reader_t *r)
     r->peek_index = r->peek_unit = 0;
     r->batch_offset = r->offset;
     r->offset += skl_batch_bytes(b->units);
+    was_durable(r, b->durable);
+    if (b->count > 0) {
+        r->end.batch_seq = seq_of(r);
+        r->end.batch_offset = r->batch_offset;
+    }
     r->end.time = b->time;
     r->end.clock_offset = b->clock_offset;
     memcpy(r->end.boot_id, b->boot_id, sizeof(r->end.boot_id));
@@ -324,8 +341,10 @@ static int next_segment(skl_wal_reader_t *r)
         return r->limit == UINT64_MAX ? at_the_end(r) : find_successor(r);
     }
     if (r->next_lsn != r->end_lsn) {
-        return is_recycled(r)
-                   ? gone(r)
+        int rc = check_file(r);
+
+        return rc != SECKILL_OK
+                   ? rc
                    : corrupt(r, "records are missing before the next segment");
     }
     return open_segment(r, r->at + 1) == SECKILL_OK ? BATCH : r->failed;
@@ -499,6 +518,12 @@ void skl_wal_reader_place(const skl_wal_reader_t *r, skl_wal_place_t *out)
     out->offset = r->batch_offset;
     out->incarnation = r->segments.list[r->at].incarnation;
     out->pad = 0;
+}
+
+void skl_wal_reader_stop(const skl_wal_reader_t *r, skl_wal_place_t *out)
+{
+    skl_wal_reader_place(r, out);
+    out->offset = r->offset;
 }
 
 void skl_wal_reader_end(const skl_wal_reader_t *r, skl_wal_end_t *out)

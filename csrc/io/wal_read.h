@@ -36,6 +36,9 @@ typedef struct {
     int64_t time;        /* of the last batch read; 0: none was */
     int64_t clock_offset;
     char boot_id[SKL_BOOT_ID];
+    uint64_t durable;   /* LSN of which the log itself says that it is */
+    uint64_t batch_seq; /* where the last batch with records stands; 0: none */
+    uint64_t batch_offset;
 } skl_wal_end_t;
 
 /* Begin with `from_lsn` (0: the oldest record kept). SECKILL_OK; ECURSORGONE:
@@ -54,6 +57,8 @@ const skl_record_t *skl_wal_peek(skl_wal_reader_t *r, uint32_t ahead);
 const char *skl_wal_reader_error(const skl_wal_reader_t *r);
 /* Of the record read last. */
 void skl_wal_reader_place(const skl_wal_reader_t *r, skl_wal_place_t *out);
+/* Where reading stopped: after ECORRUPT the first byte that is damaged. */
+void skl_wal_reader_stop(const skl_wal_reader_t *r, skl_wal_place_t *out);
 /* After skl_wal_read returned 0 without a limit. */
 void skl_wal_reader_end(const skl_wal_reader_t *r, skl_wal_end_t *out);
 /* LSN that the next call will return, if there is one. */

@@ -177,8 +177,13 @@ static uint64_t zeros_end(const skl_wal_shm_t *shm, uint64_t from)
     return to < shm->segment_bytes ? to : shm->segment_bytes;
 }
 
-static int write_header(skl_wal_writer_t *w, int fd, uint64_t seq,
-                        uint64_t salt, uint64_t digest)
+/* A segment to come. */
+typedef struct {
+    uint64_t seq, salt, digest, first_lsn, zeroed;
+    uint64_t batch; /* bytes of its first batch, in the buffer; 0: none yet */
+} plan_t;
+
+static int write_header(skl_wal_writer_t *w, int fd, const plan_t *p)
 {
     union {
         skl_wal_header_t h;
@@ -187,12 +192,12 @@ static int write_header(skl_wal_writer_t *w, int fd, uint64_t seq,
 
     memset(&u, 0, sizeof(u));
     memcpy(u.h.uuid, w->shm->uuid, sizeof(u.h.uuid));
-    u.h.seq = seq;
-    u.h.first_lsn = skl_wal_durable(w->ring) + 1;
-    u.h.salt = salt;
+    u.h.seq = p->seq;
+    u.h.first_lsn = p->first_lsn;
+    u.h.salt = p->salt;
     u.h.incarnation = w->shm->incarnation;
     u.h.created = w->ledger_now(w->ctx);
-    u.h.digest = digest;
+    u.h.digest = p->digest;
     skl_wal_header_seal(&u.h);
     return skl_fs_write_all(w->fs, fd, &u, sizeof(u), 0);
 }
@@ -218,68 +223,141 @@ static int take_file(skl_wal_writer_t *w, const files_t *f, uint64_t *zeroed)
     return w->fs->open(w->fs, NEW_FILE, SKL_FS_CREATE);
 }
 
-static int build_file(skl_wal_writer_t *w, int fd, uint64_t seq, uint64_t salt,
-                      uint64_t digest, uint64_t *zeroed)
+/* Its first batch, where there is one: then it is whole from the beginning. */
+static int write_first(skl_wal_writer_t *w, int fd, const plan_t *p)
 {
+    skl_batch_header_t *b = (void *)w->buffer;
+
+    if (p->batch == 0) {
+        return 0;
+    }
+    b->salt = p->salt;
+    skl_batch_header_seal(b);
+    return skl_fs_write_all(w->fs, fd, w->buffer, (size_t)p->batch,
+                            SKL_WAL_BLOCK);
+}
+
+static int build_file(skl_wal_writer_t *w, int fd, plan_t *p)
+{
+    const uint64_t need = 2 * (uint64_t)SKL_WAL_BLOCK + p->batch;
     char name[SKL_WAL_NAME];
     int rc = 0;
 
-    if (*zeroed < 2 * (uint64_t)SKL_WAL_BLOCK) {
-        const uint64_t to = zeros_end(w->shm, SKL_WAL_BLOCK);
+    if (p->zeroed < need) {
+        const uint64_t to = zeros_end(w->shm, need - SKL_WAL_BLOCK);
 
         rc = write_zeros(w, fd, 0, to);
-        *zeroed = to;
+        p->zeroed = to;
     }
-    rc = rc == 0 ? write_header(w, fd, seq, salt, digest) : rc;
+    rc = rc == 0 ? write_header(w, fd, p) : rc;
+    rc = rc == 0 ? write_first(w, fd, p) : rc;
     rc = rc == 0 ? w->fs->sync(w->fs, fd) : rc;
-    skl_wal_name(name, "wal.", seq);
+    /* The name of the segment before may not be durable, if its sync failed or
+     * its writer died: numbers must have no hole. */
+    rc = rc == 0 ? w->fs->sync_dir(w->fs) : rc;
+    skl_wal_name(name, "wal.", p->seq);
     rc = rc == 0 ? w->fs->rename(w->fs, NEW_FILE, name) : rc;
     return rc == 0 ? w->fs->sync_dir(w->fs) : rc;
 }
 
-static void use_file(skl_wal_writer_t *w, int fd, uint64_t seq, uint64_t salt,
-                     uint64_t zeroed)
+static void use_file(skl_wal_writer_t *w, int fd, const plan_t *p)
 {
     skl_wal_shm_t *shm = w->shm;
 
     close_file(w);
     w->fd = fd;
-    w->fd_seq = seq;
-    SKL_ST(shm->last_seq, seq);
-    SKL_ST(shm->offset, SKL_WAL_BLOCK);
-    SKL_ST(shm->zeroed, zeroed);
-    SKL_ST(shm->salt, salt);
+    w->fd_seq = p->seq;
+    SKL_ST(shm->last_seq, p->seq);
+    SKL_ST(shm->offset, SKL_WAL_BLOCK + p->batch);
+    SKL_ST(shm->zeroed, p->zeroed);
+    SKL_ST(shm->salt, p->salt);
     SKL_ST(shm->sealed, 1);
     SKL_ST(shm->syncing, 0);
-    atomic_store(&shm->seq, seq);
+    atomic_store(&shm->seq, p->seq);
 }
 
-int skl_wal_begin_segment(skl_wal_writer_t *w, uint64_t digest)
+static int begin_planned(skl_wal_writer_t *w, plan_t *p)
 {
-    uint64_t salt = 0, zeroed = 0;
     files_t f;
     int fd, rc = look(w, &f);
 
     give_up_file(w);
-    rc = rc == 0 ? skl_os_random(&salt, sizeof(salt)) : rc;
+    rc = rc == 0 ? skl_os_random(&p->salt, sizeof(p->salt)) : rc;
     if (rc != 0) {
         return fail(w, "list", rc);
     }
     SKL_ST(w->shm->last_seq, f.last_seq);
-    if (!has_room(w->shm, &f)) {
+    /* Opening repeats the last batch, at the limit too. */
+    if (p->batch == 0 && !has_room(w->shm, &f)) {
         return fail(w, "max_log_bytes", -ENOSPC);
     }
-    fd = take_file(w, &f, &zeroed);
+    fd = take_file(w, &f, &p->zeroed);
     if (fd < 0) {
         return fail(w, "create " NEW_FILE, fd);
     }
-    rc = build_file(w, fd, f.last_seq + 1, salt, digest, &zeroed);
+    p->seq = f.last_seq + 1;
+    rc = build_file(w, fd, p);
     if (rc != 0) {
         (void)w->fs->close(w->fs, fd);
         return fail(w, "begin a segment", rc);
     }
-    use_file(w, fd, f.last_seq + 1, salt, zeroed);
+    use_file(w, fd, p);
     return SECKILL_OK;
+}
+
+int skl_wal_begin_segment(skl_wal_writer_t *w, uint64_t digest)
+{
+    plan_t p = {.digest = digest, .first_lsn = skl_wal_durable(w->ring) + 1};
+
+    return begin_planned(w, &p);
+}
+
+/* Bring a batch into the buffer: 0, or -errno. */
+static int read_batch(skl_wal_writer_t *w, uint64_t seq, uint64_t offset)
+{
+    const skl_batch_header_t *b = (const void *)w->buffer;
+    char name[SKL_WAL_NAME];
+    int fd, rc;
+
+    skl_wal_name(name, "wal.", seq);
+    fd = w->fs->open(w->fs, name, SKL_FS_READ);
+    if (fd < 0) {
+        return fd;
+    }
+    rc = skl_fs_read_all(w->fs, fd, w->buffer, SKL_UNIT, offset);
+    if (rc == 0 && !skl_batch_header_valid(b, b->salt)) {
+        rc = -EIO;
+    }
+    if (rc == 0) {
+        rc = skl_fs_read_all(w->fs, fd, w->buffer + SKL_UNIT,
+                             (size_t)b->units * SKL_UNIT, offset + SKL_UNIT);
+    }
+    (void)w->fs->close(w->fs, fd);
+    return rc == 0 && !skl_batch_records_valid(b, w->buffer + SKL_UNIT) ? -EIO
+                                                                        : rc;
+}
+
+int skl_wal_repeat_tail(skl_wal_writer_t *w, const skl_wal_end_t *end)
+{
+    const skl_batch_header_t *b = (const void *)w->buffer;
+    plan_t p = {0};
+    uint64_t used;
+    int rc;
+
+    skl_assert(end->durable <= end->last_lsn);
+    if (end->durable == end->last_lsn) {
+        return SECKILL_OK;
+    }
+    rc = read_batch(w, end->batch_seq, end->batch_offset);
+    if (rc != 0) {
+        return fail(w, "read the last batch", rc);
+    }
+    skl_assert(b->first_lsn + b->count - 1 == end->last_lsn);
+    used = SKL_UNIT * (1ULL + b->units);
+    p.first_lsn = b->first_lsn;
+    p.batch = skl_batch_bytes(b->units);
+    memset(w->buffer + used, 0, (size_t)(p.batch - used));
+    return begin_planned(w, &p);
 }
 
 /* ---- A batch ------------------------------------------------------------- */

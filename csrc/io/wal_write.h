@@ -26,6 +26,7 @@
 #define SKL_IO_WAL_WRITE_H
 
 #include "io/wal.h"
+#include "io/wal_read.h"
 #include "shm/counters.h"
 #include "stock/ring.h"
 #include "stock/tables.h"
@@ -91,6 +92,13 @@ void skl_wal_writer_free(skl_wal_writer_t *w);
 /* Begin a new segment with the first record that is not durable; `digest` of
  * the tables before it, or 0. OK; a code after a failure (shm->error). */
 int skl_wal_begin_segment(skl_wal_writer_t *w, uint64_t digest);
+/* For an opener, before the identity is raised and before anything is promised:
+ * make sure of what a recovery found. The last batch may be in the cache of the
+ * system only, its writer having died before the sync, or after one that failed
+ * (then no later sync of that file would help). Unless something behind it says
+ * that it is durable, it is written again, into a new segment that appears with
+ * it as a whole; shm->incarnation is that of its writer. OK, or as above. */
+int skl_wal_repeat_tail(skl_wal_writer_t *w, const skl_wal_end_t *end);
 /* One step: records made durable; 0: there were none, or it is not yet time to
  * try again; a code after a failure. */
 int skl_wal_flush(skl_wal_writer_t *w);

@@ -282,6 +282,7 @@ static void add_order(skl_tables_t *t, const skl_record_t *r,
     for (uint32_t i = 0; i < r->lines.count; i++) {
         skl_row_t *row = &t->rows[r->legs[i].row];
 
+        skl_assert(r->legs[i].item < t->shm->items);
         skl_row_take(t, r->lines.request_shard, r->legs[i].row);
         SKL_ST(row->item, r->legs[i].item);
         SKL_ST(row->line, line_word(r, i));
@@ -333,6 +334,8 @@ static void leg_record(const skl_record_t *r, uint32_t i, skl_record_t *one)
                                     SKL_REC_RETIRE};
     const skl_leg_t *leg = &r->legs[i];
 
+    skl_assert(i < r->lines.count && r->lines.count <= SKL_LINES_MAX);
+    skl_assert(r->user_len <= 64 && r->request_len <= 64);
     memcpy(one, r, SKL_UNIT);
     one->type = types[r->type - SKL_REC_ORDER];
     one->flags = leg->flags;
