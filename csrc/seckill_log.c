@@ -414,7 +414,7 @@ static int mismatch(char *err, size_t size, const char *have, const char *want)
     return SECKILL_EMISMATCH;
 }
 
-/* Take over every lock of the dead, so that all that is published is applied. */
+/* Take over every lock of the dead: all that is published gets applied. */
 static int repair_all(seckill_t *sk)
 {
     skl_stock_t *s = &sk->stock;

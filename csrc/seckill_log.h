@@ -29,7 +29,7 @@ typedef struct {
 } seckill_log_t;
 
 /* Opening, in this order. The functions return codes of seckill_open. */
-/* 1. Enter the directory, read or make its identity, and fill `want` from it. */
+/* 1. Enter the directory, read or make its identity, fill `want` from it. */
 int seckill_log_enter(seckill_t *sk, const seckill_options_t *o,
                       skl_config_t *want, char *err, size_t err_size);
 /* 2. As skl_layout_t.fill: recover into a segment that is being made. */
