@@ -37,7 +37,8 @@
 enum {
     REBUILD = 1,
     NUDGE_PART = 64, /* of the ring's units */
-    SEGMENTS_PER_SNAPSHOT = 4
+    SEGMENTS_PER_SNAPSHOT = 4,
+    FLUSHES = 64 /* batches in one step of a program without threads */
 };
 
 /* ---- Clocks of the writer ------------------------------------------------ */
@@ -777,6 +778,18 @@ static int flush_here(seckill_t *sk)
     (void)skl_wal_flush(&sk->log.writer);
     skl_lock_release(role);
     return 1;
+}
+
+void seckill_log_flush_here(seckill_t *sk)
+{
+    if (!has_log(sk) || skl_io_running(sk->io)) {
+        return;
+    }
+    for (int i = 0; i < FLUSHES && flush_here(sk); i++) {
+        if (seckill_durable(sk) == seckill_lsn(sk)) {
+            break;
+        }
+    }
 }
 
 int seckill_sync_wait(seckill_t *sk, uint64_t lsn, int64_t timeout_ns)

@@ -40,6 +40,8 @@ int seckill_log_adopt(seckill_t *sk, const seckill_options_t *o, char *err,
 /* Undo all of it. */
 void seckill_log_leave(seckill_t *sk);
 
+/* Write what waits, in a program whose threads do not run. */
+void seckill_log_flush_here(seckill_t *sk);
 /* For the flush thread. */
 int seckill_log_step(seckill_t *sk, int has_role);
 void seckill_log_wait(seckill_t *sk, int has_role);
