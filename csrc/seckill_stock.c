@@ -198,11 +198,6 @@ int seckill_sweep(seckill_t *sk, int max)
     return skl_stock_sweep(&sk->stock, max, seckill_now(sk));
 }
 
-int seckill_audit(seckill_t *sk, char *text, size_t text_size)
-{
-    return skl_stock_audit(&sk->stock, text, text_size);
-}
-
 /* ---- Memory sink --------------------------------------------------------- */
 
 int seckill_sink_attach(seckill_t *sk)
