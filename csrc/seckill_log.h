@@ -21,6 +21,7 @@ typedef struct {
     uint64_t notified; /* durable LSN that the event loop was last told of */
     _Atomic int asked; /* the event loop waits for a step */
     int attached;
+    int is_new; /* the identity is not written yet */
     /* Of the sweeper's thread. */
     skl_snapshot_child_t child;
     uint64_t child_seq; /* newest full segment when it was started */
@@ -37,7 +38,7 @@ int seckill_log_fill(void *sk, skl_header_t *h, char *err, size_t err_size);
 /* 3. The segment is attached. 1: it is not the log's: make it anew. */
 int seckill_log_adopt(seckill_t *sk, const seckill_options_t *o, char *err,
                       size_t err_size);
-/* Undo all of it. */
+/* Undo all of it; also at the last close. */
 void seckill_log_leave(seckill_t *sk);
 
 /* Write what waits, in a program whose threads do not run. */
