@@ -392,7 +392,7 @@ describe("ledger", function()
                 all[i] = cjson.decode(line)
                 assert.equal(i, all[i].lsn)
             end
-            assert.equal("75007", all[28].user:gsub(".", function(c)
+            assert.equal("75078", all[28].user:gsub(".", function(c)
                 return ("%x"):format(c:byte())
             end):sub(1, 5))
             assert.equal("6dff67", all[28].item_hex)
