@@ -326,8 +326,7 @@ static void order_request(skl_tables_t *t, const skl_record_t *r,
     }
 }
 
-/* A leg as the record of a reservation of its own. */
-static void leg_record(const skl_record_t *r, uint32_t i, skl_record_t *one)
+void skl_leg_record(const skl_record_t *r, uint32_t i, skl_record_t *one)
 {
     static const uint8_t types[] = {SKL_REC_RESERVE, SKL_REC_CONFIRM,
                                     SKL_REC_CANCEL, SKL_REC_REFUND,
@@ -374,7 +373,7 @@ static void apply_leg(skl_tables_t *t, const skl_record_t *r, uint32_t i,
 {
     skl_record_t one;
 
-    leg_record(r, i, &one);
+    skl_leg_record(r, i, &one);
     if (parts & SKL_PART_USER_LEG(i)) {
         leg_user(t, &one, keys);
     }

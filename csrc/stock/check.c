@@ -194,17 +194,68 @@ static int request_ok(const check_t *c, uint32_t shard, uint32_t slot)
     const skl_request_row_t *q = &t->requests[slot];
     const skl_hash_t key = {SKL_LD(q->lo), SKL_LD(q->hi)};
 
-    if (q->kind < SKL_REQ_RESERVE || q->kind > SKL_REQ_ADJUST ||
+    if (q->kind < SKL_REQ_RESERVE || q->kind > SKL_REQ_ORDER ||
         q->item >= t->shm->items || !time_ok(q->created) ||
         SKL_LD(t->items[q->item].state) == SKL_ITEM_FREE ||
         skl_shard_of(t, key) != shard) {
         return 0;
     }
-    if (q->kind != SKL_REQ_RESERVE) {
+    if (q->kind == SKL_REQ_REFUND || q->kind == SKL_REQ_ADJUST) {
         return q->row == SKL_NONE;
     }
     return q->row != SKL_NONE && q->row / t->shm->rows == shard &&
-           SKL_LD(t->rows[q->row].lsn) != 0 && t->rows[q->row].request == slot;
+           SKL_LD(t->rows[q->row].item) == q->item;
+}
+
+/* Take a row for a live id; `number` of its line, 0: none. */
+static int own_row(check_t *c, uint32_t id, uint32_t slot, uint32_t number)
+{
+    const skl_tables_t *t = c->t;
+    const skl_row_t *row = &t->rows[slot];
+
+    return SKL_LD(row->lsn) != 0 && row->request == id &&
+           skl_line_number(SKL_LD(row->line)) == number &&
+           (number == 0) == (SKL_LD(row->line) == 0) && mark(c->owned, slot);
+}
+
+/* The lines of an order: rows of this shard, with one LSN. */
+static int own_lines(check_t *c, uint32_t id)
+{
+    const skl_tables_t *t = c->t;
+    const uint32_t first = t->requests[id].row;
+    const uint32_t shard = first / t->shm->rows;
+    uint32_t slot = first;
+
+    for (uint32_t number = 1; number <= SKL_LINES_MAX; number++) {
+        if (slot >= c->rows || slot / t->shm->rows != shard ||
+            SKL_LD(t->rows[slot].lsn) != SKL_LD(t->rows[first].lsn) ||
+            !own_row(c, id, slot, number)) {
+            return 0;
+        }
+        slot = skl_line_next(SKL_LD(t->rows[slot].line));
+        if (slot == SKL_LINE_END) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* The rows of an id. One without hangs on its item itself. */
+static void own_rows(check_t *c, uint32_t id)
+{
+    const skl_request_row_t *q = &c->t->requests[id];
+    int good = 1;
+
+    if (q->kind == SKL_REQ_RESERVE) {
+        good = own_row(c, id, q->row, 0);
+    } else if (q->kind == SKL_REQ_ORDER) {
+        good = own_lines(c, id);
+    } else {
+        c->by_item[q->item].ids++;
+    }
+    if (!good) {
+        problem(c, "request id %u: has no reservation of its own", id);
+    }
 }
 
 static void walk_requests(check_t *c, uint32_t shard)
@@ -276,10 +327,7 @@ static void check_requests(check_t *c, uint32_t shard)
             is_marked(c->queued, i) != (q->kind != 0)) {
             problem(c, "request id %u: lost", i);
         } else if (q->kind != 0) {
-            c->by_item[q->item].ids++;
-        }
-        if (q->kind == SKL_REQ_RESERVE && !mark(c->owned, q->row)) {
-            problem(c, "row %u: of two ids", q->row);
+            own_rows(c, i);
         }
     }
 }
@@ -374,7 +422,6 @@ static int row_fields_ok(const check_t *c, const skl_row_t *row)
            row->user_len <= SECKILL_ID_MAX && row->request_len >= 1 &&
            row->request_len <= SECKILL_ID_MAX &&
            SKL_LD(t->users[row->user].item) == SKL_LD(row->item) &&
-           t->requests[row->request].item == SKL_LD(row->item) &&
            (row->state != SECKILL_STATE_RESERVED || row->deadline != 0);
 }
 
@@ -398,6 +445,7 @@ static void add_row(check_t *c, const skl_row_t *row)
     sum_t *item = &c->by_item[SKL_LD(row->item)];
     sum_t *user = &c->by_user[row->user];
 
+    item->ids++;
     user->ids++;
     if (row->state == SECKILL_STATE_RESERVED) {
         item->pending += row->qty;

@@ -21,7 +21,8 @@ static int time_ok(int64_t n)
 int skl_record_has_keys(const skl_record_t *r)
 {
     return r->type == SKL_REC_RESERVE || r->type == SKL_REC_REFUND ||
-           r->type == SKL_REC_ADJUST;
+           r->type == SKL_REC_ADJUST || r->type == SKL_REC_ORDER ||
+           r->type == SKL_REC_ORDER_REFUND;
 }
 
 void skl_record_keys(const skl_tables_t *t, const skl_record_t *r,
@@ -29,7 +30,7 @@ void skl_record_keys(const skl_tables_t *t, const skl_record_t *r,
 {
     memset(keys, 0, sizeof(*keys));
     keys->request = skl_key_of(t, skl_rec_request(r), r->request_len);
-    if (r->flags & SKL_FLAG_USER) {
+    if ((r->flags & SKL_FLAG_USER) || r->type == SKL_REC_ORDER) {
         keys->user = skl_key_of(t, skl_rec_user(r), r->user_len);
     }
 }
@@ -186,7 +187,8 @@ static int new_id_follows(const skl_tables_t *t, const skl_record_t *r,
            o->fifo_pos == SKL_LD(shard->fifo_tail);
 }
 
-/* The id that ends is the first one in its queue. */
+/* The id that ends is the first one in its queue. Its place is the same in the
+ * bodies of an order. */
 static int end_of_id_follows(const skl_tables_t *t, const skl_record_t *r)
 {
     const skl_order_body_t *o = &r->order;
@@ -203,7 +205,8 @@ static int end_of_id_follows(const skl_tables_t *t, const skl_record_t *r)
         return 0;
     }
     q = &t->requests[o->request];
-    return q->kind != 0 && q->item == r->item && q->row == o->row;
+    return q->kind != 0 && q->item == r->item && q->row == o->row &&
+           (q->kind == SKL_REQ_ORDER) == (r->type == SKL_REC_ORDER_RETIRE);
 }
 
 /* ---- Users --------------------------------------------------------------- */
@@ -228,8 +231,9 @@ static int user_follows(const skl_tables_t *t, const skl_record_t *r, int more)
            o->user_ids == SKL_LD(user->ids) + (uint32_t)more;
 }
 
+/* `slot` is the next free one of its shard. */
 static int new_user_follows(const skl_tables_t *t, const skl_record_t *r,
-                            const skl_rec_keys_t *keys)
+                            const skl_rec_keys_t *keys, uint32_t slot)
 {
     const skl_order_body_t *o = &r->order;
     const skl_hash_t key =
@@ -237,8 +241,7 @@ static int new_user_follows(const skl_tables_t *t, const skl_record_t *r,
 
     return o->user_shard < t->shm->shards &&
            o->user_shard == skl_shard_of(t, key) && o->user != SKL_NONE &&
-           o->user == SKL_LD(t->shards[o->user_shard].user_free) &&
-           user_count_fits(r) && o->user_ids == 1;
+           o->user == slot && user_count_fits(r) && o->user_ids == 1;
 }
 
 /* ---- Reservations -------------------------------------------------------- */
@@ -268,6 +271,22 @@ static int deadline_follows(const skl_tables_t *t, const skl_record_t *r)
            t->rows[tail].deadline <= r->order.deadline;
 }
 
+/* A new reservation in `row`; a new user row would be `user`. */
+static int new_row_follows(const skl_tables_t *t, const skl_record_t *r,
+                           const skl_rec_keys_t *keys, uint32_t row,
+                           uint32_t user)
+{
+    const int fresh = (r->flags & SKL_FLAG_USER) != 0;
+
+    return (r->flags & ~(SKL_FLAG_LISTED | SKL_FLAG_USER)) == 0 &&
+           r->user_len >= 1 && is_alive(state_of(t, r)) && terms_fit(r) &&
+           r->order.row != SKL_NONE && r->order.row == row &&
+           SKL_LD(t->rows[row].lsn) == 0 && deadline_follows(t, r) &&
+           (fresh ? new_user_follows(t, r, keys, user)
+                  : user_follows(t, r, 1)) &&
+           rows_of_item_fit(t, r, 1, fresh);
+}
+
 static int reserve_follows(const skl_tables_t *t, const skl_record_t *r,
                            const skl_rec_keys_t *keys)
 {
@@ -276,16 +295,12 @@ static int reserve_follows(const skl_tables_t *t, const skl_record_t *r,
 
     if (r->parts !=
             (SKL_PART_REQUEST | SKL_PART_ITEM | (fresh ? SKL_PART_USER : 0U)) ||
-        (r->flags & ~(SKL_FLAG_LISTED | SKL_FLAG_USER)) != 0 ||
-        r->user_len < 1 || !is_alive(state_of(t, r)) || !terms_fit(r) ||
-        !new_id_follows(t, r, keys)) {
+        !new_id_follows(t, r, keys) || o->user_shard >= t->shm->shards) {
         return 0;
     }
-    return o->row != SKL_NONE &&
-           o->row == SKL_LD(t->shards[o->request_shard].row_free) &&
-           SKL_LD(t->rows[o->row].lsn) == 0 && deadline_follows(t, r) &&
-           (fresh ? new_user_follows(t, r, keys) : user_follows(t, r, 1)) &&
-           rows_of_item_fit(t, r, 1, fresh);
+    return new_row_follows(t, r, keys,
+                           SKL_LD(t->shards[o->request_shard].row_free),
+                           SKL_LD(t->shards[o->user_shard].user_free));
 }
 
 /* The row that the record names is that reservation. */
@@ -302,36 +317,57 @@ static int is_its_row(const skl_tables_t *t, const skl_record_t *r)
            SKL_LD(row->item) == r->item && row->user == o->user;
 }
 
-/* Which state a record leads to, and from which one it may come. */
-static int step_follows(const skl_record_t *r, uint8_t before)
+/* Which state a record leads to, and from which one it may come. Only a
+ * confirm may take fewer units. */
+static int step_follows(const skl_record_t *r, const skl_row_t *row)
 {
     static const uint8_t to[SKL_REC_TYPES] = {
         [SKL_REC_CONFIRM] = SECKILL_STATE_CONFIRMED,
         [SKL_REC_CANCEL] = SECKILL_STATE_CANCELLED,
         [SKL_REC_EXPIRE] = SECKILL_STATE_EXPIRED,
         [SKL_REC_REFUND] = SECKILL_STATE_REFUNDED};
-    const uint8_t from = r->type == SKL_REC_REFUND ? SECKILL_STATE_CONFIRMED
-                                                   : SECKILL_STATE_RESERVED;
+    uint8_t from = SECKILL_STATE_RESERVED, flags = SKL_FLAG_LISTED;
 
     skl_assert(r->type < SKL_REC_TYPES);
-    return r->order.state == to[r->type] && before == from;
+    if (r->type == SKL_REC_REFUND) {
+        from = SECKILL_STATE_CONFIRMED;
+        flags = 0;
+    } else if (r->type == SKL_REC_CONFIRM && (r->flags & SKL_FLAG_AGAIN)) {
+        from = SECKILL_STATE_EXPIRED;
+        flags = SKL_FLAG_AGAIN;
+    }
+    return r->order.state == to[r->type] && row->state == from &&
+           r->flags == flags && r->order.qty >= 1 &&
+           (r->type == SKL_REC_CONFIRM ? r->order.qty <= row->qty
+                                       : r->order.qty == row->qty);
+}
+
+/* A step of one reservation; its item has `live` ids more. */
+static int row_step_follows(const skl_tables_t *t, const skl_record_t *r,
+                            int live)
+{
+    return is_its_row(t, r) && user_follows(t, r, 0) &&
+           step_follows(r, &t->rows[r->order.row]) &&
+           rows_of_item_fit(t, r, live, 0);
 }
 
 static int settle_follows(const skl_tables_t *t, const skl_record_t *r,
                           const skl_rec_keys_t *keys)
 {
     const int refund = r->type == SKL_REC_REFUND;
-    const uint32_t flags = refund ? 0U : SKL_FLAG_LISTED;
+    const skl_row_t *row;
 
-    if (!has_parts(r, SKL_PART_ITEM | (refund ? SKL_PART_REQUEST : 0U),
-                   flags) ||
-        !is_its_row(t, r) || !user_follows(t, r, 0) ||
-        !step_follows(r, t->rows[r->order.row].state) ||
-        !rows_of_item_fit(t, r, refund, 0)) {
+    if (r->parts != (SKL_PART_ITEM | (refund ? SKL_PART_REQUEST : 0U)) ||
+        !row_step_follows(t, r, refund)) {
+        return 0;
+    }
+    row = &t->rows[r->order.row];
+    /* A line of an order may only expire alone. */
+    if (SKL_LD(row->line) != 0 && r->type != SKL_REC_EXPIRE) {
         return 0;
     }
     return refund ? new_id_follows(t, r, keys)
-                  : r->order.request == t->rows[r->order.row].request;
+                  : r->order.request == row->request;
 }
 
 static int adjust_follows(const skl_tables_t *t, const skl_record_t *r,
@@ -359,9 +395,7 @@ static int retire_row_follows(const skl_tables_t *t, const skl_record_t *r)
     const int last = (r->flags & SKL_FLAG_USER) != 0;
     const skl_order_body_t *o = &r->order;
 
-    return r->parts == (SKL_PART_REQUEST | SKL_PART_ITEM |
-                        (last ? SKL_PART_USER : 0U)) &&
-           (r->flags & ~(SKL_FLAG_ROW | SKL_FLAG_USER)) == 0 &&
+    return (r->flags & ~(SKL_FLAG_ROW | SKL_FLAG_USER)) == 0 &&
            is_its_row(t, r) && t->rows[o->row].request == o->request &&
            t->rows[o->row].state != SECKILL_STATE_RESERVED &&
            user_follows(t, r, -1) && (!last || is_last_id(t, r)) &&
@@ -374,7 +408,10 @@ static int retire_follows(const skl_tables_t *t, const skl_record_t *r)
         return 0;
     }
     if (r->order.row != SKL_NONE) {
-        return (r->flags & SKL_FLAG_ROW) != 0 && retire_row_follows(t, r);
+        return (r->flags & SKL_FLAG_ROW) != 0 &&
+               r->parts == (SKL_PART_REQUEST | SKL_PART_ITEM |
+                            (r->flags & SKL_FLAG_USER ? SKL_PART_USER : 0U)) &&
+               retire_row_follows(t, r);
     }
     return has_parts(r, SKL_PART_REQUEST | SKL_PART_ITEM, 0) &&
            rows_of_item_fit(t, r, -1, 0);
@@ -392,17 +429,119 @@ static int retire_user_follows(const skl_tables_t *t, const skl_record_t *r)
            SKL_LD(t->users[o->user].ids) == 0 && rows_of_item_fit(t, r, 0, -1);
 }
 
+/* ---- Orders of several lines --------------------------------------------- */
+
+/* The free user row that leg i would get, after those before it. */
+static uint32_t next_user(const skl_tables_t *t, const skl_record_t *r,
+                          uint32_t i)
+{
+    const uint32_t shard = r->legs[i].user_shard;
+    uint32_t slot = SKL_LD(t->shards[shard].user_free);
+
+    skl_assert(shard < t->shm->shards); /* skl_order_fits() */
+    for (uint32_t k = 0; k < i && slot != SKL_NONE; k++) {
+        if ((r->legs[k].flags & SKL_FLAG_USER) &&
+            r->legs[k].user_shard == shard) {
+            slot = SKL_LD(t->users[slot].next);
+        }
+    }
+    return slot;
+}
+
+static int order_follows(const skl_tables_t *t, const skl_record_t *r,
+                         const skl_rec_keys_t *keys)
+{
+    uint32_t row;
+
+    if (!new_id_follows(t, r, keys)) {
+        return 0;
+    }
+    row = SKL_LD(t->shards[r->lines.request_shard].row_free);
+    for (uint32_t i = 0; i < r->lines.count; i++) {
+        skl_record_t one;
+
+        skl_leg_record(r, i, &one);
+        if (!new_row_follows(t, &one, keys, row, next_user(t, r, i))) {
+            return 0;
+        }
+        row = t->rows[row].next_free;
+    }
+    return time_ok(r->lines.hold_ns);
+}
+
+/* The legs are the lines of the order, all of them, in their order. */
+static int are_its_lines(const skl_tables_t *t, const skl_record_t *r)
+{
+    const uint32_t count = r->lines.count;
+
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t next =
+            i + 1 < count ? r->legs[i + 1].row : (uint32_t)SKL_LINE_END;
+
+        if (SKL_LD(t->rows[r->legs[i].row].line) !=
+                skl_line_word(i + 1, next) ||
+            SKL_LD(t->rows[r->legs[i].row].lsn) != r->lines.row_lsn) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int order_end_follows(const skl_tables_t *t, const skl_record_t *r,
+                             const skl_rec_keys_t *keys)
+{
+    const int refund = r->type == SKL_REC_ORDER_REFUND;
+
+    if (!are_its_lines(t, r)) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < r->lines.count; i++) {
+        skl_record_t one;
+
+        skl_leg_record(r, i, &one);
+        /* The refund's id hangs on the first item. */
+        if (!row_step_follows(t, &one, refund && i == 0)) {
+            return 0;
+        }
+    }
+    return !refund || new_id_follows(t, r, keys);
+}
+
+static int order_retire_follows(const skl_tables_t *t, const skl_record_t *r)
+{
+    if (!are_its_lines(t, r) || !end_of_id_follows(t, r)) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < r->lines.count; i++) {
+        skl_record_t one;
+
+        skl_leg_record(r, i, &one);
+        if (!retire_row_follows(t, &one)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 /* ---- By type ------------------------------------------------------------- */
 
 int skl_record_follows(const skl_tables_t *t, const skl_record_t *r,
                        const skl_rec_keys_t *keys)
 {
     if (!skl_apply_fits(t, r) || !strings_fit(r) || !time_ok(r->time) ||
-        !counters_fit(t, r)) {
+        (!skl_rec_is_order(r) && !counters_fit(t, r))) {
         return 0;
     }
     skl_assert(keys != NULL || !skl_record_has_keys(r));
     switch (r->type) {
+    case SKL_REC_ORDER:
+        return order_follows(t, r, keys);
+    case SKL_REC_ORDER_CONFIRM:
+    case SKL_REC_ORDER_CANCEL:
+    case SKL_REC_ORDER_REFUND:
+        return order_end_follows(t, r, keys);
+    case SKL_REC_ORDER_RETIRE:
+        return order_retire_follows(t, r);
     case SKL_REC_PUT:
         return put_follows(t, r);
     case SKL_REC_REMOVE:
