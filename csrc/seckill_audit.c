@@ -3,9 +3,9 @@
  * each item with what its records say.
  *
  * The tables are counted one lock at a time while the sale goes on, so each
- * item is seen as of a record of its own, its last one. Then the log is replayed
- * in private tables, and stopped at each of these records in turn: there the
- * item's numbers must be the same.
+ * item is seen as of a record of its own, its last one. Then the log is
+ * replayed in private tables, and stopped at each of these records in turn:
+ * there the item's numbers must be the same.
  *
  * Threads: any, for the time of a replay; not in an event loop.
  */

@@ -37,7 +37,8 @@
 enum {
     REBUILD = 1,
     NUDGE_PART = 64, /* of the ring's units */
-    SEGMENTS_PER_SNAPSHOT = 4
+    SEGMENTS_PER_SNAPSHOT = 4,
+    FLUSHES = 64 /* batches in one step of a program without threads */
 };
 
 /* ---- Clocks of the writer ------------------------------------------------ */
@@ -446,7 +447,7 @@ static int mismatch(char *err, size_t size, const char *have, const char *want)
     return SECKILL_EMISMATCH;
 }
 
-/* Take over every lock of the dead, so that all that is published is applied. */
+/* Take over every lock of the dead: all that is published gets applied. */
 static int repair_all(seckill_t *sk)
 {
     skl_stock_t *s = &sk->stock;
@@ -834,6 +835,18 @@ static int flush_here(seckill_t *sk)
     (void)skl_wal_flush(&sk->log.writer);
     skl_lock_release(role);
     return 1;
+}
+
+void seckill_log_flush_here(seckill_t *sk)
+{
+    if (!has_log(sk) || skl_io_running(sk->io)) {
+        return;
+    }
+    for (int i = 0; i < FLUSHES && flush_here(sk); i++) {
+        if (seckill_durable(sk) == seckill_lsn(sk)) {
+            break;
+        }
+    }
 }
 
 int seckill_sync_wait(seckill_t *sk, uint64_t lsn, int64_t timeout_ns)

@@ -30,7 +30,7 @@ typedef struct {
 } seckill_log_t;
 
 /* Opening, in this order. The functions return codes of seckill_open. */
-/* 1. Enter the directory, read or make its identity, and fill `want` from it. */
+/* 1. Enter the directory, read or make its identity, fill `want` from it. */
 int seckill_log_enter(seckill_t *sk, const seckill_options_t *o,
                       skl_config_t *want, char *err, size_t err_size);
 /* 2. As skl_layout_t.fill: recover into a segment that is being made. */
@@ -41,6 +41,8 @@ int seckill_log_adopt(seckill_t *sk, const seckill_options_t *o, char *err,
 /* Undo all of it; also at the last close. */
 void seckill_log_leave(seckill_t *sk);
 
+/* Write what waits, in a program whose threads do not run. */
+void seckill_log_flush_here(seckill_t *sk);
 /* For the flush thread. */
 int seckill_log_step(seckill_t *sk, int has_role);
 void seckill_log_wait(seckill_t *sk, int has_role);
