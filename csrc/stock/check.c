@@ -123,6 +123,9 @@ static void check_item_row(check_t *c, uint32_t slot)
     const skl_item_row_t *i = &c->t->items[slot];
     const uint32_t state = SKL_LD(i->state);
 
+    if (SKL_LD(i->fault) != 0) {
+        problem(c, "item %u: in quarantine", slot);
+    }
     if (state == SKL_ITEM_FREE) {
         return;
     }
