@@ -44,7 +44,7 @@ static void make_whole(void)
         if (i > 0) {
             logdir_roll(&d);
         }
-        logdir_work(&d, 250, i);
+        logdir_work(&d, 100, i);
         if (i == 1) {
             skl_assert(skl_snapshot_write(&whole->fs, &d.id, &d.stock.tables,
                                           d.written, d.now, err,

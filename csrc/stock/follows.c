@@ -28,6 +28,7 @@ int skl_record_has_keys(const skl_record_t *r)
 void skl_record_keys(const skl_tables_t *t, const skl_record_t *r,
                      skl_rec_keys_t *keys)
 {
+    skl_assert(skl_record_has_keys(r) || r->type != SKL_REC_RESERVE);
     memset(keys, 0, sizeof(*keys));
     keys->request = skl_key_of(t, skl_rec_request(r), r->request_len);
     if ((r->flags & SKL_FLAG_USER) || r->type == SKL_REC_ORDER) {
@@ -63,6 +64,7 @@ static int rows_of_item_fit(const skl_tables_t *t, const skl_record_t *r,
 {
     const skl_item_row_t *item = &t->items[r->item];
 
+    skl_assert(r->item < t->shm->items); /* skl_apply_fits() */
     return r->item_live == SKL_LD(item->live) + (uint32_t)live &&
            r->item_users == SKL_LD(item->users) + (uint32_t)users;
 }
@@ -111,6 +113,7 @@ static int list_follows(const skl_item_row_t *item, const skl_config_body_t *c)
 {
     const skl_hold_list_t *list = &item->lists[c->hold_list];
 
+    skl_assert(c->hold_list < SKL_HOLD_LISTS);
     return c->hold_ns == 0 || SKL_LD(list->hold_ns) == c->hold_ns ||
            SKL_LD(list->head) == SKL_NONE;
 }
@@ -267,6 +270,7 @@ static int deadline_follows(const skl_tables_t *t, const skl_record_t *r)
     const skl_hold_list_t *list = &t->items[r->item].lists[r->order.hold_list];
     const uint32_t tail = SKL_LD(list->tail);
 
+    skl_assert(r->order.hold_list < SKL_HOLD_LISTS); /* terms_fit() */
     return (r->flags & SKL_FLAG_LISTED) == 0 || tail == SKL_NONE ||
            t->rows[tail].deadline <= r->order.deadline;
 }
@@ -357,6 +361,7 @@ static int settle_follows(const skl_tables_t *t, const skl_record_t *r,
     const int refund = r->type == SKL_REC_REFUND;
     const skl_row_t *row;
 
+    skl_assert(!refund || keys != NULL);
     if (r->parts != (SKL_PART_ITEM | (refund ? SKL_PART_REQUEST : 0U)) ||
         !row_step_follows(t, r, refund)) {
         return 0;
@@ -385,6 +390,7 @@ static int is_last_id(const skl_tables_t *t, const skl_record_t *r)
 {
     const skl_user_row_t *user = &t->users[r->order.user];
 
+    skl_assert(r->order.user < t->shm->shards * t->shm->users);
     return r->order.user_shard == r->order.user / t->shm->users &&
            r->order.user_ids == 0 && SKL_LD(user->count) == 0;
 }
@@ -474,6 +480,7 @@ static int are_its_lines(const skl_tables_t *t, const skl_record_t *r)
 {
     const uint32_t count = r->lines.count;
 
+    skl_assert(count >= 1 && count <= SKL_LINES_MAX); /* skl_order_fits() */
     for (uint32_t i = 0; i < count; i++) {
         const uint32_t next =
             i + 1 < count ? r->legs[i + 1].row : (uint32_t)SKL_LINE_END;
