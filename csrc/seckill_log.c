@@ -24,6 +24,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 #define WAIT_ACTIVE_NS (10 * SKL_NS_PER_MS)
@@ -600,6 +601,23 @@ void seckill_log_leave(seckill_t *sk)
         skl_wal_dir_leave(&sk->log.dir);
     }
     memset(&sk->log, 0, sizeof(sk->log));
+}
+
+int seckill_log_writable(seckill_t *sk, char *err, size_t err_size)
+{
+    skl_fs_t *fs = sk->log.dir.fs;
+    const int fd = fs->open(fs, "lock", SKL_FS_WRITE);
+
+    skl_assert(err != NULL);
+    if (fd < 0) {
+        (void)snprintf(err, err_size,
+                       "dir: %s cannot be written by uid %u (%s); give its "
+                       "owner as the option user when root makes it",
+                       sk->log.path, geteuid(), strerror(-fd));
+        return SECKILL_EIO;
+    }
+    (void)fs->close(fs, fd);
+    return SECKILL_OK;
 }
 
 /* ---- The flush thread ---------------------------------------------------- */
