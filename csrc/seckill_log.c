@@ -37,7 +37,8 @@
 enum {
     REBUILD = 1,
     NUDGE_PART = 64, /* of the ring's units */
-    SEGMENTS_PER_SNAPSHOT = 4
+    SEGMENTS_PER_SNAPSHOT = 4,
+    FLUSHES = 64 /* batches in one step of a program without threads */
 };
 
 /* ---- Clocks of the writer ------------------------------------------------ */
@@ -70,9 +71,12 @@ static void read_boot_id(char *out)
 static int init_writer(seckill_t *sk)
 {
     seckill_log_t *log = &sk->log;
-    int rc = skl_wal_writer_init(
-        &log->writer, log->dir.fs,
-        skl_section(sk->segment.header, SKL_SECTION_LOG), &sk->stock.ring);
+    int rc;
+
+    skl_wal_writer_free(&log->writer); /* of a segment that was stale */
+    rc = skl_wal_writer_init(&log->writer, log->dir.fs,
+                             skl_section(sk->segment.header, SKL_SECTION_LOG),
+                             &sk->stock.ring);
 
     log->writer.ctx = sk;
     log->writer.ledger_now = ledger_now;
@@ -142,12 +146,36 @@ static int take_numbers(const skl_identity_t *id, skl_config_t *want, char *err,
     return SECKILL_OK;
 }
 
+static void see_log(void *arg, const char *name)
+{
+    int *found = arg;
+    uint64_t number;
+
+    *found |= skl_wal_parse_name(name, "wal.", &number) ||
+              skl_wal_parse_name(name, "snap.", &number);
+}
+
+static int identity_gone(seckill_t *sk, char *err, size_t size)
+{
+    (void)snprintf(
+        err, size,
+        "dir: %s: the file ledger is gone; put it back from a backup",
+        sk->log.path);
+    return SECKILL_ECORRUPT;
+}
+
+/* Of a directory without a log. It is not written before everything else of
+ * the opening has been right: it fixes numbers for ever. */
 static int make_identity(seckill_t *sk, skl_config_t *want, char *err,
                          size_t size)
 {
     skl_identity_t *id = &sk->log.identity;
-    int rc;
+    int found = 0;
+    int rc = sk->log.dir.fs->list(sk->log.dir.fs, see_log, &found);
 
+    if (rc != 0 || found) {
+        return identity_gone(sk, err, size);
+    }
     memset(id, 0, sizeof(*id));
     skl_config_defaults(want);
     id->window_ns = want->window_ns;
@@ -156,16 +184,16 @@ static int make_identity(seckill_t *sk, skl_config_t *want, char *err,
     id->reservations = want->reservations;
     id->users = want->users;
     id->requests = want->requests;
-    rc = skl_identity_make(id);
-    return rc == SECKILL_OK ? skl_identity_write(sk->log.dir.fs, id, err, size)
-                            : rc;
+    sk->log.is_new = 1;
+    return skl_identity_make(id);
 }
 
 static int read_identity(seckill_t *sk, skl_config_t *want, char *err,
                          size_t size)
 {
     skl_identity_t *id = &sk->log.identity;
-    int rc = skl_identity_read(sk->log.dir.fs, id, err, size);
+    char why[160] = "";
+    int rc = skl_identity_read(sk->log.dir.fs, id, why, sizeof(why));
 
     if (rc == SECKILL_OK) {
         return take_numbers(id, want, err, size);
@@ -174,10 +202,9 @@ static int read_identity(seckill_t *sk, skl_config_t *want, char *err,
         return make_identity(sk, want, err, size);
     }
     if (rc == SECKILL_ENOTFOUND) {
-        (void)snprintf(err, size, "dir: %s: the file ledger is gone",
-                       sk->log.path);
-        return SECKILL_ECORRUPT;
+        return identity_gone(sk, err, size);
     }
+    (void)snprintf(err, size, "dir: %s: %s", sk->log.path, why);
     return rc;
 }
 
@@ -322,6 +349,10 @@ static int raise_life(seckill_t *sk, const skl_recovered_t *rec, char *err,
 {
     skl_identity_t *id = &sk->log.identity;
 
+    if (sk->log.is_new) {
+        sk->log.is_new = 0;
+        return skl_identity_write(sk->log.dir.fs, id, err, size);
+    }
     if (rec->last_lsn == 0 && rec->end.seq == 0) {
         return SECKILL_OK; /* nobody has used the first one */
     }
@@ -341,12 +372,14 @@ static int log_failed(seckill_t *sk, int rc, char *err, size_t size)
     return rc;
 }
 
+/* Where there is no room for a segment the engine is open all the same, and in
+ * the state FULL: so that its threads can make room. */
 static int begin_log(seckill_t *sk, char *err, size_t size)
 {
     int rc = skl_wal_begin_segment(&sk->log.writer,
                                    skl_tables_digest(&sk->stock.tables));
 
-    return log_failed(sk, rc, err, size);
+    return rc == SECKILL_ENOSPACE ? SECKILL_OK : log_failed(sk, rc, err, size);
 }
 
 /* First what was recovered is made durable: the next life begins behind it.
@@ -414,7 +447,7 @@ static int mismatch(char *err, size_t size, const char *have, const char *want)
     return SECKILL_EMISMATCH;
 }
 
-/* Take over every lock of the dead, so that all that is published is applied. */
+/* Take over every lock of the dead: all that is published gets applied. */
 static int repair_all(seckill_t *sk)
 {
     skl_stock_t *s = &sk->stock;
@@ -468,20 +501,41 @@ static int check_log_end(seckill_t *sk, char *err, size_t size)
     return SECKILL_ECORRUPT;
 }
 
+/* Is the segment of the directory's newest life? REBUILD: of one before; or it
+ * is newer than the directory. */
+static int compare_life(seckill_t *sk, char *err, size_t size)
+{
+    const skl_identity_t *id = &sk->log.identity;
+    const skl_wal_shm_t *shm = sk->log.writer.shm;
+    const uint32_t newest = id->lives[id->life_count - 1].incarnation;
+
+    if (memcmp(shm->uuid, id->uuid, sizeof(shm->uuid)) != 0 ||
+        shm->incarnation > newest) {
+        (void)snprintf(err, size,
+                       "dir: %s has not the log of the segment '%s', which is "
+                       "of %s; if the directory was emptied, or restored from "
+                       "a backup, destroy the segment first",
+                       sk->log.path, sk->segment.name,
+                       shm->incarnation > newest ? "a later life"
+                                                 : "another ledger");
+        return SECKILL_ECORRUPT;
+    }
+    return shm->incarnation == newest &&
+                   memcmp(&sk->segment.header->key, &id->key,
+                          sizeof(id->key)) == 0 &&
+                   skl_ring_head(&sk->stock.ring) <=
+                       skl_wal_durable(&sk->stock.ring) + 1
+               ? SECKILL_OK
+               : REBUILD;
+}
+
 /* All who used the segment are dead. OK, REBUILD or a code. */
 static int revive(seckill_t *sk, char *err, size_t size)
 {
-    const skl_identity_t *id = &sk->log.identity;
     skl_wal_shm_t *shm = sk->log.writer.shm;
-    int rc;
+    int rc = compare_life(sk, err, size);
 
-    if (memcmp(shm->uuid, id->uuid, sizeof(shm->uuid)) != 0 ||
-        shm->incarnation != id->lives[id->life_count - 1].incarnation ||
-        memcmp(&sk->segment.header->key, &id->key, sizeof(id->key)) != 0 ||
-        skl_ring_head(&sk->stock.ring) > skl_wal_durable(&sk->stock.ring) + 1) {
-        return REBUILD;
-    }
-    rc = check_log_end(sk, err, size);
+    rc = rc == SECKILL_OK ? check_log_end(sk, err, size) : rc;
     rc = rc == SECKILL_OK ? repair_all(sk) : rc;
     if (rc != SECKILL_OK) {
         return rc;
@@ -491,6 +545,9 @@ static int revive(seckill_t *sk, char *err, size_t size)
     do {
         rc = skl_wal_flush(&sk->log.writer);
     } while (rc > 0);
+    if (rc == SECKILL_ENOSPACE) {
+        return SECKILL_OK; /* as in begin_log() */
+    }
     rc = rc == 0 ? begin_log(sk, err, size) : rc;
     if (rc < 0) {
         (void)snprintf(err, size, "dir: %s: %s", sk->log.path, shm->error);
@@ -530,6 +587,7 @@ int seckill_log_adopt(seckill_t *sk, const seckill_options_t *o, char *err,
         rc = revive(sk, err, err_size);
     }
     if (rc == SECKILL_OK) {
+        sk->segment.created = 0; /* when it is opened again: as any other */
         skl_wal_dir_settle(&sk->log.dir); /* again: a no-op */
     }
     return rc;
@@ -777,6 +835,18 @@ static int flush_here(seckill_t *sk)
     (void)skl_wal_flush(&sk->log.writer);
     skl_lock_release(role);
     return 1;
+}
+
+void seckill_log_flush_here(seckill_t *sk)
+{
+    if (!has_log(sk) || skl_io_running(sk->io)) {
+        return;
+    }
+    for (int i = 0; i < FLUSHES && flush_here(sk); i++) {
+        if (seckill_durable(sk) == seckill_lsn(sk)) {
+            break;
+        }
+    }
 }
 
 int seckill_sync_wait(seckill_t *sk, uint64_t lsn, int64_t timeout_ns)
