@@ -20,9 +20,9 @@
 #include "io/snapshot.h"
 #include "seckill_internal.h"
 #include "stock/rebuild.h"
+#include "stock/shift.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
@@ -39,7 +39,7 @@ enum {
     REBUILD = 1,
     NUDGE_PART = 64, /* of the ring's units */
     SEGMENTS_PER_SNAPSHOT = 4,
-    REPLAY_TRIES = 5
+    FLUSHES = 64 /* batches in one step of a program without threads */
 };
 
 /* ---- Clocks of the writer ------------------------------------------------ */
@@ -72,9 +72,12 @@ static void read_boot_id(char *out)
 static int init_writer(seckill_t *sk)
 {
     seckill_log_t *log = &sk->log;
-    int rc = skl_wal_writer_init(
-        &log->writer, log->dir.fs,
-        skl_section(sk->segment.header, SKL_SECTION_LOG), &sk->stock.ring);
+    int rc;
+
+    skl_wal_writer_free(&log->writer); /* of a segment that was stale */
+    rc = skl_wal_writer_init(&log->writer, log->dir.fs,
+                             skl_section(sk->segment.header, SKL_SECTION_LOG),
+                             &sk->stock.ring);
 
     log->writer.ctx = sk;
     log->writer.ledger_now = ledger_now;
@@ -144,12 +147,36 @@ static int take_numbers(const skl_identity_t *id, skl_config_t *want, char *err,
     return SECKILL_OK;
 }
 
+static void see_log(void *arg, const char *name)
+{
+    int *found = arg;
+    uint64_t number;
+
+    *found |= skl_wal_parse_name(name, "wal.", &number) ||
+              skl_wal_parse_name(name, "snap.", &number);
+}
+
+static int identity_gone(seckill_t *sk, char *err, size_t size)
+{
+    (void)snprintf(
+        err, size,
+        "dir: %s: the file ledger is gone; put it back from a backup",
+        sk->log.path);
+    return SECKILL_ECORRUPT;
+}
+
+/* Of a directory without a log. It is not written before everything else of
+ * the opening has been right: it fixes numbers for ever. */
 static int make_identity(seckill_t *sk, skl_config_t *want, char *err,
                          size_t size)
 {
     skl_identity_t *id = &sk->log.identity;
-    int rc;
+    int found = 0;
+    int rc = sk->log.dir.fs->list(sk->log.dir.fs, see_log, &found);
 
+    if (rc != 0 || found) {
+        return identity_gone(sk, err, size);
+    }
     memset(id, 0, sizeof(*id));
     skl_config_defaults(want);
     id->window_ns = want->window_ns;
@@ -158,16 +185,16 @@ static int make_identity(seckill_t *sk, skl_config_t *want, char *err,
     id->reservations = want->reservations;
     id->users = want->users;
     id->requests = want->requests;
-    rc = skl_identity_make(id);
-    return rc == SECKILL_OK ? skl_identity_write(sk->log.dir.fs, id, err, size)
-                            : rc;
+    sk->log.is_new = 1;
+    return skl_identity_make(id);
 }
 
 static int read_identity(seckill_t *sk, skl_config_t *want, char *err,
                          size_t size)
 {
     skl_identity_t *id = &sk->log.identity;
-    int rc = skl_identity_read(sk->log.dir.fs, id, err, size);
+    char why[160] = "";
+    int rc = skl_identity_read(sk->log.dir.fs, id, why, sizeof(why));
 
     if (rc == SECKILL_OK) {
         return take_numbers(id, want, err, size);
@@ -176,10 +203,9 @@ static int read_identity(seckill_t *sk, skl_config_t *want, char *err,
         return make_identity(sk, want, err, size);
     }
     if (rc == SECKILL_ENOTFOUND) {
-        (void)snprintf(err, size, "dir: %s: the file ledger is gone",
-                       sk->log.path);
-        return SECKILL_ECORRUPT;
+        return identity_gone(sk, err, size);
     }
+    (void)snprintf(err, size, "dir: %s: %s", sk->log.path, why);
     return rc;
 }
 
@@ -228,28 +254,58 @@ int seckill_log_enter(seckill_t *sk, const seckill_options_t *o,
     return rc == SECKILL_OK ? read_identity(sk, want, err, err_size) : rc;
 }
 
+static int is_this_boot(const char *boot_id)
+{
+    char now[SKL_BOOT_ID];
+
+    read_boot_id(now);
+    return memcmp(now, boot_id, sizeof(now)) == 0;
+}
+
 /* ---- Recovery into a new segment ----------------------------------------- */
 
 /* Where the ledger's clock goes on. In the boot in which the log was written
  * it has never stopped. After another one the wall clock is all there is; the
- * ledger's time does not go back. */
-static void set_clock(skl_header_t *h, const skl_recovered_t *rec)
+ * ledger's time does not go back. Returns the time that nobody can vouch for
+ * (stock/shift.h). */
+static int64_t set_clock(skl_header_t *h, const skl_recovered_t *rec)
 {
     const int64_t boot = skl_clock_boot_ns();
-    char boot_id[SKL_BOOT_ID];
+    const int64_t last =
+        rec->end.time > rec->last_time ? rec->end.time : rec->last_time;
+    const int same_boot = rec->end.time != 0 && is_this_boot(rec->end.boot_id);
     int64_t now;
 
-    read_boot_id(boot_id);
-    if (rec->end.time != 0 &&
-        memcmp(boot_id, rec->end.boot_id, sizeof(boot_id)) == 0) {
+    if (same_boot) {
         atomic_store(&h->clock_offset, rec->end.clock_offset);
     }
     now = skl_ledger_ns(h, boot);
-    if (now < rec->last_time) {
-        atomic_fetch_add(&h->clock_offset, rec->last_time - now);
+    if (now < last) {
+        atomic_fetch_add(&h->clock_offset, last - now);
     }
+    /* This much has passed for sure: the machine has been up since. */
+    return same_boot || last == 0 || now - last <= boot ? 0 : now - last - boot;
 }
 
+/* The tables with their time given back, durably: as a snapshot of the record
+ * at which they stand. */
+static int give_time_back(seckill_t *sk, const skl_recovered_t *rec, int64_t ns,
+                          char *err, size_t size)
+{
+    char why[160] = "";
+    int rc;
+
+    if (ns < SKL_NS_PER_SEC || skl_tables_shift(&sk->stock.tables, ns) == 0) {
+        return SECKILL_OK;
+    }
+    rc =
+        skl_snapshot_write(sk->log.dir.fs, &sk->log.identity, &sk->stock.tables,
+                           rec->last_lsn, rec->last_time, why, sizeof(why));
+    if (rc != SECKILL_OK) {
+        (void)snprintf(err, size, "dir: %s: snapshot: %s", sk->log.path, why);
+    }
+    return rc;
+}
 static void fill_log(seckill_t *sk, skl_header_t *h)
 {
     skl_wal_shm_t *shm = skl_section(h, SKL_SECTION_LOG);
@@ -293,6 +349,10 @@ static int raise_life(seckill_t *sk, const skl_recovered_t *rec, char *err,
 {
     skl_identity_t *id = &sk->log.identity;
 
+    if (sk->log.is_new) {
+        sk->log.is_new = 0;
+        return skl_identity_write(sk->log.dir.fs, id, err, size);
+    }
     if (rec->last_lsn == 0 && rec->end.seq == 0) {
         return SECKILL_OK; /* nobody has used the first one */
     }
@@ -312,18 +372,20 @@ static int log_failed(seckill_t *sk, int rc, char *err, size_t size)
     return rc;
 }
 
+/* Where there is no room for a segment the engine is open all the same, and in
+ * the state FULL: so that its threads can make room. */
 static int begin_log(seckill_t *sk, char *err, size_t size)
 {
     int rc = skl_wal_begin_segment(&sk->log.writer,
                                    skl_tables_digest(&sk->stock.tables));
 
-    return log_failed(sk, rc, err, size);
+    return rc == SECKILL_ENOSPACE ? SECKILL_OK : log_failed(sk, rc, err, size);
 }
 
 /* First what was recovered is made durable: the next life begins behind it.
  * Then the life, then a segment of it. */
-static int go_on(seckill_t *sk, const skl_recovered_t *rec, char *err,
-                 size_t size)
+static int go_on(seckill_t *sk, const skl_recovered_t *rec, int64_t unknown,
+                 char *err, size_t size)
 {
     skl_wal_writer_t *w = &sk->log.writer;
     int rc;
@@ -334,7 +396,8 @@ static int go_on(seckill_t *sk, const skl_recovered_t *rec, char *err,
     if (rc != SECKILL_OK) {
         return log_failed(sk, rc, err, size);
     }
-    rc = raise_life(sk, rec, err, size);
+    rc = give_time_back(sk, rec, unknown, err, size);
+    rc = rc == SECKILL_OK ? raise_life(sk, rec, err, size) : rc;
     if (rc != SECKILL_OK) {
         return rc;
     }
@@ -347,6 +410,7 @@ int seckill_log_fill(void *ctx, skl_header_t *h, char *err, size_t err_size)
     seckill_t *sk = ctx;
     skl_recovered_t rec;
     char why[200] = "";
+    int64_t unknown;
     int rc;
 
     if (!sk->log.attached) {
@@ -370,12 +434,12 @@ int seckill_log_fill(void *ctx, skl_header_t *h, char *err, size_t err_size)
                        sk->log.path, why);
         return rc;
     }
+    unknown = set_clock(h, &rec);
     log_defaults(&h->config);
-    set_clock(h, &rec);
     fill_log(sk, h);
     fill_ring(sk, h, &rec);
     rc = init_writer(sk);
-    return rc == SECKILL_OK ? go_on(sk, &rec, err, err_size) : rc;
+    return rc == SECKILL_OK ? go_on(sk, &rec, unknown, err, err_size) : rc;
 }
 
 /* ---- A segment that is there --------------------------------------------- */
@@ -387,7 +451,7 @@ static int mismatch(char *err, size_t size, const char *have, const char *want)
     return SECKILL_EMISMATCH;
 }
 
-/* Take over every lock of the dead, so that all that is published is applied. */
+/* Take over every lock of the dead: all that is published gets applied. */
 static int repair_all(seckill_t *sk)
 {
     skl_stock_t *s = &sk->stock;
@@ -441,20 +505,41 @@ static int check_log_end(seckill_t *sk, char *err, size_t size)
     return SECKILL_ECORRUPT;
 }
 
+/* Is the segment of the directory's newest life? REBUILD: of one before; or it
+ * is newer than the directory. */
+static int compare_life(seckill_t *sk, char *err, size_t size)
+{
+    const skl_identity_t *id = &sk->log.identity;
+    const skl_wal_shm_t *shm = sk->log.writer.shm;
+    const uint32_t newest = id->lives[id->life_count - 1].incarnation;
+
+    if (memcmp(shm->uuid, id->uuid, sizeof(shm->uuid)) != 0 ||
+        shm->incarnation > newest) {
+        (void)snprintf(err, size,
+                       "dir: %s has not the log of the segment '%s', which is "
+                       "of %s; if the directory was emptied, or restored from "
+                       "a backup, destroy the segment first",
+                       sk->log.path, sk->segment.name,
+                       shm->incarnation > newest ? "a later life"
+                                                 : "another ledger");
+        return SECKILL_ECORRUPT;
+    }
+    return shm->incarnation == newest &&
+                   memcmp(&sk->segment.header->key, &id->key,
+                          sizeof(id->key)) == 0 &&
+                   skl_ring_head(&sk->stock.ring) <=
+                       skl_wal_durable(&sk->stock.ring) + 1
+               ? SECKILL_OK
+               : REBUILD;
+}
+
 /* All who used the segment are dead. OK, REBUILD or a code. */
 static int revive(seckill_t *sk, char *err, size_t size)
 {
-    const skl_identity_t *id = &sk->log.identity;
     skl_wal_shm_t *shm = sk->log.writer.shm;
-    int rc;
+    int rc = compare_life(sk, err, size);
 
-    if (memcmp(shm->uuid, id->uuid, sizeof(shm->uuid)) != 0 ||
-        shm->incarnation != id->lives[id->life_count - 1].incarnation ||
-        memcmp(&sk->segment.header->key, &id->key, sizeof(id->key)) != 0 ||
-        skl_ring_head(&sk->stock.ring) > skl_wal_durable(&sk->stock.ring) + 1) {
-        return REBUILD;
-    }
-    rc = check_log_end(sk, err, size);
+    rc = rc == SECKILL_OK ? check_log_end(sk, err, size) : rc;
     rc = rc == SECKILL_OK ? repair_all(sk) : rc;
     if (rc != SECKILL_OK) {
         return rc;
@@ -464,6 +549,9 @@ static int revive(seckill_t *sk, char *err, size_t size)
     do {
         rc = skl_wal_flush(&sk->log.writer);
     } while (rc > 0);
+    if (rc == SECKILL_ENOSPACE) {
+        return SECKILL_OK; /* as in begin_log() */
+    }
     rc = rc == 0 ? begin_log(sk, err, size) : rc;
     if (rc < 0) {
         (void)snprintf(err, size, "dir: %s: %s", sk->log.path, shm->error);
@@ -503,6 +591,7 @@ int seckill_log_adopt(seckill_t *sk, const seckill_options_t *o, char *err,
         rc = revive(sk, err, err_size);
     }
     if (rc == SECKILL_OK) {
+        sk->segment.created = 0; /* when it is opened again: as any other */
         skl_wal_dir_settle(&sk->log.dir); /* again: a no-op */
     }
     return rc;
@@ -601,50 +690,47 @@ void seckill_log_nudge(seckill_t *sk)
 
 /* ---- Items under quarantine ---------------------------------------------- */
 
-/* Private tables with all that the log says: freed by the caller. */
-static int replay_privately(seckill_t *sk, skl_tables_t *t, void **memory)
+/* All that the log says up to a durable LSN, in private tables. */
+static int replay_privately(seckill_t *sk, uint64_t lsn, skl_tables_t *t)
 {
     const skl_identity_t *id = &sk->log.identity;
-    const uint64_t bytes =
-        skl_tables_bytes(id->items, id->reservations, id->users, id->requests);
-    skl_recovered_t rec;
+    skl_replay_t *replay;
     char err[200];
-    int rc = SECKILL_ECORRUPT;
+    int rc =
+        skl_replay_begin(sk->log.dir.fs, id, t, 0, &replay, err, sizeof(err));
 
-    *memory = NULL;
-    /* The log is being written: what looks damaged may be half written. */
-    for (int i = 0; rc == SECKILL_ECORRUPT && i < REPLAY_TRIES; i++) {
-        free(*memory);
-        *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
-        if (*memory == NULL) {
-            return SECKILL_ENOMEM;
-        }
-        memset(*memory, 0, bytes);
-        skl_tables_init(*memory, id->items, id->reservations, id->users,
-                        id->requests);
-        skl_tables_attach(t, *memory, &id->key);
-        rc = skl_recover(sk->log.dir.fs, id, t, &rec, err, sizeof(err));
+    if (rc != SECKILL_OK) {
+        return rc;
     }
+    do {
+        rc = skl_replay_step(replay, lsn, UINT64_MAX, err, sizeof(err));
+    } while (rc == 1);
+    skl_replay_end(replay);
     return rc;
 }
 
 int seckill_log_rebuild(seckill_t *sk)
 {
     skl_tables_t truth;
-    void *memory = NULL;
     uint32_t slot = 0;
+    uint64_t lsn;
     int n = 0, rc;
 
     if (!has_log(sk) || !skl_next_quarantined(&sk->stock, &slot)) {
         return 0;
     }
-    /* Nobody changes such an item: every record of it has been written. */
-    rc = seckill_sync_wait(sk, seckill_lsn(sk), SYNC_NS);
-    rc = rc == SECKILL_OK ? replay_privately(sk, &truth, &memory) : rc;
+    /* Nobody changes such an item: all its records are at most these. */
+    lsn = seckill_lsn(sk);
+    rc = seckill_sync_wait(sk, lsn, SYNC_NS);
+    rc = rc == SECKILL_OK ? skl_tables_new(&sk->log.identity, &truth) : rc;
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    rc = replay_privately(sk, lsn, &truth);
     while (rc == SECKILL_OK && skl_next_quarantined(&sk->stock, &slot)) {
         n += skl_rebuild_item(&sk->stock, slot++, &truth) == SECKILL_OK;
     }
-    free(memory);
+    skl_tables_free(&truth);
     return rc == SECKILL_OK ? n : rc;
 }
 
@@ -757,6 +843,18 @@ static int flush_here(seckill_t *sk)
     (void)skl_wal_flush(&sk->log.writer);
     skl_lock_release(role);
     return 1;
+}
+
+void seckill_log_flush_here(seckill_t *sk)
+{
+    if (!has_log(sk) || skl_io_running(sk->io)) {
+        return;
+    }
+    for (int i = 0; i < FLUSHES && flush_here(sk); i++) {
+        if (seckill_durable(sk) == seckill_lsn(sk)) {
+            break;
+        }
+    }
 }
 
 int seckill_sync_wait(seckill_t *sk, uint64_t lsn, int64_t timeout_ns)

@@ -171,6 +171,47 @@ static void write_engine(seckill_t *sk, skl_text_t *t)
                 (double)seckill_clock_skew(sk) / (double)SKL_NS_PER_SEC);
 }
 
+static void write_count(skl_text_t *t, const char *name, const char *help,
+                        uint64_t value)
+{
+    skl_text_family(t, name, "counter", help);
+    skl_text_printf(t, "%s %llu\n", name, (unsigned long long)value);
+}
+
+/* What a log on disk adds. */
+static void write_log(seckill_t *sk, skl_text_t *t)
+{
+    seckill_log_stats_t s;
+
+    if (seckill_log_stats(sk, &s) == SECKILL_ENOTFOUND) {
+        return;
+    }
+    write_gauge(t, "seckill_log_durable_lsn",
+                "Newest record that a power loss cannot take",
+                (double)s.durable);
+    write_gauge(t, "seckill_log_lag_seconds",
+                "Age of the oldest record that is not durable",
+                (double)s.lag_ns / (double)SKL_NS_PER_SEC);
+    write_gauge(t, "seckill_log_state",
+                "1 the log is written, 2 it is full, 3 the disk fails",
+                (double)s.state);
+    write_gauge(t, "seckill_log_bytes", "Files of log and snapshots",
+                (double)s.bytes);
+    write_gauge(t, "seckill_log_max_bytes", "Limit of the log",
+                (double)s.max_bytes);
+    write_gauge(t, "seckill_log_snapshot_lsn", "Record of the newest snapshot",
+                (double)s.snapshot_lsn);
+    write_count(t, "seckill_log_batches_total", "Batches written and synced",
+                s.batches);
+    write_count(t, "seckill_log_records_total", "Records written", s.records);
+    write_count(t, "seckill_log_failures_total", "Failed calls on the log",
+                s.failures);
+    skl_text_family(t, "seckill_log_sync_seconds_total", "counter",
+                    "Time spent in fdatasync");
+    skl_text_printf(t, "seckill_log_sync_seconds_total %.9g\n",
+                    (double)s.sync_ns / (double)SKL_NS_PER_SEC);
+}
+
 size_t seckill_metrics(seckill_t *sk, char *out, size_t out_size)
 {
     skl_text_t t = {.out = out, .size = out_size};
@@ -179,6 +220,7 @@ size_t seckill_metrics(seckill_t *sk, char *out, size_t out_size)
         out[0] = '\0';
     }
     write_engine(sk, &t);
+    write_log(sk, &t);
     write_items(sk, &t);
     write_tables(sk, &t);
     write_results(sk, &t);

@@ -276,13 +276,13 @@ describe("the hot path", function()
             ids[i] = stock:reserve("tee", "u" .. i, 2, "r" .. i).id
         end
         compiles(function(i)
-            if not stock:confirm(ids[i], i % 2 == 0 and { qty = 1 } or nil) then
+            local opts = i % 2 == 0 and { qty = 1 } or nil
+            if not stock:confirm(ids[i], opts) then
                 error("not sold")
             end
         end)
         compiles(function(i)
-            if not stock:confirm(ids[i], { reacquire = true,
-                                           durability = "async" }) then
+            if not stock:confirm(ids[i], { reacquire = true }) then
                 error("not sold")
             end
         end)
@@ -295,7 +295,8 @@ describe("the hot path", function()
         for i = 1, 500 do
             orders[i] = {
                 user = "u" .. i, request_id = "r" .. i,
-                lines = { { item = "tee", qty = 1 }, { item = "cup", qty = 3 } },
+                lines = { { item = "tee", qty = 1 },
+                          { item = "cup", qty = 3 } },
             }
         end
         compiles(function(i)

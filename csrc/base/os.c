@@ -139,6 +139,22 @@ void skl_os_populate(void *base, uint64_t bytes)
 #endif
 }
 
+int skl_os_map_private(uint64_t bytes, void **out)
+{
+    void *base;
+
+    skl_assert(bytes > 0);
+    FAULT("map_private");
+    base = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED) {
+        return -errno;
+    }
+    (void)madvise(base, (size_t)bytes, MADV_HUGEPAGE); /* a wish */
+    *out = base;
+    return 0;
+}
+
 int skl_os_unmap(void *base, uint64_t bytes)
 {
     skl_assert(base != NULL && bytes > 0);

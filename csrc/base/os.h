@@ -31,6 +31,9 @@ int skl_os_map(int fd, uint64_t bytes, int writable, void **out);
 /* Make page tables and zeroed pages of a writable mapping now, not in a
  * request; only a wish (Linux 5.14). 0.2 s for each GB, in each process. */
 void skl_os_populate(void *base, uint64_t bytes);
+/* Zeroed private memory, in large pages where there are any: freed by
+ * skl_os_unmap. -errno. */
+int skl_os_map_private(uint64_t bytes, void **out);
 int skl_os_unmap(void *base, uint64_t bytes);
 /* Take the file lock; -EWOULDBLOCK when somebody has it for 5 s. */
 int skl_os_lock_file(int fd);

@@ -229,6 +229,30 @@ int skl_fs_replace(skl_fs_t *fs, const char *name, const void *bytes, size_t n)
     return fs->sync_dir(fs);
 }
 
+static int is_there(skl_fs_t *fs, const char *name)
+{
+    const int fd = fs->open(fs, name, SKL_FS_READ);
+
+    if (fd >= 0) {
+        (void)fs->close(fs, fd);
+    }
+    return fd != -ENOENT;
+}
+
+int skl_fs_lose(skl_fs_t *fs, const char *name)
+{
+    char to[NAME_MAX_BYTES + 16];
+    int rc;
+
+    skl_assert(strlen(name) < NAME_MAX_BYTES);
+    (void)snprintf(to, sizeof(to), "%s.lost", name);
+    for (int i = 2; is_there(fs, to) && i < 1000; i++) {
+        (void)snprintf(to, sizeof(to), "%s.lost%d", name, i);
+    }
+    rc = fs->rename(fs, name, to);
+    return rc == 0 ? fs->sync_dir(fs) : rc;
+}
+
 ssize_t skl_fs_read_file(skl_fs_t *fs, const char *name, void *out, size_t n)
 {
     int fd = fs->open(fs, name, SKL_FS_READ);

@@ -55,6 +55,9 @@ int skl_fs_write_all(skl_fs_t *fs, int fd, const void *from, size_t n,
 /* Put a small file in place as a whole, durably: written under a temporary
  * name, synced, renamed. */
 int skl_fs_replace(skl_fs_t *fs, const char *name, const void *bytes, size_t n);
+/* Put a file aside, durably: its name gets ".lost" behind it, or ".lost2" ..
+ * where there is one from before. */
+int skl_fs_lose(skl_fs_t *fs, const char *name);
 /* Read a small file: its size, at most n; -EFBIG: larger. */
 ssize_t skl_fs_read_file(skl_fs_t *fs, const char *name, void *out, size_t n);
 

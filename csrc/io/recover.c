@@ -2,6 +2,7 @@
 #include "io/recover.h"
 
 #include "base/assert.h"
+#include "base/os.h"
 #include "io/snapshot.h"
 #include "seckill.h"
 #include "stock/check.h"
@@ -33,13 +34,11 @@ int skl_tables_new(const skl_identity_t *id, skl_tables_t *t)
 {
     const uint64_t bytes =
         skl_tables_bytes(id->items, id->reservations, id->users, id->requests);
-    const uint64_t whole = (bytes + 4095) / 4096 * 4096;
-    void *section = aligned_alloc(4096, whole);
+    void *section;
 
-    if (section == NULL) {
+    if (skl_os_map_private(bytes, &section) != 0) {
         return SECKILL_ENOMEM;
     }
-    memset(section, 0, whole);
     skl_tables_init(section, id->items, id->reservations, id->users,
                     id->requests);
     skl_tables_attach(t, section, &id->key);
@@ -48,7 +47,9 @@ int skl_tables_new(const skl_identity_t *id, skl_tables_t *t)
 
 void skl_tables_free(skl_tables_t *t)
 {
-    free(t->shm);
+    if (t->shm != NULL) {
+        (void)skl_os_unmap(t->shm, t->shm->bytes);
+    }
     t->shm = NULL;
 }
 
@@ -108,6 +109,21 @@ static int has_row(const skl_record_t *r)
            r->type == SKL_REC_RETIRE;
 }
 
+static void prepare_lines(const skl_tables_t *t, const skl_record_t *r)
+{
+    const size_t n = r->type == SKL_REC_ORDER ? sizeof(skl_row_t) : 64;
+
+    skl_assert(r->lines.count <= SKL_LINES_MAX);
+    for (uint32_t i = 0; i < r->lines.count; i++) {
+        fetch_item(t, r->legs[i].item);
+        fetch_row(t, r->legs[i].row, n);
+        fetch_user(t, r->legs[i].user);
+    }
+    if (r->parts & SKL_PART_REQUEST) {
+        fetch_request(t, r->lines.request);
+    }
+}
+
 static void prepare(skl_replay_t *p, const skl_record_t *r)
 {
     skl_tables_t *t = p->t;
@@ -116,6 +132,10 @@ static void prepare(skl_replay_t *p, const skl_record_t *r)
     if (skl_record_has_keys(r)) {
         skl_record_keys(t, r, keys);
         fetch_heads(t, r, keys);
+    }
+    if (skl_rec_is_order(r)) {
+        prepare_lines(t, r);
+        return;
     }
     fetch_item(t, r->item);
     if (has_row(r)) {
@@ -194,7 +214,8 @@ int skl_replay_record(skl_tables_t *t, const skl_record_t *r, uint64_t last_lsn)
 {
     skl_rec_keys_t keys;
 
-    if (r->user_len > SECKILL_ID_MAX || r->request_len > SECKILL_ID_MAX) {
+    if (r->user_len > SECKILL_ID_MAX || r->request_len > SECKILL_ID_MAX ||
+        skl_rec_legs(r) > SKL_LINES_MAX) {
         return SECKILL_ECORRUPT;
     }
     skl_record_keys(t, r, &keys);
@@ -376,6 +397,12 @@ void skl_replay_state(const skl_replay_t *p, skl_recovered_t *out)
     if (p->reader != NULL) {
         skl_wal_reader_end(p->reader, &out->end);
     }
+}
+
+void skl_replay_place(const skl_replay_t *p, skl_wal_place_t *out)
+{
+    skl_assert(p->reader != NULL);
+    skl_wal_reader_place(p->reader, out);
 }
 
 const skl_wal_segments_t *skl_replay_segments(const skl_replay_t *p)

@@ -374,6 +374,31 @@ int skl_snapshot_newest(skl_fs_t *fs, const skl_identity_t *id, uint64_t *lsn,
     return rc;
 }
 
+int skl_snapshot_lose(skl_fs_t *fs, const skl_identity_t *id, char *err,
+                      size_t err_size)
+{
+    char name[SKL_WAL_NAME];
+    skl_tables_t t;
+    found_t f;
+    header_t h;
+    int rc = find_all(fs, &f, err, err_size), lost = 0;
+
+    rc = rc == SECKILL_OK ? skl_tables_new(id, &t) : rc;
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    for (uint32_t i = 0; rc == SECKILL_OK && i < f.count; i++) {
+        rc = load_one(fs, id, f.lsn[i], &t, &h, err, err_size);
+        if (rc == SECKILL_ECORRUPT) {
+            skl_wal_name(name, "snap.", f.lsn[i]);
+            rc = skl_fs_lose(fs, name) == 0 ? SECKILL_OK : SECKILL_EIO;
+            lost++;
+        }
+    }
+    skl_tables_free(&t);
+    return rc == SECKILL_OK ? lost : rc;
+}
+
 /* ---- Recycling ----------------------------------------------------------- */
 
 /* The two newest that are whole (0: there is none); the others are removed. */

@@ -40,6 +40,10 @@ int skl_snapshot_write(skl_fs_t *fs, const skl_identity_t *id,
  * their bytes. OK or EIO. */
 int skl_snapshot_newest(skl_fs_t *fs, const skl_identity_t *id, uint64_t *lsn,
                         uint32_t *count, uint64_t *bytes);
+/* Rename the snapshots that are damaged to snap.<lsn>.lost: how many, or EIO,
+ * ENOMEM. */
+int skl_snapshot_lose(skl_fs_t *fs, const skl_identity_t *id, char *err,
+                      size_t err_size);
 /* Remove all but the two newest snapshots; rename the segments nobody needs to
  * free.<seq>: how many, or a code. */
 int skl_snapshot_recycle(skl_fs_t *fs, const skl_identity_t *id, char *err,

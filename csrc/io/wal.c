@@ -245,8 +245,8 @@ static int read_headers(skl_fs_t *fs, const uint8_t *uuid,
     return SECKILL_OK;
 }
 
-static int scan_once(skl_fs_t *fs, const uint8_t *uuid, skl_wal_segments_t *out,
-                     char *err, size_t err_size)
+static int list_all(skl_fs_t *fs, skl_wal_segments_t *out, char *err,
+                    size_t err_size)
 {
     scan_t s = {.out = out};
     int rc;
@@ -262,9 +262,44 @@ static int scan_once(skl_fs_t *fs, const uint8_t *uuid, skl_wal_segments_t *out,
     if (out->count > 1) {
         qsort(out->list, out->count, sizeof(out->list[0]), by_seq);
     }
-    rc = read_headers(fs, uuid, out, err, err_size);
+    return SECKILL_OK;
+}
+
+static int scan_once(skl_fs_t *fs, const uint8_t *uuid, skl_wal_segments_t *out,
+                     char *err, size_t err_size)
+{
+    int rc = list_all(fs, out, err, err_size);
+
+    if (rc == SECKILL_OK) {
+        rc = read_headers(fs, uuid, out, err, err_size);
+    }
     if (rc != SECKILL_OK) {
         skl_wal_scan_free(out);
+    }
+    return rc;
+}
+
+int skl_wal_scan_damaged(skl_fs_t *fs, const uint8_t *uuid,
+                         skl_wal_segments_t *out, uint32_t *good, char *err,
+                         size_t err_size)
+{
+    int rc = list_all(fs, out, err, err_size);
+    int in_order = 1;
+
+    *good = 0;
+    for (uint32_t i = 0; rc == SECKILL_OK && i < out->count; i++) {
+        const int read = read_header(fs, uuid, &out->list[i]);
+
+        if (read < 0) {
+            (void)snprintf(err, err_size, "read wal.%016llx: %s",
+                           (unsigned long long)out->list[i].seq,
+                           strerror(-read));
+            skl_wal_scan_free(out);
+            return SECKILL_EIO;
+        }
+        in_order = in_order && read == 1 &&
+                   (i == 0 || check_order(out, i, err, err_size) == SECKILL_OK);
+        *good += (uint32_t)in_order;
     }
     return rc;
 }

@@ -160,6 +160,12 @@ typedef struct {
  * missing), EIO, ENOMEM, with a text. */
 int skl_wal_scan(skl_fs_t *fs, const uint8_t *uuid, skl_wal_segments_t *out,
                  char *err, size_t err_size);
+/* The same for a log that may be damaged: all segments, `first_lsn` 0 where a
+ * header is; *good: how many from the oldest on are in order. OK, EIO, ENOMEM.
+ */
+int skl_wal_scan_damaged(skl_fs_t *fs, const uint8_t *uuid,
+                         skl_wal_segments_t *out, uint32_t *good, char *err,
+                         size_t err_size);
 void skl_wal_scan_free(skl_wal_segments_t *s);
 
 #endif

@@ -118,13 +118,13 @@ int skl_identity_write(skl_fs_t *fs, const skl_identity_t *id, char *err,
 
 void skl_identity_raise(skl_identity_t *id, uint64_t first_lsn)
 {
-    skl_life_t *last = &id->lives[id->life_count - 1];
-    const uint32_t next = last->incarnation + 1;
+    const uint32_t next = id->lives[id->life_count - 1].incarnation + 1;
 
-    skl_assert(id->life_count >= 1 && first_lsn >= last->first_lsn);
-    if (last->first_lsn == first_lsn) {
-        last->incarnation = next; /* that life wrote nothing that was kept */
-        return;
+    skl_assert(id->life_count >= 1 && first_lsn >= 1);
+    /* Lives that wrote nothing that was kept: a log that was cut off. */
+    while (id->life_count > 0 &&
+           id->lives[id->life_count - 1].first_lsn >= first_lsn) {
+        id->life_count--;
     }
     if (id->life_count == SKL_LIVES_MAX) {
         memmove(&id->lives[0], &id->lives[1],

@@ -520,6 +520,12 @@ void skl_wal_reader_place(const skl_wal_reader_t *r, skl_wal_place_t *out)
     out->pad = 0;
 }
 
+void skl_wal_reader_stop(const skl_wal_reader_t *r, skl_wal_place_t *out)
+{
+    skl_wal_reader_place(r, out);
+    out->offset = r->offset;
+}
+
 void skl_wal_reader_end(const skl_wal_reader_t *r, skl_wal_end_t *out)
 {
     *out = r->end;

@@ -57,6 +57,8 @@ const skl_record_t *skl_wal_peek(skl_wal_reader_t *r, uint32_t ahead);
 const char *skl_wal_reader_error(const skl_wal_reader_t *r);
 /* Of the record read last. */
 void skl_wal_reader_place(const skl_wal_reader_t *r, skl_wal_place_t *out);
+/* Where reading stopped: after ECORRUPT the first byte that is damaged. */
+void skl_wal_reader_stop(const skl_wal_reader_t *r, skl_wal_place_t *out);
 /* After skl_wal_read returned 0 without a limit. */
 void skl_wal_reader_end(const skl_wal_reader_t *r, skl_wal_end_t *out);
 /* LSN that the next call will return, if there is one. */

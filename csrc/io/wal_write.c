@@ -36,13 +36,17 @@ int skl_wal_writer_init(skl_wal_writer_t *w, skl_fs_t *fs, skl_wal_shm_t *shm,
     return w->buffer != NULL ? SECKILL_OK : SECKILL_ENOMEM;
 }
 
+/* Forgotten before it is closed: a child of a fork() in between must not close
+ * what has the number by then. */
 static void close_file(skl_wal_writer_t *w)
 {
-    if (w->fd >= 0) {
-        (void)w->fs->close(w->fs, w->fd);
-    }
+    const int fd = w->fd;
+
     w->fd = -1;
     w->fd_seq = 0;
+    if (fd >= 0) {
+        (void)w->fs->close(w->fs, fd);
+    }
 }
 
 void skl_wal_writer_free(skl_wal_writer_t *w)
@@ -283,6 +287,7 @@ static int begin_planned(skl_wal_writer_t *w, plan_t *p)
     if (rc != 0) {
         return fail(w, "list", rc);
     }
+    SKL_ST(w->shm->last_seq, f.last_seq);
     if (!p->opening && !has_room(w->shm, &f)) {
         return fail(w, "max_log_bytes", -ENOSPC);
     }

@@ -14,10 +14,10 @@
  * Failures. Nothing is ever synced twice: after a failed write or sync the file
  * is given up and the next step begins a new one, with everything that is not
  * durable; when that fails too, again every second (state FAILING). No space,
- * or max_bytes reached: state FULL, tried again every 100 ms. While the state is
- * not OK, or when only half a segment is left under max_bytes, ring.refuse
- * makes reserve answer SECKILL_EBUSY; the other operations go on while the ring
- * has room.
+ * or max_bytes reached: state FULL, tried again every 100 ms. While the state
+ * is not OK, or when only half a segment is left under max_bytes, ring.refuse
+ * makes reserve answer SECKILL_EBUSY; the other operations go on while the
+ * ring has room.
  *
  * Threads: skl_wal_flush and skl_wal_begin_segment only by the holder of the
  * flusher role, or by the opener that is alone; the rest any.

@@ -282,6 +282,7 @@ static void add_order(skl_tables_t *t, const skl_record_t *r,
     for (uint32_t i = 0; i < r->lines.count; i++) {
         skl_row_t *row = &t->rows[r->legs[i].row];
 
+        skl_assert(r->legs[i].item < t->shm->items);
         skl_row_take(t, r->lines.request_shard, r->legs[i].row);
         SKL_ST(row->item, r->legs[i].item);
         SKL_ST(row->line, line_word(r, i));
@@ -325,14 +326,15 @@ static void order_request(skl_tables_t *t, const skl_record_t *r,
     }
 }
 
-/* A leg as the record of a reservation of its own. */
-static void leg_record(const skl_record_t *r, uint32_t i, skl_record_t *one)
+void skl_leg_record(const skl_record_t *r, uint32_t i, skl_record_t *one)
 {
     static const uint8_t types[] = {SKL_REC_RESERVE, SKL_REC_CONFIRM,
                                     SKL_REC_CANCEL, SKL_REC_REFUND,
                                     SKL_REC_RETIRE};
     const skl_leg_t *leg = &r->legs[i];
 
+    skl_assert(i < r->lines.count && r->lines.count <= SKL_LINES_MAX);
+    skl_assert(r->user_len <= 64 && r->request_len <= 64);
     memcpy(one, r, SKL_UNIT);
     one->type = types[r->type - SKL_REC_ORDER];
     one->flags = leg->flags;
@@ -371,7 +373,7 @@ static void apply_leg(skl_tables_t *t, const skl_record_t *r, uint32_t i,
 {
     skl_record_t one;
 
-    leg_record(r, i, &one);
+    skl_leg_record(r, i, &one);
     if (parts & SKL_PART_USER_LEG(i)) {
         leg_user(t, &one, keys);
     }

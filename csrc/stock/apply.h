@@ -21,6 +21,8 @@ typedef struct {
 /* keys may be NULL. */
 void skl_apply(skl_tables_t *t, const skl_record_t *r, uint32_t parts,
                const skl_rec_keys_t *keys);
+/* A leg as the record of a reservation of its own. */
+void skl_leg_record(const skl_record_t *r, uint32_t i, skl_record_t *one);
 /* Numbers that would make apply() leave the tables: for records from outside
  * of this process. */
 int skl_apply_fits(const skl_tables_t *t, const skl_record_t *r);

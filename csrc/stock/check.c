@@ -2,6 +2,7 @@
 #include "stock/check.h"
 
 #include "base/assert.h"
+#include "stock/lines.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -85,13 +86,28 @@ static int is_alive(uint32_t state)
     return state == SECKILL_ITEM_OPEN || state == SECKILL_ITEM_PAUSED;
 }
 
+/* The lists of an item, as far as its row says; its own holds have one of their
+ * length. */
+static int item_lists_ok(const skl_item_row_t *i)
+{
+    const int64_t hold_ns = SKL_LD(i->hold_ns);
+    const uint32_t own = SKL_LD(i->hold_list);
+
+    for (int k = 0; k < SKL_HOLD_LISTS; k++) {
+        if (!time_ok(SKL_LD(i->lists[k].hold_ns))) {
+            return 0;
+        }
+    }
+    return own < SKL_HOLD_LISTS &&
+           (hold_ns == 0 || SKL_LD(i->lists[own].hold_ns) == hold_ns);
+}
+
 static int item_config_ok(const skl_item_row_t *i)
 {
     return count_ok(SKL_LD(i->per_user)) && count_ok(SKL_LD(i->max_qty)) &&
            time_ok(SKL_LD(i->hold_ns)) && time_ok(SKL_LD(i->starts_at)) &&
            time_ok(SKL_LD(i->ends_at)) && count_ok(SKL_LD(i->version)) &&
-           time_ok(SKL_LD(i->last_time)) &&
-           SKL_LD(i->hold_list) < SKL_HOLD_LISTS;
+           time_ok(SKL_LD(i->last_time)) && item_lists_ok(i);
 }
 
 static int item_counts_ok(const skl_item_row_t *i)
@@ -194,17 +210,96 @@ static int request_ok(const check_t *c, uint32_t shard, uint32_t slot)
     const skl_request_row_t *q = &t->requests[slot];
     const skl_hash_t key = {SKL_LD(q->lo), SKL_LD(q->hi)};
 
-    if (q->kind < SKL_REQ_RESERVE || q->kind > SKL_REQ_ADJUST ||
+    if (q->kind < SKL_REQ_RESERVE || q->kind > SKL_REQ_ORDER ||
         q->item >= t->shm->items || !time_ok(q->created) ||
         SKL_LD(t->items[q->item].state) == SKL_ITEM_FREE ||
         skl_shard_of(t, key) != shard) {
         return 0;
     }
-    if (q->kind != SKL_REQ_RESERVE) {
+    if (q->kind == SKL_REQ_REFUND || q->kind == SKL_REQ_ADJUST) {
         return q->row == SKL_NONE;
     }
     return q->row != SKL_NONE && q->row / t->shm->rows == shard &&
-           SKL_LD(t->rows[q->row].lsn) != 0 && t->rows[q->row].request == slot;
+           SKL_LD(t->rows[q->row].item) == q->item;
+}
+
+/* Take a row for a live id; `number` of its line, 0: none. */
+static int own_row(check_t *c, uint32_t id, uint32_t slot, uint32_t number)
+{
+    const skl_tables_t *t = c->t;
+    const skl_row_t *row = &t->rows[slot];
+
+    return SKL_LD(row->lsn) != 0 && row->request == id &&
+           skl_line_number(SKL_LD(row->line)) == number &&
+           (number == 0) == (SKL_LD(row->line) == 0) && mark(c->owned, slot);
+}
+
+/* All lines have one state and one deadline. Each is ended on its own once that
+ * has passed: then another one is due by the time of that item, too. */
+static int states_agree(const skl_tables_t *t, const skl_lines_t *l)
+{
+    const skl_row_t *first = &t->rows[l->row[0]];
+    const int64_t now = skl_lines_now(t, l, 0);
+    int same = 1, due = first->deadline != 0 && first->deadline <= now;
+
+    for (uint32_t i = 0; i < l->count; i++) {
+        const skl_row_t *row = &t->rows[l->row[i]];
+
+        same &= row->state == first->state;
+        due &= row->state == SECKILL_STATE_RESERVED ||
+               row->state == SECKILL_STATE_EXPIRED;
+        if (row->deadline != first->deadline ||
+            row->user_len != first->user_len ||
+            row->user_len > SECKILL_ID_MAX ||
+            memcmp(row->user_id, first->user_id, row->user_len) != 0) {
+            return 0;
+        }
+    }
+    return same || due;
+}
+
+/* The lines of an order: rows of this shard, of one LSN, each of another
+ * item. */
+static int own_lines(check_t *c, uint32_t id)
+{
+    const skl_tables_t *t = c->t;
+    const uint32_t first = t->requests[id].row;
+    skl_lines_t l;
+
+    if (!skl_lines_walk(t, first, &l) ||
+        !skl_lines_alive(t, &l, SKL_LD(t->rows[first].lsn))) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < l.count; i++) {
+        for (uint32_t k = 0; k < i; k++) {
+            if (l.item[k] == l.item[i]) {
+                return 0;
+            }
+        }
+        if (l.row[i] / t->shm->rows != first / t->shm->rows ||
+            !own_row(c, id, l.row[i], i + 1)) {
+            return 0;
+        }
+    }
+    return states_agree(t, &l);
+}
+
+/* The rows of an id. One without hangs on its item itself. */
+static void own_rows(check_t *c, uint32_t id)
+{
+    const skl_request_row_t *q = &c->t->requests[id];
+    int good = 1;
+
+    if (q->kind == SKL_REQ_RESERVE) {
+        good = own_row(c, id, q->row, 0);
+    } else if (q->kind == SKL_REQ_ORDER) {
+        good = own_lines(c, id);
+    } else {
+        c->by_item[q->item].ids++;
+    }
+    if (!good) {
+        problem(c, "request id %u: has no reservation of its own", id);
+    }
 }
 
 static void walk_requests(check_t *c, uint32_t shard)
@@ -276,10 +371,7 @@ static void check_requests(check_t *c, uint32_t shard)
             is_marked(c->queued, i) != (q->kind != 0)) {
             problem(c, "request id %u: lost", i);
         } else if (q->kind != 0) {
-            c->by_item[q->item].ids++;
-        }
-        if (q->kind == SKL_REQ_RESERVE && !mark(c->owned, q->row)) {
-            problem(c, "row %u: of two ids", q->row);
+            own_rows(c, i);
         }
     }
 }
@@ -374,7 +466,6 @@ static int row_fields_ok(const check_t *c, const skl_row_t *row)
            row->user_len <= SECKILL_ID_MAX && row->request_len >= 1 &&
            row->request_len <= SECKILL_ID_MAX &&
            SKL_LD(t->users[row->user].item) == SKL_LD(row->item) &&
-           t->requests[row->request].item == SKL_LD(row->item) &&
            (row->state != SECKILL_STATE_RESERVED || row->deadline != 0);
 }
 
@@ -398,6 +489,7 @@ static void add_row(check_t *c, const skl_row_t *row)
     sum_t *item = &c->by_item[SKL_LD(row->item)];
     sum_t *user = &c->by_user[row->user];
 
+    item->ids++;
     user->ids++;
     if (row->state == SECKILL_STATE_RESERVED) {
         item->pending += row->qty;
@@ -447,6 +539,7 @@ static void walk_holds(check_t *c, uint32_t item, uint32_t list)
         if (SKL_LD(row->lsn) == 0 || SKL_LD(row->item) != item ||
             row->hold_list != list || row->prev != before ||
             row->state != SECKILL_STATE_RESERVED ||
+            row->deadline > row->created + SKL_LD(l->hold_ns) ||
             (before != SKL_NONE && t->rows[before].deadline > row->deadline)) {
             problem(c, "row %u: out of place among the holds", slot);
             return;

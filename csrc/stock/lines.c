@@ -95,6 +95,7 @@ void skl_leg_begin(skl_leg_t *leg, const skl_stock_t *s, uint32_t item)
 {
     const skl_item_row_t *row = &s->tables.items[item];
 
+    skl_assert(item < s->tables.shm->items);
     memset(leg, 0, sizeof(*leg));
     leg->item = item;
     leg->item_live = SKL_LD(row->live);
@@ -110,6 +111,8 @@ static void leg_of_row(skl_leg_t *leg, const skl_stock_t *s, uint32_t slot)
     const skl_row_t *row = &t->rows[slot];
     const skl_user_row_t *user = &t->users[row->user];
 
+    skl_assert(SKL_LD(row->lsn) != 0 && row->qty > 0);
+    skl_assert(row->user < t->shm->shards * t->shm->users);
     skl_leg_begin(leg, s, SKL_LD(row->item));
     leg->row = slot;
     leg->user = row->user;
@@ -152,6 +155,8 @@ void skl_lines_strings(skl_record_t *r, const skl_tables_t *t,
     char names[SKL_LINES_MAX][SECKILL_ID_MAX];
     uint32_t lens[SKL_LINES_MAX];
 
+    skl_assert(first->user_len <= SECKILL_ID_MAX);
+    skl_assert(first->request_len <= SECKILL_ID_MAX);
     for (uint32_t i = 0; i < l->count; i++) {
         skl_item_name(&t->items[l->item[i]], names[i], &lens[i]);
     }

@@ -159,6 +159,7 @@ static uint32_t list_for(const skl_item_row_t *row, int64_t hold_ns)
         SKL_LD(row->hold_ns) != 0 ? SKL_LD(row->hold_list) : SKL_NONE;
     uint32_t empty = SKL_NONE;
 
+    skl_assert(hold_ns > 0);
     for (uint32_t i = 0; i < SKL_HOLD_LISTS; i++) {
         if (SKL_LD(row->lists[i].hold_ns) == hold_ns) {
             return i;
@@ -199,6 +200,7 @@ static uint32_t user_slot(const skl_tables_t *t, const place_t *p, uint32_t i)
     if (slot != SKL_NONE) {
         return slot;
     }
+    skl_assert(p[i].user_shard < t->shm->shards);
     slot = SKL_LD(t->shards[p[i].user_shard].user_free);
     for (uint32_t k = 0; k < i && slot != SKL_NONE; k++) {
         if (p[k].user == SKL_NONE && p[k].user_shard == p[i].user_shard) {
@@ -315,6 +317,7 @@ static int commit_order(const call_t *c, skl_held_t *h, const place_t *p,
     skl_record_t r;
     int rc = skl_check_log(c->s, now);
 
+    skl_assert(h->count >= 2); /* the id's shard and an item at least */
     rc = rc == SECKILL_OK ? build(c, &r, p, now) : rc;
     rc = rc == SECKILL_OK ? skl_commit(h, &r, &keys) : rc;
     if (rc != SECKILL_OK) {

@@ -48,6 +48,7 @@ static uint8_t state_of(const skl_held_t *h, const skl_lines_t *l)
 {
     const uint8_t state = h->s->tables.rows[l->row[0]].state;
 
+    skl_assert(l->count >= 1 && l->count <= SKL_LINES_MAX);
     for (uint32_t i = 1; i < l->count; i++) {
         skl_assert(h->s->tables.rows[l->row[i]].state == state);
     }
@@ -60,7 +61,7 @@ static void sell_leg(skl_leg_t *leg, int64_t qty)
 {
     const int64_t rest = leg->qty - qty;
 
-    skl_assert(qty >= 1 && rest >= 0);
+    skl_assert(qty >= 1 && rest >= 0 && leg->reserved >= leg->qty);
     leg->qty = qty;
     leg->reserved -= qty + rest;
     leg->sold += qty;
@@ -70,6 +71,7 @@ static void sell_leg(skl_leg_t *leg, int64_t qty)
 
 static void sell_leg_again(skl_leg_t *leg, int64_t qty)
 {
+    skl_assert(qty <= leg->qty && leg->available >= qty);
     leg->flags = SKL_FLAG_AGAIN;
     leg->qty = qty;
     leg->available -= qty;
@@ -79,6 +81,7 @@ static void sell_leg_again(skl_leg_t *leg, int64_t qty)
 
 static void give_leg_back(skl_leg_t *leg)
 {
+    skl_assert(leg->reserved >= leg->qty && leg->user_count >= leg->qty);
     leg->reserved -= leg->qty;
     leg->available += leg->qty;
     leg->user_count -= leg->qty;
@@ -130,44 +133,28 @@ static int reacquire_lines(skl_held_t *h, const skl_lines_t *l, int64_t qty,
     return confirm_lines(h, l, qty, now);
 }
 
-/* A confirm in part is for orders of one line. */
-static int check_qty(const skl_held_t *h, const skl_lines_t *l, int64_t qty)
-{
-    const int64_t have = h->s->tables.rows[l->row[0]].qty;
-    const uint8_t state = h->s->tables.rows[l->row[0]].state;
-
-    if (qty == 0) {
-        return SECKILL_OK;
-    }
-    if (l->count > 1) {
-        return SECKILL_EBADQTY;
-    }
-    if (state == SECKILL_STATE_CONFIRMED) {
-        return qty == have ? SECKILL_OK : SECKILL_ECONFLICT;
-    }
-    return qty > have && (state == SECKILL_STATE_RESERVED ||
-                          state == SECKILL_STATE_EXPIRED)
-               ? SECKILL_EBADQTY
-               : SECKILL_OK;
-}
-
 static int settle_lines(skl_held_t *h, const skl_lines_t *l,
                         const skl_settle_t *how, int64_t now)
 {
     const uint8_t state = state_of(h, l);
-    int rc = check_qty(h, l, how->qty);
+    const int64_t have = h->s->tables.rows[l->row[0]].qty;
+    const int takes_again = state == SECKILL_STATE_EXPIRED && how->reacquire;
 
-    if (rc != SECKILL_OK) {
-        return rc;
+    if (how->qty != 0 && l->count > 1) {
+        return SECKILL_EBADQTY; /* in part: for orders of one line */
     }
-    if (state == how->target) {
-        return SECKILL_OK; /* the same end again */
+    if (state == how->target) { /* the same end again? */
+        return how->qty == 0 || how->qty == have ? SECKILL_OK
+                                                 : SECKILL_ECONFLICT;
     }
-    if (state == SECKILL_STATE_EXPIRED && how->reacquire) {
-        return reacquire_lines(h, l, how->qty, now);
-    }
-    if (state != SECKILL_STATE_RESERVED) {
+    if (state != SECKILL_STATE_RESERVED && !takes_again) {
         return skl_refusal_of(state);
+    }
+    if (how->qty > have) {
+        return SECKILL_EBADQTY;
+    }
+    if (takes_again) {
+        return reacquire_lines(h, l, how->qty, now);
     }
     return how->target == SECKILL_STATE_CONFIRMED
                ? confirm_lines(h, l, how->qty, now)
@@ -215,6 +202,7 @@ static int commit_refund(skl_held_t *h, const skl_lines_t *l,
     for (uint32_t i = 0; i < l->count; i++) {
         skl_leg_t *leg = &r.legs[i];
 
+        skl_assert(leg->sold >= leg->qty && leg->user_count >= leg->qty);
         leg->sold -= leg->qty;
         leg->available += leg->qty;
         leg->user_count -= leg->qty;

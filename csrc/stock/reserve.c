@@ -349,10 +349,13 @@ static int reserve_shards(const call_t *c, skl_held_t *h, place_t *p)
 /* One attempt with locks. */
 static int attempt(const call_t *c, skl_wait_t *wait)
 {
-    skl_held_t h = {.s = c->s, .wait = *wait};
+    skl_held_t h;
     place_t p = {.item = SKL_NONE, .user_shard = c->q.shard};
-    int rc = skl_lookup_item(c->s, c->item_key, &p.item, &h.wait);
+    int rc;
 
+    skl_held_init(&h, c->s);
+    h.wait = *wait;
+    rc = skl_lookup_item(c->s, c->item_key, &p.item, &h.wait);
     if (rc == SECKILL_EBUSY) {
         return rc;
     }

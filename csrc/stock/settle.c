@@ -295,10 +295,12 @@ static int settle_held(skl_held_t *h, uint32_t slot, const skl_settle_t *how,
 static int settle_once(skl_stock_t *s, skl_bytes_t id, const skl_settle_t *how,
                        int64_t now)
 {
-    skl_held_t h = {.s = s};
+    skl_held_t h;
     uint32_t slot, line = 0;
-    int rc = hold_by_id(&h, id, &slot);
+    int rc;
 
+    skl_held_init(&h, s);
+    rc = hold_by_id(&h, id, &slot);
     if (rc == SECKILL_OK) {
         line = SKL_LD(s->tables.rows[slot].line);
         rc = line == 0 ? settle_held(&h, slot, how, now) : rc;

@@ -3,12 +3,14 @@
  * whole state compared after every one of them.
  *
  * The model below knows nothing of shared memory, locks, records or slots. It
- * keeps orders by the number of their request id, counts by item and user, and
- * the ids in the order in which they were made. Tiny tables make every `full`
- * happen; the model says when: a table is full unless an id whose window has
- * passed can be retired, which reserve, refund and adjust do when they need
- * room, and the sweeper otherwise. After the answers the number of records is
- * compared, so that nothing is written that the model does not know of.
+ * keeps orders by the number of their request id (an order of several lines as
+ * one part for each, which ends as a reservation would), counts by item and
+ * user, and the ids in the order in which they were made. Tiny tables make
+ * every `full` happen; the model says when: a table is full unless an id whose
+ * window has passed can be retired, which reserve, order, refund and adjust do
+ * when they need room, and the sweeper otherwise. After the answers the number
+ * of records is compared, so that nothing is written that the model does not
+ * know of.
  *
  * SECKILL_SEED=n repeats a run; SECKILL_FULL=1 makes 10^6 operations. One
  * thread.
@@ -26,6 +28,7 @@ enum {
     EXPIRE_STEP = 64,
     IDS_PER_USER = 16,
     LISTS = 8,
+    LINES = 3, /* of an order */
     SWEEPS = 8 /* that find nothing to do: then there is nothing */
 };
 
@@ -43,16 +46,18 @@ typedef struct {
     int known[USERS_MAX]; /* the user has a row */
 } m_item_t;
 
-enum { NOT_LIVE, RESERVE, REFUND, ADJUST };
+enum { NOT_LIVE, RESERVE, REFUND, ADJUST, ORDER };
 
 /* What a request id stands for. */
 typedef struct {
     int kind;
-    int slot; /* of its item */
+    int slot; /* of its item; ORDER: of the first one */
     int user;
+    int lines; /* ORDER: parts */
     uint32_t state;
     int64_t created, qty, hold, deadline;
-    uint64_t lsn; /* of the reservation; REFUND: of the one refunded */
+    int64_t asked; /* the quantity of the call */
+    uint64_t lsn;  /* of the reservation; REFUND: of the one refunded */
     char id[40];
 } m_order_t;
 
@@ -63,6 +68,7 @@ typedef struct {
     uint64_t lsn;
     m_item_t item[ITEMS_MAX];
     m_order_t order[IDS_MAX];
+    m_order_t part[IDS_MAX][LINES];
     int queue[IDS_MAX]; /* live ids, oldest first; a ring */
     unsigned head, tail;
 } model_t;
@@ -83,6 +89,33 @@ static void m_record(model_t *m, m_item_t *item)
     m->last_time = later(m->last_time, m->now);
     item->last_time = m->last_time;
     item->c.lsn = ++m->lsn;
+}
+
+/* What has units: the reservation itself, or the lines of an order. */
+static int m_parts(model_t *m, m_order_t *o, m_order_t **parts)
+{
+    if (o->kind == RESERVE) {
+        parts[0] = o;
+        return 1;
+    }
+    for (int i = 0; o->kind == ORDER && i < o->lines; i++) {
+        parts[i] = &m->part[o - m->order][i];
+    }
+    return o->kind == ORDER ? o->lines : 0;
+}
+
+/* One record for all parts. */
+static void m_record_parts(model_t *m, m_order_t **parts, int n)
+{
+    m->last_time = later(m->last_time, m->now);
+    for (int i = 0; i < n; i++) { /* the order's time is that of its items */
+        m->last_time = later(m->last_time, m->item[parts[i]->slot].last_time);
+    }
+    m->lsn++;
+    for (int i = 0; i < n; i++) {
+        m->item[parts[i]->slot].last_time = m->last_time;
+        m->item[parts[i]->slot].c.lsn = m->lsn;
+    }
 }
 
 static m_item_t *m_find(model_t *m, int name)
@@ -121,14 +154,16 @@ static int m_is_pending(const m_order_t *o)
 /* The pending order of an item with the first deadline, or NULL. */
 static m_order_t *m_first_hold(model_t *m, const m_item_t *item)
 {
-    m_order_t *first = NULL;
+    m_order_t *first = NULL, *parts[LINES];
 
     for (unsigned i = m->head; i != m->tail; i++) {
-        m_order_t *o = &m->order[m->queue[i % IDS_MAX]];
+        int n = m_parts(m, &m->order[m->queue[i % IDS_MAX]], parts);
 
-        if (m_is_pending(o) && &m->item[o->slot] == item &&
-            (first == NULL || o->deadline < first->deadline)) {
-            first = o;
+        for (int k = 0; k < n; k++) {
+            if (m_is_pending(parts[k]) && &m->item[parts[k]->slot] == item &&
+                (first == NULL || parts[k]->deadline < first->deadline)) {
+                first = parts[k];
+            }
         }
     }
     return first;
@@ -160,10 +195,20 @@ static void m_expire_all(model_t *m, m_item_t *item)
     } while (done == EXPIRE_STEP);
 }
 
+/* Parts end by the latest time of all their items. */
 static void m_expire_if_due(model_t *m, m_order_t *o)
 {
-    if (m_is_pending(o) && o->deadline <= m_item_now(m, &m->item[o->slot])) {
-        m_expire(m, o);
+    m_order_t *parts[LINES] = {NULL};
+    const int n = m_parts(m, o, parts);
+    int64_t now = m->now;
+
+    for (int i = 0; i < n; i++) {
+        now = later(now, m->item[parts[i]->slot].last_time);
+    }
+    for (int i = 0; i < n; i++) {
+        if (m_is_pending(parts[i]) && parts[i]->deadline <= now) {
+            m_expire(m, parts[i]);
+        }
     }
 }
 
@@ -181,25 +226,40 @@ static m_order_t *m_new_id(model_t *m, int request, int kind, m_item_t *item)
     return o;
 }
 
-static void m_retire_order(model_t *m, m_order_t *o)
+static void m_retire_part(model_t *m, m_order_t *o)
 {
     m_item_t *item = &m->item[o->slot];
 
-    if (m_is_pending(o)) {
-        m_expire(m, o);
+    m->rows_used--;
+    item->live--;
+    item->ids[o->user]--;
+    if (item->ids[o->user] == 0 && item->count[o->user] == 0) {
+        item->known[o->user] = 0;
+        item->users--;
+        m->users_used--;
     }
-    if (o->kind == RESERVE) {
-        m->rows_used--;
-        item->ids[o->user]--;
-        if (item->ids[o->user] == 0 && item->count[o->user] == 0) {
-            item->known[o->user] = 0;
-            item->users--;
-            m->users_used--;
+}
+
+static void m_retire_order(model_t *m, m_order_t *o)
+{
+    m_order_t *parts[LINES] = {NULL};
+    const int n = m_parts(m, o, parts);
+
+    for (int i = 0; i < n; i++) {
+        if (m_is_pending(parts[i])) {
+            m_expire(m, parts[i]);
         }
     }
+    for (int i = 0; i < n; i++) {
+        m_retire_part(m, parts[i]);
+    }
+    if (n == 0) {
+        m->item[o->slot].live--;
+        m_record(m, &m->item[o->slot]);
+    } else {
+        m_record_parts(m, parts, n);
+    }
     o->kind = NOT_LIVE;
-    item->live--;
-    m_record(m, item);
 }
 
 static int m_retire(model_t *m, int most)
@@ -217,6 +277,49 @@ static int m_retire(model_t *m, int most)
         done++;
     }
     return done;
+}
+
+/* ---- The model: lengths of holds ----------------------------------------- */
+
+typedef struct {
+    int64_t length[LISTS];
+    int count, known; /* known: the one asked for is among them */
+} m_lengths_t;
+
+static void m_see(m_lengths_t *s, int64_t length, int64_t wanted)
+{
+    int i = 0;
+
+    while (i < s->count && s->length[i] != length) {
+        i++;
+    }
+    if (i == s->count) {
+        s->length[s->count++] = length;
+    }
+    s->known |= length == wanted;
+}
+
+/* Holds of at most eight lengths are pending at once. For orders the item's
+ * own length counts, too (own), whether one is pending or not. */
+static int m_ninth_length(model_t *m, const m_item_t *item, int64_t hold,
+                          int own)
+{
+    m_lengths_t seen = {.count = 0};
+    m_order_t *parts[LINES] = {NULL};
+
+    for (unsigned i = m->head; i != m->tail; i++) {
+        int n = m_parts(m, &m->order[m->queue[i % IDS_MAX]], parts);
+
+        for (int k = 0; k < n; k++) {
+            if (m_is_pending(parts[k]) && &m->item[parts[k]->slot] == item) {
+                m_see(&seen, parts[k]->hold, hold);
+            }
+        }
+    }
+    if (own && item->c.hold_ns != 0 && seen.count < LISTS) {
+        m_see(&seen, item->c.hold_ns, hold);
+    }
+    return seen.count == LISTS && !seen.known;
 }
 
 /* ---- The model: reserve and what follows --------------------------------- */
@@ -268,16 +371,15 @@ static int m_has_room(const model_t *m, const m_item_t *item, int user)
            (item->known[user] || m->users_used < m->users);
 }
 
-static void m_take(model_t *m, m_item_t *item, int user, int64_t qty,
-                   int request)
+/* Units of an item to a user, in o. */
+static void m_take_part(model_t *m, m_order_t *o, m_item_t *item, int user,
+                        int64_t qty, int64_t hold, int64_t now)
 {
-    m_order_t *o = m_new_id(m, request, RESERVE, item);
-
     o->user = user;
-    o->qty = qty;
-    o->hold = item->c.hold_ns;
+    o->qty = o->asked = qty;
+    o->hold = hold;
     o->state = o->hold == 0 ? SECKILL_STATE_CONFIRMED : SECKILL_STATE_RESERVED;
-    o->deadline = o->hold == 0 ? 0 : m_item_now(m, item) + o->hold;
+    o->deadline = o->hold == 0 ? 0 : now + o->hold;
     *(o->hold == 0 ? &item->c.sold : &item->c.reserved) += qty;
     item->c.available -= qty;
     m->rows_used++;
@@ -290,6 +392,14 @@ static void m_take(model_t *m, m_item_t *item, int user, int64_t qty,
     }
     item->count[user] += qty;
     item->ids[user]++;
+}
+
+static void m_take(model_t *m, m_item_t *item, int user, int64_t qty,
+                   int request)
+{
+    m_order_t *o = m_new_id(m, request, RESERVE, item);
+
+    m_take_part(m, o, item, user, qty, item->c.hold_ns, m_item_now(m, item));
     m_record(m, item);
     o->created = m->last_time;
     o->lsn = m->lsn;
@@ -301,7 +411,7 @@ static int m_replay(model_t *m, m_order_t *o, int name, int user, int64_t qty)
         return SECKILL_ECONFLICT;
     }
     m_expire_if_due(m, o);
-    return m->item[o->slot].name == name && o->user == user && o->qty == qty
+    return m->item[o->slot].name == name && o->user == user && o->asked == qty
                ? SECKILL_OK
                : SECKILL_ECONFLICT;
 }
@@ -348,45 +458,150 @@ static int m_refusal(uint32_t state)
     return codes[state];
 }
 
-/* o: the live order of the id, or NULL. */
-static int m_settle(model_t *m, m_order_t *o, uint32_t target)
+/* Leave the old state and enter the new one with qty units. */
+static void m_move(model_t *m, m_order_t *o, uint32_t target, int64_t qty)
 {
-    m_item_t *item;
+    m_item_t *item = &m->item[o->slot];
+
+    if (o->state != SECKILL_STATE_EXPIRED) {
+        *(o->state == SECKILL_STATE_RESERVED ? &item->c.reserved
+                                             : &item->c.sold) -= o->qty;
+        item->c.available += o->qty;
+        item->count[o->user] -= o->qty;
+    }
+    if (target == SECKILL_STATE_CONFIRMED) {
+        item->c.available -= qty;
+        item->c.sold += qty;
+        item->count[o->user] += qty;
+    }
+    o->state = target;
+    o->qty = qty;
+}
+
+/* 1: holds that were due have been ended, look again. */
+static int m_may_reacquire(model_t *m, m_order_t *o, int64_t qty, int64_t now)
+{
+    m_item_t *item = &m->item[o->slot];
+    int rc = SECKILL_OK;
+
+    if (!item->alive) {
+        return SECKILL_ESOLDOUT;
+    }
+    if (item->c.per_user != 0 &&
+        item->count[o->user] + qty > item->c.per_user) {
+        rc = SECKILL_EUSERLIMIT;
+    } else if (item->c.available < qty) {
+        rc = SECKILL_ESOLDOUT;
+    }
+    return rc != SECKILL_OK && m_expire_due(m, item, now, EXPIRE_STEP) > 0 ? 1
+                                                                           : rc;
+}
+
+/* All parts, or the first refusal. */
+static int m_may_reacquire_all(model_t *m, m_order_t **parts, int n,
+                               int64_t qty)
+{
+    int i = 0;
+
+    while (i < n) {
+        int64_t now = m->now;
+        int rc;
+
+        for (int k = 0; k < n; k++) {
+            now = later(now, m->item[parts[k]->slot].last_time);
+        }
+        rc = m_may_reacquire(m, parts[i], qty != 0 ? qty : parts[i]->qty, now);
+        if (rc < 0) {
+            return rc;
+        }
+        i = rc == 1 ? 0 : i + 1;
+    }
+    return SECKILL_OK;
+}
+
+/* What a confirm of qty units (0: all) of a first part in this state says
+ * before anything happens; 1: it may go on. */
+static int m_check_confirm(const m_order_t *o, int parts, int64_t qty,
+                           int reacquire)
+{
+    if (qty != 0 && parts > 1) {
+        return SECKILL_EBADQTY;
+    }
+    if (o->state == SECKILL_STATE_CONFIRMED) {
+        return qty == 0 || qty == o->qty ? SECKILL_OK : SECKILL_ECONFLICT;
+    }
+    if (o->state != SECKILL_STATE_RESERVED &&
+        o->state != SECKILL_STATE_EXPIRED) {
+        return m_refusal(o->state);
+    }
+    if (o->state == SECKILL_STATE_EXPIRED && !reacquire) {
+        return SECKILL_EEXPIRED;
+    }
+    return qty > o->qty ? SECKILL_EBADQTY : 1;
+}
+
+/* o: the live order of the id, or NULL. */
+static int m_confirm(model_t *m, m_order_t *o, int64_t qty, int reacquire)
+{
+    m_order_t *parts[LINES] = {NULL};
+    int n, rc;
 
     if (o == NULL) {
         return SECKILL_EUNKNOWNRESERVATION;
     }
     m_expire_if_due(m, o);
-    if (o->state == target) {
-        return SECKILL_OK;
+    n = m_parts(m, o, parts);
+    rc = m_check_confirm(parts[0], n, qty, reacquire);
+    if (rc != 1) {
+        return rc;
     }
-    if (o->state != SECKILL_STATE_RESERVED) {
-        return m_refusal(o->state);
+    if (parts[0]->state == SECKILL_STATE_EXPIRED) {
+        rc = m_may_reacquire_all(m, parts, n, qty);
+        if (rc != SECKILL_OK) {
+            return rc;
+        }
     }
-    item = &m->item[o->slot];
-    item->c.reserved -= o->qty;
-    if (target == SECKILL_STATE_CONFIRMED) {
-        item->c.sold += o->qty;
-    } else {
-        item->c.available += o->qty;
-        item->count[o->user] -= o->qty;
+    for (int i = 0; i < n; i++) {
+        m_move(m, parts[i], SECKILL_STATE_CONFIRMED,
+               qty != 0 ? qty : parts[i]->qty);
     }
-    o->state = target;
-    m_record(m, item);
+    m_record_parts(m, parts, n);
+    return SECKILL_OK;
+}
+
+static int m_cancel(model_t *m, m_order_t *o)
+{
+    m_order_t *parts[LINES] = {NULL};
+    int n;
+
+    if (o == NULL) {
+        return SECKILL_EUNKNOWNRESERVATION;
+    }
+    m_expire_if_due(m, o);
+    n = m_parts(m, o, parts);
+    if (parts[0]->state != SECKILL_STATE_RESERVED) {
+        return parts[0]->state == SECKILL_STATE_CANCELLED
+                   ? SECKILL_OK
+                   : m_refusal(parts[0]->state);
+    }
+    for (int i = 0; i < n; i++) {
+        m_move(m, parts[i], SECKILL_STATE_CANCELLED, parts[i]->qty);
+    }
+    m_record_parts(m, parts, n);
     return SECKILL_OK;
 }
 
 static void m_take_back(model_t *m, m_order_t *o, int request)
 {
-    m_item_t *item = &m->item[o->slot];
-    m_order_t *r = m_new_id(m, request, REFUND, item);
+    m_order_t *parts[LINES] = {NULL};
+    const int n = m_parts(m, o, parts);
+    m_order_t *r = m_new_id(m, request, REFUND, &m->item[o->slot]);
 
     r->lsn = o->lsn;
-    item->c.sold -= o->qty;
-    item->c.available += o->qty;
-    item->count[o->user] -= o->qty;
-    o->state = SECKILL_STATE_REFUNDED;
-    m_record(m, item);
+    for (int i = 0; i < n; i++) {
+        m_move(m, parts[i], SECKILL_STATE_REFUNDED, parts[i]->qty);
+    }
+    m_record_parts(m, parts, n);
     r->created = m->last_time;
 }
 
@@ -399,13 +614,16 @@ static int m_refund(model_t *m, m_order_t *o, uint64_t lsn, int request)
                                                         : SECKILL_ECONFLICT;
     }
     for (int i = 0;; i++) {
-        if (o == NULL || o->kind != RESERVE || o->lsn != lsn) {
+        m_order_t *parts[LINES] = {NULL};
+
+        if (o == NULL || m_parts(m, o, parts) == 0 || o->lsn != lsn) {
             return SECKILL_EUNKNOWNRESERVATION;
         }
         m_expire_if_due(m, o);
-        if (o->state != SECKILL_STATE_CONFIRMED) {
-            return o->state == SECKILL_STATE_REFUNDED ? SECKILL_OK
-                                                      : m_refusal(o->state);
+        if (parts[0]->state != SECKILL_STATE_CONFIRMED) {
+            return parts[0]->state == SECKILL_STATE_REFUNDED
+                       ? SECKILL_OK
+                       : m_refusal(parts[0]->state);
         }
         if (m_live(m) < m->requests) {
             break;
@@ -415,6 +633,154 @@ static int m_refund(model_t *m, m_order_t *o, uint64_t lsn, int request)
         }
     }
     m_take_back(m, o, request);
+    return SECKILL_OK;
+}
+
+/* ---- The model: orders of several lines ---------------------------------- */
+
+typedef struct {
+    int n, user, request;
+    int name[LINES];
+    int64_t qty[LINES];
+} m_call_t;
+
+static int64_t m_call_now(model_t *m, const m_call_t *c)
+{
+    int64_t now = m->now;
+
+    for (int i = 0; i < c->n; i++) {
+        const m_item_t *item = m_find(m, c->name[i]);
+
+        now = item == NULL ? now : later(now, item->last_time);
+    }
+    return now;
+}
+
+/* The first refusal of a line; *crowded: it has too many ids. */
+static int m_decide_lines(model_t *m, const m_call_t *c, int *line,
+                          int *crowded)
+{
+    int i = 0;
+
+    *crowded = 0;
+    while (i < c->n) {
+        const int64_t now = m_call_now(m, c);
+        m_item_t *item = m_find(m, c->name[i]);
+        int rc;
+
+        *line = i + 1;
+        if (item == NULL) {
+            return SECKILL_EUNKNOWNITEM;
+        }
+        rc = m_decide(item, c->user, c->qty[i], now);
+        if ((rc == SECKILL_ESOLDOUT || rc == SECKILL_EUSERLIMIT) &&
+            m_expire_due(m, item, now, EXPIRE_STEP) > 0) {
+            i = 0; /* once more, from the start */
+            continue;
+        }
+        if (rc != SECKILL_OK) {
+            *crowded =
+                rc == SECKILL_EUSERLIMIT && item->ids[c->user] >= IDS_PER_USER;
+            return rc;
+        }
+        i++;
+    }
+    *line = 0;
+    return SECKILL_OK;
+}
+
+static int m_has_room_for(model_t *m, const m_call_t *c)
+{
+    int users = m->users_used;
+
+    for (int i = 0; i < c->n; i++) {
+        users += !m_find(m, c->name[i])->known[c->user];
+    }
+    return m_live(m) < m->requests && m->rows_used + c->n <= m->rows &&
+           users <= m->users;
+}
+
+static int64_t m_shortest(model_t *m, const m_call_t *c)
+{
+    int64_t hold = 0;
+
+    for (int i = 0; i < c->n; i++) {
+        int64_t own = m_find(m, c->name[i])->c.hold_ns;
+
+        hold = own != 0 && (hold == 0 || own < hold) ? own : hold;
+    }
+    return hold;
+}
+
+static void m_take_all(model_t *m, const m_call_t *c, int64_t hold)
+{
+    const int64_t now = m_call_now(m, c);
+    m_order_t *parts[LINES] = {NULL};
+    m_order_t *o = m_new_id(m, c->request, ORDER, m_find(m, c->name[0]));
+
+    o->user = c->user;
+    o->lines = c->n;
+    (void)m_parts(m, o, parts);
+    for (int i = 0; i < c->n; i++) {
+        m_item_t *item = m_find(m, c->name[i]);
+
+        memset(parts[i], 0, sizeof(*parts[i]));
+        parts[i]->kind = RESERVE;
+        parts[i]->slot = (int)(item - m->item);
+        item->live += i > 0; /* the first one has the id */
+        m_take_part(m, parts[i], item, c->user, c->qty[i], hold, now);
+    }
+    m_record_parts(m, parts, c->n);
+    o->created = m->last_time;
+    o->lsn = m->lsn;
+}
+
+static int m_replay_order(model_t *m, m_order_t *o, const m_call_t *c)
+{
+    m_order_t *parts[LINES] = {NULL};
+    int same = o->kind == ORDER && o->lines == c->n && o->user == c->user;
+
+    if (o->kind != ORDER) {
+        return SECKILL_ECONFLICT;
+    }
+    m_expire_if_due(m, o);
+    (void)m_parts(m, o, parts);
+    for (int i = 0; same && i < c->n; i++) {
+        same = m->item[parts[i]->slot].name == c->name[i] &&
+               parts[i]->asked == c->qty[i];
+    }
+    return same ? SECKILL_OK : SECKILL_ECONFLICT;
+}
+
+static int m_order(model_t *m, const m_call_t *c, int *line, int *replayed)
+{
+    int64_t hold;
+
+    *line = 0;
+    *replayed = m->order[c->request].kind != NOT_LIVE;
+    if (*replayed) {
+        return m_replay_order(m, &m->order[c->request], c);
+    }
+    for (int i = 0;; i++) {
+        int crowded, rc = m_decide_lines(m, c, line, &crowded);
+
+        if (rc != SECKILL_OK && !crowded) {
+            return rc;
+        }
+        if (rc == SECKILL_OK && m_has_room_for(m, c)) {
+            break;
+        }
+        if (i == 1 || m_retire(m, RETIRE_STEP + 2) == 0) {
+            return crowded ? rc : SECKILL_EFULL;
+        }
+    }
+    hold = m_shortest(m, c);
+    for (int i = 0; i < c->n && hold != 0; i++) {
+        if (m_ninth_length(m, m_find(m, c->name[i]), hold, 1)) {
+            return SECKILL_EBUSY;
+        }
+    }
+    m_take_all(m, c, hold);
     return SECKILL_OK;
 }
 
@@ -463,32 +829,6 @@ static int m_same(const m_item_t *item, const seckill_item_t *in)
            c->starts_at == in->starts_at && c->ends_at == in->ends_at;
 }
 
-/* Holds of at most eight lengths are pending at once. */
-static int m_ninth_length(const model_t *m, const m_item_t *item, int64_t hold)
-{
-    int64_t seen[LISTS];
-    int n = 0;
-
-    for (unsigned i = m->head; i != m->tail; i++) {
-        const m_order_t *o = &m->order[m->queue[i % IDS_MAX]];
-        int known = 0;
-
-        if (!m_is_pending(o) || &m->item[o->slot] != item) {
-            continue;
-        }
-        for (int k = 0; k < n; k++) {
-            known |= seen[k] == o->hold;
-        }
-        if (!known) {
-            seen[n++] = o->hold;
-        }
-        if (o->hold == hold) {
-            return 0;
-        }
-    }
-    return n == LISTS;
-}
-
 static int m_put(model_t *m, int name, const seckill_item_t *in)
 {
     m_item_t *item = m_find(m, name);
@@ -503,7 +843,7 @@ static int m_put(model_t *m, int name, const seckill_item_t *in)
                                              : SECKILL_ECONFLICT;
     }
     m_expire_all(m, item);
-    if (m_ninth_length(m, item, in->hold_ns)) {
+    if (in->hold_ns != 0 && m_ninth_length(m, item, in->hold_ns, 0)) {
         return SECKILL_EBUSY;
     }
     if (in->total != -1) {
@@ -776,14 +1116,15 @@ static pick_t pick(run_t *run)
     return p;
 }
 
-static void remember(run_t *run, int id)
+static void remember(run_t *run, int id, const char *text, size_t len)
 {
     m_order_t *o = &run->m.order[id];
     old_id_t *old = &run->old[run->old_count++ % OLD_IDS];
 
-    (void)ledger_id(&run->l, o->id);
+    memset(o->id, 0, sizeof(o->id));
+    memcpy(o->id, text, len);
     memcpy(old->id, o->id, sizeof(old->id));
-    old->lsn = run->l.r.lsn;
+    old->lsn = o->lsn;
     old->order = id;
 }
 
@@ -803,7 +1144,9 @@ static m_order_t *pick_old(run_t *run, const char **id, uint64_t *lsn)
     *id = old->id;
     *lsn = old->lsn;
     o = &run->m.order[old->order];
-    return o->kind == RESERVE && o->lsn == old->lsn ? o : NULL;
+    return (o->kind == RESERVE || o->kind == ORDER) && o->lsn == old->lsn
+               ? o
+               : NULL;
 }
 
 static void do_reserve(run_t *run)
@@ -817,7 +1160,7 @@ static void do_reserve(run_t *run)
 
         p.user = o->user; /* a true retry, more often than not */
         p.item = run->m.item[o->slot].name;
-        qty = o->qty;
+        qty = o->asked;
         snprintf(p.item_text, sizeof(p.item_text), "i%d", p.item);
         snprintf(p.user_text, sizeof(p.user_text), "u%d", p.user);
     }
@@ -829,27 +1172,107 @@ static void do_reserve(run_t *run)
         ledger_reserve(&run->l, p.item_text, p.user_text, qty, p.id_text));
     if (want == SECKILL_OK && run->good) {
         if (!replayed) {
-            remember(run, p.id);
+            remember(run, p.id, run->l.r.id, run->l.r.id_len);
         }
         same_answer(run, &run->m.order[p.id], replayed);
+    }
+}
+
+static void same_order(run_t *run, m_order_t *o, const seckill_order_t *got,
+                       int replayed)
+{
+    m_order_t *parts[LINES] = {NULL};
+    const int n = m_parts(&run->m, o, parts);
+
+    same(run, "lines", n, got->line_count);
+    same(run, "order state", parts[0]->state, got->state);
+    same(run, "expires_at", m_is_pending(parts[0]) ? parts[0]->deadline : 0,
+         got->expires_at);
+    same(run, "replayed", replayed, got->replayed);
+    same(run, "order lsn", (int64_t)o->lsn, (int64_t)got->lsn);
+    same(run, "id", 0, strncmp(o->id, got->id, got->id_len));
+    for (int i = 0; i < n && run->good; i++) {
+        same(run, "qty of a line", parts[i]->qty, got->lines[i].qty);
+        same(run, "remaining of a line",
+             run->m.item[parts[i]->slot].c.available, got->lines[i].remaining);
+        same(run, "state of a line", parts[0]->state, parts[i]->state);
+    }
+}
+
+/* Different items; mostly a true retry where the id is known. */
+static m_call_t pick_call(run_t *run)
+{
+    m_call_t c = {.user = below(run, run->user_names),
+                  .request = below(run, run->id_names)};
+    m_order_t *parts[LINES], *o = &run->m.order[c.request];
+
+    c.n = 1 + below(run, run->names < LINES ? run->names : LINES);
+    for (int i = 0; i < c.n; i++) {
+        c.name[i] =
+            (i == 0 ? below(run, run->names) : c.name[i - 1] + 1) % run->names;
+        c.qty[i] = 1 + below(run, 3);
+    }
+    if (o->kind == ORDER && below(run, 4) != 0) {
+        c.n = m_parts(&run->m, o, parts);
+        c.user = o->user;
+        for (int i = 0; i < c.n; i++) {
+            c.name[i] = run->m.item[parts[i]->slot].name;
+            c.qty[i] = parts[i]->asked;
+        }
+    }
+    return c;
+}
+
+static void do_order(run_t *run)
+{
+    const m_call_t c = pick_call(run);
+    seckill_line_t lines[LINES];
+    seckill_order_t got;
+    uint32_t line = 99;
+    char user[16], id[16];
+    int want, rc, want_line, replayed;
+
+    memset(lines, 0, sizeof(lines));
+    snprintf(user, sizeof(user), "u%d", c.user);
+    snprintf(id, sizeof(id), "r%d", c.request);
+    snprintf(run->text, sizeof(run->text), "order %s %s of %d from i%d", user,
+             id, c.n, c.name[0]);
+    for (int i = 0; i < c.n; i++) {
+        lines[i].item_len = (uint32_t)snprintf(
+            lines[i].item, sizeof(lines[i].item), "i%d", c.name[i]);
+        lines[i].qty = c.qty[i];
+    }
+    want = m_order(&run->m, &c, &want_line, &replayed);
+    rc = seckill_order(run->l.sk, user, strlen(user), id, strlen(id), lines,
+                       (size_t)c.n, &got, &line);
+    same_code(run, want, rc);
+    same(run, "line", want_line, line);
+    if (want == SECKILL_OK && run->good) {
+        if (!replayed) {
+            remember(run, c.request, got.id, got.id_len);
+        }
+        same_order(run, &run->m.order[c.request], &got, replayed);
     }
 }
 
 static void do_settle(run_t *run)
 {
     const int confirm = below(run, 3) != 0;
+    const int reacquire = below(run, 3) == 0;
+    const int64_t qty = below(run, 4) == 0 ? 1 + below(run, 4) : 0;
     const char *id;
     uint64_t lsn;
     m_order_t *o = pick_old(run, &id, &lsn);
 
-    snprintf(run->text, sizeof(run->text), "%s %s",
-             confirm ? "confirm" : "cancel", id);
+    snprintf(run->text, sizeof(run->text), "%s %s (%d, %d)",
+             confirm ? "confirm" : "cancel", id, (int)qty, reacquire);
     if (confirm) {
-        same_code(run, m_settle(&run->m, o, SECKILL_STATE_CONFIRMED),
-                  ledger_confirm(&run->l, id));
+        same_code(
+            run, m_confirm(&run->m, o, qty, reacquire),
+            seckill_confirm_with(run->l.sk, id, strlen(id), qty,
+                                 reacquire ? SECKILL_CONFIRM_REACQUIRE : 0));
     } else {
-        same_code(run, m_settle(&run->m, o, SECKILL_STATE_CANCELLED),
-                  ledger_cancel(&run->l, id));
+        same_code(run, m_cancel(&run->m, o), ledger_cancel(&run->l, id));
     }
 }
 
@@ -869,17 +1292,24 @@ static void do_find(run_t *run)
 {
     pick_t p = pick(run);
     m_order_t *o = &run->m.order[p.id];
+    seckill_order_t got;
     int rc;
 
     snprintf(run->text, sizeof(run->text), "find %s", p.id_text);
     rc = ledger_find(&run->l, p.id_text);
-    if (o->kind != RESERVE) {
+    if (o->kind != RESERVE && o->kind != ORDER) {
         same_code(run, SECKILL_EUNKNOWNREQUEST, rc);
         return;
     }
     m_expire_if_due(&run->m, o);
     same_code(run, SECKILL_OK, rc);
-    same_answer(run, o, 1);
+    same(run, "lines of find", o->lines, run->l.r.lines);
+    if (o->kind == RESERVE) {
+        same_answer(run, o, 1);
+    }
+    rc = seckill_find_order(run->l.sk, p.id_text, strlen(p.id_text), &got);
+    same_code(run, SECKILL_OK, rc);
+    same_order(run, o, &got, 1);
 }
 
 static seckill_item_t random_item(run_t *run, const pick_t *p)
@@ -996,6 +1426,7 @@ static int64_t turning_point(run_t *run)
         break;
     default:
         at = m_is_pending(o) ? o->deadline : 0;
+        at = o->kind == ORDER ? m->part[o - m->order][0].deadline : at;
     }
     at += below(run, 3) - 1;
     return at > m->now - 5 * SEC && at < m->now + 20 * SEC ? at : m->now;
@@ -1034,10 +1465,10 @@ static void do_one(run_t *run, const op_t *ops, size_t count)
     ops[i].run(run);
 }
 
-static const op_t mix[] = {{do_reserve, 45}, {do_settle, 20}, {do_refund, 5},
-                           {do_find, 4},     {do_put, 7},     {do_adjust, 5},
-                           {do_pause, 3},    {do_remove, 3},  {do_sweep, 2},
-                           {do_clock, 24}};
+static const op_t mix[] = {{do_reserve, 35}, {do_order, 15}, {do_settle, 20},
+                           {do_refund, 5},   {do_find, 4},   {do_put, 7},
+                           {do_adjust, 5},   {do_pause, 3},  {do_remove, 3},
+                           {do_sweep, 2},    {do_clock, 24}};
 
 static void compare_all(run_t *run, int deep)
 {

@@ -10,6 +10,7 @@
 #include "test/support/ledger.h"
 
 #include <signal.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 typedef struct {
@@ -894,6 +895,13 @@ TEST(an_order_of_several_lines_has_no_part)
     CHECK_RC(SECKILL_OK, order(&l, "ann", "r2", "a:5"));
     CHECK_INT(2, got.lines[0].qty);
     CHECK_COUNTS(&l, "a", 6, 2, 2);
+    CHECK_RC(SECKILL_OK, order(&l, "ann", "r3", "a:5"));
+    (void)id_of(id);
+    ledger_pass(&l, 10 * SEC);
+    CHECK_RC(SECKILL_EEXPIRED, confirm(&l, id, 6, 0));
+    CHECK_RC(SECKILL_EBADQTY, confirm(&l, id, 6, 1));
+    CHECK_RC(SECKILL_OK, confirm(&l, id, 4, 1));
+    CHECK_COUNTS(&l, "a", 2, 2, 6);
     ledger_close(&l);
 }
 
@@ -1085,7 +1093,7 @@ TEST(the_audit_finds_broken_orders)
     ledger_close(&l);
 }
 
-/* ---- Records from outside ------------------------------------------------- */
+/* ---- Records from outside ------------------------------------------------ */
 
 typedef struct {
     ledger_t *l;
@@ -1209,7 +1217,7 @@ TEST(records_from_outside_stay_within_the_tables)
 enum { RACERS = 2, RACES = 3000 };
 
 /* Each worker orders the same items, in its own order of lines. */
-static int race(seckill_t *sk, int worker)
+static int race(seckill_t *sk, int worker, int round)
 {
     static const char *const texts[RACERS] = {"a:1 b:1 c:1 d:1",
                                               "d:1 c:1 b:1 a:1"};
@@ -1217,12 +1225,12 @@ static int race(seckill_t *sk, int worker)
     int done = 0;
 
     for (int i = 0; i < RACES; i++) {
-        char request[16], user[8];
+        char request[32], user[8];
         seckill_order_t o;
         uint32_t line;
         int rc;
 
-        snprintf(request, sizeof(request), "%d-%d", worker, i);
+        snprintf(request, sizeof(request), "%d-%d-%d", round, worker, i);
         snprintf(user, sizeof(user), "u%d", i % 500);
         rc = seckill_order(sk, user, strlen(user), request, strlen(request),
                            ls.line, ls.count, &o, &line);
@@ -1243,6 +1251,26 @@ static int race(seckill_t *sk, int worker)
     return done == 0;
 }
 
+/* Every order takes one of each item. */
+static void check_equal(ledger_t *l)
+{
+    seckill_item_t first = ledger_get(l, "a");
+
+    for (char c = 'b'; c <= 'd'; c++) {
+        seckill_item_t other = ledger_get(l, (char[]){c, '\0'});
+
+        CHECK_INT(first.sold, other.sold);
+        CHECK_INT(first.reserved, other.reserved);
+    }
+}
+
+static void put_four(ledger_t *l)
+{
+    for (char c = 'a'; c <= 'd'; c++) {
+        CHECK_RC(SECKILL_OK, ledger_put(l, (char[]){c, '\0'}, 1 << 20));
+    }
+}
+
 TEST(opposite_orders_of_lines_do_not_deadlock)
 {
     ledger_t l;
@@ -1256,16 +1284,14 @@ TEST(opposite_orders_of_lines_do_not_deadlock)
     if (!ledger_open_with(&l, o)) {
         return;
     }
-    for (char c = 'a'; c <= 'd'; c++) {
-        CHECK_RC(SECKILL_OK, ledger_put(&l, (char[]){c, '\0'}, 1 << 20));
-    }
+    put_four(&l);
     fflush(stdout);
     for (int w = 0; w < RACERS; w++) {
         pid_t pid = fork();
 
         CHECK(pid >= 0);
         if (pid == 0) {
-            _exit(race(l.sk, w));
+            _exit(race(l.sk, w, 0));
         }
     }
     while (left > 0) {
@@ -1278,14 +1304,71 @@ TEST(opposite_orders_of_lines_do_not_deadlock)
         }
         CHECK(seckill_sink_drain(l.sk) >= 0);
     }
-    for (char c = 'b'; c <= 'd'; c++) {
-        seckill_item_t first = ledger_get(&l, "a");
-        seckill_item_t other = ledger_get(&l, (char[]){c, '\0'});
-
-        CHECK_INT(first.sold, other.sold);
-        CHECK_INT(first.reserved, other.reserved);
-    }
+    check_equal(&l);
     printf("# %llu records\n", (unsigned long long)seckill_lsn(l.sk));
+    ledger_close(&l);
+}
+
+/* A process that orders at full speed until its timer kills it. */
+static pid_t start_mortal(ledger_t *l, int worker, int round, uint64_t random)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        const struct itimerval life = {
+            .it_value = {.tv_usec = 100 + (suseconds_t)(random % 1500)}};
+
+        (void)signal(SIGALRM, SIG_DFL);
+        (void)setitimer(ITIMER_REAL, &life, NULL);
+        _exit(race(l->sk, worker, round));
+    }
+    return pid;
+}
+
+/* TSan does not follow what processes share; it is run all the same. */
+TEST(death_at_full_speed_leaves_whole_orders)
+{
+    ledger_t l;
+    seckill_options_t o = ledger_options();
+    uint64_t random = tap_seed(31);
+    const int rounds = tap_full() ? 3000 : 150;
+    int killed = 0;
+
+    o.requests = 1 << 14;
+    o.users = 1 << 12;
+    o.reservations = 1 << 15;
+    o.log_units = 1 << 15;
+    if (!ledger_open_with(&l, o)) {
+        return;
+    }
+    put_four(&l);
+    fflush(stdout);
+    for (int r = 0; r < rounds; r++) {
+        pid_t pids[RACERS];
+
+        for (int w = 0; w < RACERS; w++) {
+            random = skl_mix64(random + 1);
+            pids[w] = start_mortal(&l, w, r, random);
+        }
+        for (int w = 0; w < RACERS; w++) {
+            int status = 0;
+
+            CHECK(waitpid(pids[w], &status, 0) == pids[w]);
+            CHECK(WIFSIGNALED(status) ? WTERMSIG(status) == SIGALRM
+                                      : WEXITSTATUS(status) == 0);
+            killed += WIFSIGNALED(status);
+        }
+        ledger_pass(&l, 4 * SEC);
+        for (int n = 1; n > 0;) {
+            n = ledger_sweep(&l);
+            CHECK(seckill_sink_drain(l.sk) >= 0);
+        }
+        check_equal(&l);
+    }
+    printf("# %d died, %llu records, %llu locks were taken over\n", killed,
+           (unsigned long long)seckill_lsn(l.sk),
+           (unsigned long long)skl_counters_event(&l.sk->counters,
+                                                  SKL_EV_lock_repairs));
     ledger_close(&l);
 }
 

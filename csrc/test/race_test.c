@@ -347,6 +347,135 @@ TEST(a_crowd_buys_what_there_is)
     CHECK_INT(0, munmap(board, sizeof(*board)));
 }
 
+/* ---- Orders of several lines, in any order of lines ---------------------- */
+
+/* The lines of an id are always the same. */
+static uint32_t lines_of(int id, seckill_line_t *lines)
+{
+    uint64_t state = (uint64_t)id + 77;
+    const int first = below(&state, ITEMS), step = 1 + below(&state, ITEMS - 1);
+    const uint32_t n = 1 + (uint32_t)below(&state, 4);
+
+    memset(lines, 0, SECKILL_LINES_MAX * sizeof(*lines));
+    for (uint32_t i = 0; i < n; i++) {
+        lines[i].item_len =
+            (uint32_t)snprintf(lines[i].item, sizeof(lines[i].item), "i%d",
+                               (first + (int)i * step) % ITEMS);
+        lines[i].qty = 1;
+    }
+    return n;
+}
+
+static int end_order(seckill_t *sk, int worker, const seckill_order_t *o,
+                     int how, int id)
+{
+    char refund[16];
+    int rc;
+
+    snprintf(refund, sizeof(refund), "f%d", id);
+    switch (how) {
+    case 0:
+        rc = seckill_confirm(sk, o->id, o->id_len);
+        break;
+    case 1:
+        rc = seckill_cancel(sk, o->id, o->id_len);
+        break;
+    case 2:
+        rc = seckill_confirm_with(sk, o->id, o->id_len, 0,
+                                  SECKILL_CONFIRM_REACQUIRE);
+        break;
+    default:
+        rc = seckill_refund(sk, o->id, o->id_len, refund, strlen(refund));
+    }
+    /* A conflict: the order was made anew since its id was refunded. */
+    NEED(rc == SECKILL_OK || rc == SECKILL_EBUSY || rc == SECKILL_ECONFIRMED ||
+         rc == SECKILL_ECANCELLED || rc == SECKILL_EEXPIRED ||
+         rc == SECKILL_EREFUNDED || rc == SECKILL_ECONFLICT ||
+         rc == SECKILL_ERESERVED || rc == SECKILL_ESOLDOUT ||
+         rc == SECKILL_EUSERLIMIT || rc == SECKILL_EUNKNOWNRESERVATION ||
+         rc == SECKILL_EFULL);
+    return 0;
+}
+
+static int order_lines(seckill_t *sk, board_t *board, int worker, int id,
+                       int how)
+{
+    char user[8], request[16];
+    seckill_line_t lines[SECKILL_LINES_MAX];
+    const uint32_t n = lines_of(id, lines);
+    seckill_order_t o;
+    uint32_t at;
+    int rc;
+
+    snprintf(user, sizeof(user), "u%d", id % USERS);
+    snprintf(request, sizeof(request), "o%d", id);
+    rc = seckill_order(sk, user, strlen(user), request, strlen(request), lines,
+                       n, &o, &at);
+    NEED(rc == SECKILL_OK || rc == SECKILL_EBUSY || rc == SECKILL_ESOLDOUT ||
+         rc == SECKILL_EUSERLIMIT || rc == SECKILL_EFULL);
+    atomic_fetch_add(&board->busy, rc == SECKILL_EBUSY);
+    if (rc != SECKILL_OK) {
+        return 0;
+    }
+    NEED(o.line_count == n);
+    for (uint32_t i = 0; i < n; i++) {
+        NEED(o.lines[i].item_len == lines[i].item_len &&
+             memcmp(o.lines[i].item, lines[i].item, lines[i].item_len) == 0);
+    }
+    return how < 4 ? end_order(sk, worker, &o, how, id) : 0;
+}
+
+static int order_all(seckill_t *sk, board_t *board, int worker, int calls)
+{
+    uint64_t state = (uint64_t)worker + 100;
+
+    for (int i = 0; i < calls / 2; i++) {
+        int id = (int)((int64_t)i * 2 * (IDS - 8) / calls) + below(&state, 8);
+        int line = order_lines(sk, board, worker, id, below(&state, 6));
+
+        if (line == 0 && i % 16 == 0) {
+            line = read_items(sk, board, worker);
+        }
+        if (line != 0) {
+            return line;
+        }
+        if (worker == 0 && i % 64 == 0) {
+            NEED(seckill_sweep(sk, 16) >= 0);
+        }
+        /* More than a window: ids retire meanwhile. */
+        seckill_set_test_clock(sk, LEDGER_T0 + 400 * SEC / calls * i);
+    }
+    return 0;
+}
+
+static void race_orders(uint32_t requests, uint32_t rows)
+{
+    ledger_t l;
+    seckill_options_t o = ledger_options();
+    board_t *board = new_board();
+
+    o.requests = requests;
+    o.reservations = rows;
+    o.users = 1024;
+    if (ledger_open_with(&l, o)) {
+        put_items(&l, 2 * SEC);
+        run_workers(&l, board, order_all, CALLS);
+        ledger_at(&l, LEDGER_T0 + 400 * SEC);
+        ledger_close(&l);
+    }
+    munmap(board, sizeof(*board));
+}
+
+TEST(orders_of_all_workers_stay_sound_in_one_shard)
+{
+    race_orders(512, 256);
+}
+
+TEST(orders_of_all_workers_stay_sound_in_several_shards)
+{
+    race_orders(1 << 15, 1 << 14);
+}
+
 /* ---- Readers against writers of one item --------------------------------- */
 
 static int write_one(seckill_t *sk, board_t *board, int worker, int calls)

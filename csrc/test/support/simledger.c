@@ -335,7 +335,8 @@ int simledger_agrees(simledger_t *l)
     char problems[PROBLEMS] = "";
 
     simledger_note(l);
-    if (skl_stock_audit(&l->stock, problems, sizeof(problems)) != 0) {
+    if (skl_stock_audit(&l->stock, problems, sizeof(problems), NULL, NULL) !=
+        0) {
         (void)snprintf(l->text, sizeof(l->text), "audit: %.200s", problems);
         return 0;
     }
