@@ -466,7 +466,7 @@ static int holds(simdisk_t *image)
     }
     good = good && survives_again(image, l.recovered, 0) && handed_hold(&l) &&
            answers_hold(&l);
-    if (good && !simledger_sells_out(&l)) {
+    if (good && !simledger_sells_out(&l, NULL)) {
         good = bad(&l, "it does not sell out");
     }
     good = good && lost_ids_stay_lost(&l);
