@@ -235,6 +235,7 @@ $B/fuzz/%: $B/csrc/fuzz/%.o $(LIB_A)
 	$(call say,LINK)
 	$Q$(CC) $(SAN) -fsanitize=fuzzer -o $@ $^ $(LDFLAGS) $(LIBS)
 
+$B/bench/redis_bench: LIBS += -lhiredis
 $B/bench/%: $B/bench/%.o $(LIB_A)
 	@mkdir -p $(@D)
 	$(call say,LINK)

@@ -194,10 +194,11 @@ static int reopen(seckill_t *sk, const seckill_options_t *o, char *err,
         skl_config_compare(&want, &sk->segment.header->config, err, err_size);
 
     rc = rc == SECKILL_OK ? seckill_log_adopt(sk, o, err, err_size) : rc;
-
     if (rc == SECKILL_OK) {
         sk->references++;
         seckill_refresh_process(sk);
+    } else if (sk->references == 0) {
+        seckill_log_leave(sk);
     }
     return rc;
 }
@@ -311,6 +312,10 @@ int seckill_open(const seckill_options_t *options, seckill_t **out, char *err,
         return open_new(options, name, shm_dir, out, err, err_size);
     }
     rc = reopen(sk, options, err, err_size);
+    if (rc == SEGMENT_STALE) {
+        forget(name, shm_dir);
+        return open_new(options, name, shm_dir, out, err, err_size);
+    }
     *out = rc == SECKILL_OK ? sk : NULL;
     return rc;
 }
@@ -323,6 +328,7 @@ void seckill_close(seckill_t *sk)
         /* The handle and the mapping stay: objects made from it may live on,
          * and a robust lock must not lose its page. */
         seckill_stop(sk);
+        seckill_log_leave(sk);
     }
 }
 

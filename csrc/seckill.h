@@ -198,7 +198,7 @@ typedef struct {
     uint32_t list_overlay; /*   4096 added or removed entries over all lists, */
     uint32_t log_units;    /*   2^15 log units of 128 bytes, 64 .. 2^24, pow2 */
     uint32_t durability;   /* SECKILL_ASYNC (default) or SECKILL_SYNC: kept for
-                              seckill_durability(), the C functions do not wait */
+                              seckill_durability(): C functions do not wait */
     const char *dir;       /* of the log; NULL: memory only. Made if absent */
     int64_t max_lag_ns;    /* default 1 s, 1 ms .. 1 h: reserve is EBUSY while
                               the oldest record that is not durable is older */
@@ -244,8 +244,8 @@ SECKILL_API void seckill_set_test_clock(seckill_t *sk, int64_t now_ns);
 
 /* ---- Stock ledger -------------------------------------------------------- */
 
-/* QUARANTINED: its counters do not add up; it is being rebuilt from the log, or,
- * without one, stays like that. */
+/* QUARANTINED: its counters do not add up; it is being rebuilt from the log,
+ * or, without one, stays like that. */
 enum {
     SECKILL_ITEM_OPEN = 1,
     SECKILL_ITEM_PAUSED = 2,
@@ -439,7 +439,7 @@ SECKILL_API int seckill_find_order(seckill_t *sk, const char *request_id,
  * One bounded step of housekeeping: ends holds that are due, retires rows whose
  * window has passed, slews the clock, repairs what dead processes left. At most
  * `max` records are written. The io thread calls it; without threads call it
- * yourself. Returns the number of records written, or a negative code.
+ * yourself (then it also writes the log to disk). Returns the number of records written, or a negative code.
  */
 SECKILL_API int seckill_sweep(seckill_t *sk, int max);
 /**
@@ -506,7 +506,8 @@ SECKILL_API int seckill_log_stats(seckill_t *sk, seckill_log_stats_t *out);
 typedef struct seckill_reader seckill_reader_t;
 
 /** A record of the log. `type` is one of SECKILL_REC_*. An order of several
- *  lines gives one for each line, with the same lsn and line 1 .. n. */
+ *  lines gives one for each line, with the same lsn and line 1 .. n; only holds
+ *  end line by line, each with an lsn of its own. */
 typedef struct {
     uint64_t lsn;
     int64_t time;             /* ns since the epoch, ledger time */

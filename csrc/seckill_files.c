@@ -240,6 +240,10 @@ static void copy_single(seckill_reader_t *r, const skl_record_t *rec,
         out->version = rec->config.version;
     } else if (rec->type == SKL_REC_ADJUST) {
         out->qty = rec->order.qty;
+    } else if (rec->type == SKL_REC_EXPIRE && rec->order.arg != 0) {
+        /* A line ends on its own; the order has the name of its first line. */
+        copy_order(r, rec, (uint32_t)rec->order.arg, out);
+        out->line = (uint8_t)(rec->order.arg >> 32);
     } else if (rec->type >= SKL_REC_RESERVE && rec->type <= SKL_REC_REFUND) {
         copy_order(r, rec, rec->order.row, out);
     }

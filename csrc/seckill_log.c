@@ -24,6 +24,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 #define WAIT_ACTIVE_NS (10 * SKL_NS_PER_MS)
@@ -32,12 +33,14 @@
 #define TAKEOVER_NS (2 * SKL_NS_PER_MS)
 #define SYNC_NS SKL_NS_PER_SEC
 #define SNAPSHOT_RETRY_NS (5 * SKL_NS_PER_SEC)
+#define SNAPSHOT_FULL_NS SKL_NS_PER_SEC
 #define WAIT_IDLE_NS (100 * SKL_NS_PER_MS)
 
 enum {
     REBUILD = 1,
     NUDGE_PART = 64, /* of the ring's units */
-    SEGMENTS_PER_SNAPSHOT = 4
+    SEGMENTS_PER_SNAPSHOT = 4,
+    FLUSHES = 64 /* batches in one step of a program without threads */
 };
 
 /* ---- Clocks of the writer ------------------------------------------------ */
@@ -70,9 +73,12 @@ static void read_boot_id(char *out)
 static int init_writer(seckill_t *sk)
 {
     seckill_log_t *log = &sk->log;
-    int rc = skl_wal_writer_init(
-        &log->writer, log->dir.fs,
-        skl_section(sk->segment.header, SKL_SECTION_LOG), &sk->stock.ring);
+    int rc;
+
+    skl_wal_writer_free(&log->writer); /* of a segment that was stale */
+    rc = skl_wal_writer_init(&log->writer, log->dir.fs,
+                             skl_section(sk->segment.header, SKL_SECTION_LOG),
+                             &sk->stock.ring);
 
     log->writer.ctx = sk;
     log->writer.ledger_now = ledger_now;
@@ -142,12 +148,36 @@ static int take_numbers(const skl_identity_t *id, skl_config_t *want, char *err,
     return SECKILL_OK;
 }
 
+static void see_log(void *arg, const char *name)
+{
+    int *found = arg;
+    uint64_t number;
+
+    *found |= skl_wal_parse_name(name, "wal.", &number) ||
+              skl_wal_parse_name(name, "snap.", &number);
+}
+
+static int identity_gone(seckill_t *sk, char *err, size_t size)
+{
+    (void)snprintf(
+        err, size,
+        "dir: %s: the file ledger is gone; put it back from a backup",
+        sk->log.path);
+    return SECKILL_ECORRUPT;
+}
+
+/* Of a directory without a log. It is not written before everything else of
+ * the opening has been right: it fixes numbers for ever. */
 static int make_identity(seckill_t *sk, skl_config_t *want, char *err,
                          size_t size)
 {
     skl_identity_t *id = &sk->log.identity;
-    int rc;
+    int found = 0;
+    int rc = sk->log.dir.fs->list(sk->log.dir.fs, see_log, &found);
 
+    if (rc != 0 || found) {
+        return identity_gone(sk, err, size);
+    }
     memset(id, 0, sizeof(*id));
     skl_config_defaults(want);
     id->window_ns = want->window_ns;
@@ -156,16 +186,16 @@ static int make_identity(seckill_t *sk, skl_config_t *want, char *err,
     id->reservations = want->reservations;
     id->users = want->users;
     id->requests = want->requests;
-    rc = skl_identity_make(id);
-    return rc == SECKILL_OK ? skl_identity_write(sk->log.dir.fs, id, err, size)
-                            : rc;
+    sk->log.is_new = 1;
+    return skl_identity_make(id);
 }
 
 static int read_identity(seckill_t *sk, skl_config_t *want, char *err,
                          size_t size)
 {
     skl_identity_t *id = &sk->log.identity;
-    int rc = skl_identity_read(sk->log.dir.fs, id, err, size);
+    char why[160] = "";
+    int rc = skl_identity_read(sk->log.dir.fs, id, why, sizeof(why));
 
     if (rc == SECKILL_OK) {
         return take_numbers(id, want, err, size);
@@ -174,10 +204,9 @@ static int read_identity(seckill_t *sk, skl_config_t *want, char *err,
         return make_identity(sk, want, err, size);
     }
     if (rc == SECKILL_ENOTFOUND) {
-        (void)snprintf(err, size, "dir: %s: the file ledger is gone",
-                       sk->log.path);
-        return SECKILL_ECORRUPT;
+        return identity_gone(sk, err, size);
     }
+    (void)snprintf(err, size, "dir: %s: %s", sk->log.path, why);
     return rc;
 }
 
@@ -286,7 +315,6 @@ static void fill_log(seckill_t *sk, skl_header_t *h)
 
     (void)snprintf(shm->dir, sizeof(shm->dir), "%s", sk->log.path);
     memcpy(shm->uuid, id->uuid, sizeof(shm->uuid));
-    shm->incarnation = id->lives[id->life_count - 1].incarnation; /* so far */
     shm->durability = c->durability;
     shm->segment_bytes = c->log_segment_bytes;
     shm->max_bytes = c->max_log_bytes;
@@ -322,6 +350,10 @@ static int raise_life(seckill_t *sk, const skl_recovered_t *rec, char *err,
 {
     skl_identity_t *id = &sk->log.identity;
 
+    if (sk->log.is_new) {
+        sk->log.is_new = 0;
+        return skl_identity_write(sk->log.dir.fs, id, err, size);
+    }
     if (rec->last_lsn == 0 && rec->end.seq == 0) {
         return SECKILL_OK; /* nobody has used the first one */
     }
@@ -341,12 +373,14 @@ static int log_failed(seckill_t *sk, int rc, char *err, size_t size)
     return rc;
 }
 
+/* Where there is no room for a segment the engine is open all the same, and in
+ * the state FULL: so that its threads can make room. */
 static int begin_log(seckill_t *sk, char *err, size_t size)
 {
     int rc = skl_wal_begin_segment(&sk->log.writer,
                                    skl_tables_digest(&sk->stock.tables));
 
-    return log_failed(sk, rc, err, size);
+    return rc == SECKILL_ENOSPACE ? SECKILL_OK : log_failed(sk, rc, err, size);
 }
 
 /* First what was recovered is made durable: the next life begins behind it.
@@ -354,8 +388,12 @@ static int begin_log(seckill_t *sk, char *err, size_t size)
 static int go_on(seckill_t *sk, const skl_recovered_t *rec, int64_t unknown,
                  char *err, size_t size)
 {
-    int rc = skl_wal_repeat_tail(&sk->log.writer, &rec->end);
+    skl_wal_writer_t *w = &sk->log.writer;
+    int rc;
 
+    w->shm->incarnation =
+        skl_identity_incarnation(&sk->log.identity, rec->last_lsn);
+    rc = skl_wal_repeat_tail(w, &rec->end);
     if (rc != SECKILL_OK) {
         return log_failed(sk, rc, err, size);
     }
@@ -414,7 +452,7 @@ static int mismatch(char *err, size_t size, const char *have, const char *want)
     return SECKILL_EMISMATCH;
 }
 
-/* Take over every lock of the dead, so that all that is published is applied. */
+/* Take over every lock of the dead: all that is published gets applied. */
 static int repair_all(seckill_t *sk)
 {
     skl_stock_t *s = &sk->stock;
@@ -468,20 +506,41 @@ static int check_log_end(seckill_t *sk, char *err, size_t size)
     return SECKILL_ECORRUPT;
 }
 
+/* Is the segment of the directory's newest life? REBUILD: of one before; or it
+ * is newer than the directory. */
+static int compare_life(seckill_t *sk, char *err, size_t size)
+{
+    const skl_identity_t *id = &sk->log.identity;
+    const skl_wal_shm_t *shm = sk->log.writer.shm;
+    const uint32_t newest = id->lives[id->life_count - 1].incarnation;
+
+    if (memcmp(shm->uuid, id->uuid, sizeof(shm->uuid)) != 0 ||
+        shm->incarnation > newest) {
+        (void)snprintf(err, size,
+                       "dir: %s has not the log of the segment '%s', which is "
+                       "of %s; if the directory was emptied, or restored from "
+                       "a backup, destroy the segment first",
+                       sk->log.path, sk->segment.name,
+                       shm->incarnation > newest ? "a later life"
+                                                 : "another ledger");
+        return SECKILL_ECORRUPT;
+    }
+    return shm->incarnation == newest &&
+                   memcmp(&sk->segment.header->key, &id->key,
+                          sizeof(id->key)) == 0 &&
+                   skl_ring_head(&sk->stock.ring) <=
+                       skl_wal_durable(&sk->stock.ring) + 1
+               ? SECKILL_OK
+               : REBUILD;
+}
+
 /* All who used the segment are dead. OK, REBUILD or a code. */
 static int revive(seckill_t *sk, char *err, size_t size)
 {
-    const skl_identity_t *id = &sk->log.identity;
     skl_wal_shm_t *shm = sk->log.writer.shm;
-    int rc;
+    int rc = compare_life(sk, err, size);
 
-    if (memcmp(shm->uuid, id->uuid, sizeof(shm->uuid)) != 0 ||
-        shm->incarnation != id->lives[id->life_count - 1].incarnation ||
-        memcmp(&sk->segment.header->key, &id->key, sizeof(id->key)) != 0 ||
-        skl_ring_head(&sk->stock.ring) > skl_wal_durable(&sk->stock.ring) + 1) {
-        return REBUILD;
-    }
-    rc = check_log_end(sk, err, size);
+    rc = rc == SECKILL_OK ? check_log_end(sk, err, size) : rc;
     rc = rc == SECKILL_OK ? repair_all(sk) : rc;
     if (rc != SECKILL_OK) {
         return rc;
@@ -491,6 +550,9 @@ static int revive(seckill_t *sk, char *err, size_t size)
     do {
         rc = skl_wal_flush(&sk->log.writer);
     } while (rc > 0);
+    if (rc == SECKILL_ENOSPACE) {
+        return SECKILL_OK; /* as in begin_log() */
+    }
     rc = rc == 0 ? begin_log(sk, err, size) : rc;
     if (rc < 0) {
         (void)snprintf(err, size, "dir: %s: %s", sk->log.path, shm->error);
@@ -530,6 +592,7 @@ int seckill_log_adopt(seckill_t *sk, const seckill_options_t *o, char *err,
         rc = revive(sk, err, err_size);
     }
     if (rc == SECKILL_OK) {
+        sk->segment.created = 0; /* when it is opened again: as any other */
         skl_wal_dir_settle(&sk->log.dir); /* again: a no-op */
     }
     return rc;
@@ -542,6 +605,23 @@ void seckill_log_leave(seckill_t *sk)
         skl_wal_dir_leave(&sk->log.dir);
     }
     memset(&sk->log, 0, sizeof(sk->log));
+}
+
+int seckill_log_writable(seckill_t *sk, char *err, size_t err_size)
+{
+    skl_fs_t *fs = sk->log.dir.fs;
+    const int fd = fs->open(fs, "lock", SKL_FS_WRITE);
+
+    skl_assert(err != NULL);
+    if (fd < 0) {
+        (void)snprintf(err, err_size,
+                       "dir: %s cannot be written by uid %u (%s); give its "
+                       "owner as the option user when root makes it",
+                       sk->log.path, geteuid(), strerror(-fd));
+        return SECKILL_EIO;
+    }
+    (void)fs->close(fs, fd);
+    return SECKILL_OK;
 }
 
 /* ---- The flush thread ---------------------------------------------------- */
@@ -688,7 +768,10 @@ static void end_child(seckill_t *sk, int64_t mono_now)
         atomic_store(&shm->snapshot_seq, sk->log.child_seq);
         atomic_fetch_add(&shm->snapshots, rc == SECKILL_OK);
         shm->snapshot_error[0] = '\0';
-        sk->log.child_at = 0;
+        /* While the log is full: again, when cursors may have moved. */
+        sk->log.child_at = atomic_load(&sk->stock.ring.shm->refuse)
+                               ? mono_now + SNAPSHOT_FULL_NS
+                               : 0;
     } else {
         (void)snprintf(shm->snapshot_error, sizeof(shm->snapshot_error),
                        "%.40s: %.110s", seckill_errname(rc), text);
@@ -697,7 +780,8 @@ static void end_child(seckill_t *sk, int64_t mono_now)
     }
 }
 
-/* Enough full segments since the last one; or any, when the log is full. */
+/* Enough full segments since the last one; or the log is full: then a build
+ * also makes room where there is nothing new. */
 static int wants_snapshot(seckill_t *sk)
 {
     const skl_wal_shm_t *shm = sk->log.writer.shm;
@@ -706,7 +790,7 @@ static int wants_snapshot(seckill_t *sk)
     const uint64_t full = seq > 0 ? seq - 1 : 0;
 
     return full >= done + SEGMENTS_PER_SNAPSHOT ||
-           (full > done && atomic_load(&sk->stock.ring.shm->refuse));
+           atomic_load(&sk->stock.ring.shm->refuse);
 }
 
 void seckill_log_tick(seckill_t *sk, int64_t mono_now)
@@ -777,6 +861,18 @@ static int flush_here(seckill_t *sk)
     (void)skl_wal_flush(&sk->log.writer);
     skl_lock_release(role);
     return 1;
+}
+
+void seckill_log_flush_here(seckill_t *sk)
+{
+    if (!has_log(sk) || skl_io_running(sk->io)) {
+        return;
+    }
+    for (int i = 0; i < FLUSHES && flush_here(sk); i++) {
+        if (seckill_durable(sk) == seckill_lsn(sk)) {
+            break;
+        }
+    }
 }
 
 int seckill_sync_wait(seckill_t *sk, uint64_t lsn, int64_t timeout_ns)

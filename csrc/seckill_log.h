@@ -21,6 +21,7 @@ typedef struct {
     uint64_t notified; /* durable LSN that the event loop was last told of */
     _Atomic int asked; /* the event loop waits for a step */
     int attached;
+    int is_new; /* the identity is not written yet */
     /* Of the sweeper's thread. */
     skl_snapshot_child_t child;
     uint64_t child_seq; /* newest full segment when it was started */
@@ -29,7 +30,7 @@ typedef struct {
 } seckill_log_t;
 
 /* Opening, in this order. The functions return codes of seckill_open. */
-/* 1. Enter the directory, read or make its identity, and fill `want` from it. */
+/* 1. Enter the directory, read or make its identity, fill `want` from it. */
 int seckill_log_enter(seckill_t *sk, const seckill_options_t *o,
                       skl_config_t *want, char *err, size_t err_size);
 /* 2. As skl_layout_t.fill: recover into a segment that is being made. */
@@ -37,9 +38,13 @@ int seckill_log_fill(void *sk, skl_header_t *h, char *err, size_t err_size);
 /* 3. The segment is attached. 1: it is not the log's: make it anew. */
 int seckill_log_adopt(seckill_t *sk, const seckill_options_t *o, char *err,
                       size_t err_size);
-/* Undo all of it. */
+/* Undo all of it; also at the last close. */
 void seckill_log_leave(seckill_t *sk);
 
+/* Write what waits, in a program whose threads do not run. */
+void seckill_log_flush_here(seckill_t *sk);
+/* May this process write the log? A worker of a root master may not. EIO. */
+int seckill_log_writable(seckill_t *sk, char *err, size_t err_size);
 /* For the flush thread. */
 int seckill_log_step(seckill_t *sk, int has_role);
 void seckill_log_wait(seckill_t *sk, int has_role);

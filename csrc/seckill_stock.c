@@ -194,13 +194,9 @@ int seckill_sweep(seckill_t *sk, int max)
         return SECKILL_EBADOPTION;
     }
     slew_clock(sk->segment.header);
+    seckill_log_flush_here(sk);
     (void)skl_limits_sweep(&sk->limits, skl_clock_mono_ns(), LIMIT_GROUPS);
     return skl_stock_sweep(&sk->stock, max, seckill_now(sk));
-}
-
-int seckill_audit(seckill_t *sk, char *text, size_t text_size)
-{
-    return skl_stock_audit(&sk->stock, text, text_size);
 }
 
 /* ---- Memory sink --------------------------------------------------------- */

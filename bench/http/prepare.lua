@@ -17,7 +17,8 @@ local DIRECTORY, USERS = arg[1], tonumber(arg[2])
 local LISTED = tonumber(arg[3])
 local KEY = assert(os.getenv("BENCH_JWT_KEY"), "BENCH_JWT_KEY is not set")
 local LIFE = 86400
-local SERVERS = { "reference", "seckill", "usual", "redis" }
+local SERVERS = { "reference", "seckill", "usual", "redis", "coroutines",
+                  "redis_always", "redis_everysec" }
 local ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
                  .. "0123456789-_"
 

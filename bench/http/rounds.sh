@@ -1,4 +1,5 @@
-# rounds.sh: the HTTP part of bench/run, which reads it in.
+# rounds.sh: the HTTP part of bench/run, which reads it in; log.sh uses its
+# functions, too.
 #
 # Each handler has an nginx of its own (one worker, one core), wrk and Redis
 # share the other core. The handlers take turns within a round, so that what
@@ -36,19 +37,25 @@ await() {
     done
 }
 
+# start_redis NAME OPTION...: its port and the script's name go to
+# BENCH_REDIS_PORT and BENCH_SCRIPT_SHA.
 start_redis() {
-    port=$(cat "$BENCH_DIR/port.redis")
-    mkdir "$BENCH_DIR/redis"
+    name=$1
+    shift
+    port=$(cat "$BENCH_DIR/port.$name")
+    mkdir "$BENCH_DIR/$name"
     (on_core "$CLIENT_CORE" redis-server --port "$port" --bind 127.0.0.1 \
-        --save "" --appendonly no --dir "$BENCH_DIR/redis") \
-        >"$BENCH_DIR/redis/log" 2>&1 &
+        --save "" --dir "$BENCH_DIR/$name" "$@") >"$BENCH_DIR/$name/log" 2>&1 &
     started="$started $!"
-    BENCH_REDIS_PORT=$port
     await redis-server "$!" redis-cli -p "$port" ping
+    BENCH_REDIS_PORT=$port
     BENCH_SCRIPT_SHA=$(redis-cli -p "$port" -x script load <http/deduct.lua)
     export BENCH_REDIS_PORT BENCH_SCRIPT_SHA
+}
+
+put_stock() {
     for n in 0 1 2 3 4 5 6 7 8 9; do
-        redis-cli -p "$port" set "stock:once-$n" 1000000000
+        redis-cli -p "$BENCH_REDIS_PORT" set "stock:once-$n" 1000000000
     done >/dev/null
 }
 
@@ -58,7 +65,8 @@ start_server() {
     mkdir -p "$prefix/tmp"
     ln -sfn "$ROOT/lua" "$prefix/lua"
     ln -sfn "$BUILD" "$prefix/lib"
-    cp http/main.conf http/http.conf http/items.lua http/usual.lua "$prefix"
+    cp http/main.conf http/http.conf http/items.lua http/usual.lua \
+        http/coroutines.lua "$prefix"
     cp "http/$1.conf" "$prefix/nginx.conf"
     cp "$BENCH_DIR/listen.$1" "$prefix/listen.conf"
     local_conf >"$prefix/local.conf"
@@ -124,7 +132,8 @@ http_figures() {
     nginx=$(nginx_binary)
     luajit http/prepare.lua "$BENCH_DIR" "$USERS" "$LISTED" ||
         fail "cannot prepare"
-    start_redis
+    start_redis redis --appendonly no
+    put_stock
     for server in reference usual; do
         echo "http, starting $server ..." >&2
         start_server "$server"

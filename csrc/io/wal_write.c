@@ -36,13 +36,17 @@ int skl_wal_writer_init(skl_wal_writer_t *w, skl_fs_t *fs, skl_wal_shm_t *shm,
     return w->buffer != NULL ? SECKILL_OK : SECKILL_ENOMEM;
 }
 
+/* Forgotten before it is closed: a child of a fork() in between must not close
+ * what has the number by then. */
 static void close_file(skl_wal_writer_t *w)
 {
-    if (w->fd >= 0) {
-        (void)w->fs->close(w->fs, w->fd);
-    }
+    const int fd = w->fd;
+
     w->fd = -1;
     w->fd_seq = 0;
+    if (fd >= 0) {
+        (void)w->fs->close(w->fs, fd);
+    }
 }
 
 void skl_wal_writer_free(skl_wal_writer_t *w)
@@ -177,6 +181,7 @@ static uint64_t zeros_end(const skl_wal_shm_t *shm, uint64_t from)
 typedef struct {
     uint64_t seq, salt, digest, first_lsn, zeroed;
     uint64_t batch; /* bytes of its first batch, in the buffer; 0: none yet */
+    int opening;    /* max_bytes does not count */
 } plan_t;
 
 static int write_header(skl_wal_writer_t *w, int fd, const plan_t *p)
@@ -282,7 +287,8 @@ static int begin_planned(skl_wal_writer_t *w, plan_t *p)
     if (rc != 0) {
         return fail(w, "list", rc);
     }
-    if (!has_room(w->shm, &f)) {
+    SKL_ST(w->shm->last_seq, f.last_seq);
+    if (!p->opening && !has_room(w->shm, &f)) {
         return fail(w, "max_log_bytes", -ENOSPC);
     }
     fd = take_file(w, &f, &p->zeroed);
@@ -299,9 +305,20 @@ static int begin_planned(skl_wal_writer_t *w, plan_t *p)
     return SECKILL_OK;
 }
 
+/* A ledger whose log is full must still open: it opens into a segment more,
+ * from which the holds are settled and the sweeper makes room. */
 int skl_wal_begin_segment(skl_wal_writer_t *w, uint64_t digest)
 {
-    plan_t p = {.digest = digest, .first_lsn = skl_wal_durable(w->ring) + 1};
+    plan_t p = {.digest = digest,
+                .first_lsn = skl_wal_durable(w->ring) + 1,
+                .opening = 1};
+
+    return begin_planned(w, &p);
+}
+
+static int roll(skl_wal_writer_t *w)
+{
+    plan_t p = {.first_lsn = skl_wal_durable(w->ring) + 1};
 
     return begin_planned(w, &p);
 }
@@ -334,7 +351,7 @@ static int read_batch(skl_wal_writer_t *w, uint64_t seq, uint64_t offset)
 int skl_wal_repeat_tail(skl_wal_writer_t *w, const skl_wal_end_t *end)
 {
     const skl_batch_header_t *b = (const void *)w->buffer;
-    plan_t p = {0};
+    plan_t p = {.opening = 1};
     uint64_t used;
     int rc;
 
@@ -363,7 +380,7 @@ static int ready(skl_wal_writer_t *w)
     char name[SKL_WAL_NAME];
 
     if (seq == 0 || atomic_load(&w->shm->syncing)) {
-        return skl_wal_begin_segment(w, 0);
+        return roll(w);
     }
     if (w->fd_seq != seq) {
         close_file(w);
@@ -518,7 +535,7 @@ static int flush_records(skl_wal_writer_t *w)
     }
     count = gather(w, durable, room_units(w->shm), &units);
     if (count == 0) { /* the segment is full */
-        rc = skl_wal_begin_segment(w, 0);
+        rc = roll(w);
         if (rc != SECKILL_OK) {
             return rc;
         }

@@ -21,6 +21,8 @@ typedef struct {
     char *text;
     size_t size, used;
     int problems;
+    skl_audit_mark_t *marks; /* NULL: none are wanted */
+    uint32_t mark_count;
 } report_t;
 
 __attribute__((format(printf, 2, 3))) static void problem(report_t *r,
@@ -300,6 +302,7 @@ static void audit_item(report_t *r, uint32_t slot, recount_t n)
     const int64_t a = SKL_LD(item->available), b = SKL_LD(item->reserved);
     const int64_t c = SKL_LD(item->sold);
 
+    skl_assert(slot < t->shm->items);
     recount_holds(r, item, &n);
     if (a < 0 || b < 0 || c < 0 || a + b + c != SKL_LD(item->total)) {
         problem(r,
@@ -341,34 +344,73 @@ static int auditable(const skl_item_row_t *item)
     return state == SECKILL_ITEM_OPEN || state == SECKILL_ITEM_PAUSED;
 }
 
+static void mark_item(report_t *r, const skl_item_row_t *item, uint32_t slot)
+{
+    skl_audit_mark_t *m;
+
+    skl_assert(r->marks == NULL || r->mark_count < r->s->tables.shm->items);
+    if (r->marks == NULL) {
+        return;
+    }
+    m = &r->marks[r->mark_count++];
+    m->lsn = SKL_LD(item->lsn);
+    m->available = SKL_LD(item->available);
+    m->reserved = SKL_LD(item->reserved);
+    m->sold = SKL_LD(item->sold);
+    m->slot = slot;
+    m->live = SKL_LD(item->live);
+    m->users = SKL_LD(item->users);
+}
+
 /* With a log an item that is wrong is put under quarantine: it will be rebuilt.
  * Without one it sells on, as wrong as it is: nothing could bring it back. */
+static void set_fault(skl_stock_t *s, skl_item_row_t *item)
+{
+    if (s->ring.shm->max_lag_ns != 0 && SKL_LD(item->fault) == 0) {
+        SKL_ST(item->fault, 1);
+        skl_count(s->counters, SKL_EV_items_quarantined, 1);
+    }
+}
+
+void skl_quarantine(skl_stock_t *s, uint32_t slot, uint64_t lsn)
+{
+    skl_item_row_t *item = &s->tables.items[slot];
+    skl_held_t h = {.s = s};
+
+    skl_assert(slot < s->tables.shm->items);
+    if (skl_hold_item_any(&h, slot) == SECKILL_OK && SKL_LD(item->lsn) == lsn) {
+        set_fault(s, item);
+    }
+    skl_release(&h);
+}
+
 static int audit_item_locked(report_t *r, uint32_t slot)
 {
-    skl_stock_t *s = r->s;
-    skl_item_row_t *item = &s->tables.items[slot];
+    skl_item_row_t *item = &r->s->tables.items[slot];
     const int before = r->problems;
-    skl_held_t h = {.s = s};
+    skl_held_t h = {.s = r->s};
     int rc = skl_hold_item_any(&h, slot);
 
+    skl_assert(slot < r->s->tables.shm->items);
     if (rc == SECKILL_OK && auditable(item)) {
         recount_t n = {0};
 
-        recount(&s->tables, slot, &n);
+        recount(&r->s->tables, slot, &n);
         audit_item(r, slot, n);
-        if (r->problems > before && s->ring.shm->max_lag_ns != 0 &&
-            SKL_LD(item->fault) == 0) {
-            SKL_ST(item->fault, 1);
-            skl_count(s->counters, SKL_EV_items_quarantined, 1);
+        if (r->problems > before) {
+            set_fault(r->s, item);
+        } else if (SKL_LD(item->fault) == 0) {
+            mark_item(r, item, slot);
         }
     }
     skl_release(&h);
     return rc;
 }
 
-int skl_stock_audit(skl_stock_t *s, char *text, size_t size)
+int skl_stock_audit(skl_stock_t *s, char *text, size_t size,
+                    skl_audit_mark_t *marks, uint32_t *count)
 {
-    report_t r = {.s = s, .text = text, .size = size};
+    report_t r = {.s = s, .text = text, .size = size, .marks = marks};
     const uint32_t items = SKL_LD(s->tables.shm->high_water);
 
     if (size > 0) {
@@ -390,6 +432,9 @@ int skl_stock_audit(skl_stock_t *s, char *text, size_t size)
         if (rc != SECKILL_OK) {
             return rc;
         }
+    }
+    if (count != NULL) {
+        *count = r.mark_count;
     }
     return r.problems;
 }

@@ -7,7 +7,7 @@
  * sells on. With a log its state is rebuilt from the records, in private tables
  * (`truth`), and copied over under its lock; nobody can have changed it since.
  *
- * Threads: any; the caller makes sure that `truth` has every record of the item.
+ * Threads: any; the caller makes sure that `truth` has every record of it.
  */
 #ifndef SKL_STOCK_REBUILD_H
 #define SKL_STOCK_REBUILD_H

@@ -86,8 +86,19 @@ int skl_stock_find_order(skl_stock_t *s, skl_bytes_t request, int64_t now,
                          seckill_order_t *out);
 /* Records written, or a code. */
 int skl_stock_sweep(skl_stock_t *s, int max, int64_t now);
-/* Problems found, or a code. */
-int skl_stock_audit(skl_stock_t *s, char *text, size_t size);
+/* An item as an audit saw it. */
+typedef struct {
+    uint64_t lsn;
+    int64_t available, reserved, sold;
+    uint32_t slot, live, users, pad;
+} skl_audit_mark_t;
+
+/* Problems found, or a code. marks (NULL: none) has room for every item: gets
+ * those that are alive and not under quarantine. */
+int skl_stock_audit(skl_stock_t *s, char *text, size_t size,
+                    skl_audit_mark_t *marks, uint32_t *count);
+/* Put an item under quarantine, unless it has changed since `lsn`. */
+void skl_quarantine(skl_stock_t *s, uint32_t slot, uint64_t lsn);
 /* The same for tables that nobody else has, without locks; ENOMEM. They passed
  * skl_tables_check(). */
 int skl_tables_audit(const skl_tables_t *t, char *text, size_t size);

@@ -3,13 +3,14 @@
  * whole state compared after every one of them.
  *
  * The model below knows nothing of shared memory, locks, records or slots. It
- * keeps orders by the number of their request id (one of several lines as one
- * part for each, which ends as an order of its own would), counts by item and user, and
- * the ids in the order in which they were made. Tiny tables make every `full`
- * happen; the model says when: a table is full unless an id whose window has
- * passed can be retired, which reserve, refund and adjust do when they need
- * room, and the sweeper otherwise. After the answers the number of records is
- * compared, so that nothing is written that the model does not know of.
+ * keeps orders by the number of their request id (an order of several lines as
+ * one part for each, which ends as a reservation would), counts by item and
+ * user, and the ids in the order in which they were made. Tiny tables make
+ * every `full` happen; the model says when: a table is full unless an id whose
+ * window has passed can be retired, which reserve, order, refund and adjust do
+ * when they need room, and the sweeper otherwise. After the answers the number
+ * of records is compared, so that nothing is written that the model does not
+ * know of.
  *
  * SECKILL_SEED=n repeats a run; SECKILL_FULL=1 makes 10^6 operations. One
  * thread.

@@ -19,7 +19,7 @@ local FAILED, USAGE = 1, 2
 local HELP = { name = "help", short = "h", help = "show this and exit" }
 local OUTPUT = { name = "output", short = "o", value = "FORMAT",
                  one_of = { "table", "json" }, default = "table",
-                 help = "json for programs; for people" }
+                 help = "table for people, json for programs" }
 local ITEM = { name = "ITEM", kind = "id" }
 local PROGRESS = { name = "progress",
                    help = "show progress, also where no terminal is" }

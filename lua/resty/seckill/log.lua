@@ -25,6 +25,7 @@ local NS = 1e9
 local ERR_SIZE = 512
 local LSN_MAX = 2^53 - 1
 local INCARNATION_MAX = 2^32 - 1
+local LIVES_MAX = 64 -- that a ledger knows of
 
 local STATES = { "reserved", "confirmed", "cancelled", "expired", "refunded" }
 
@@ -278,6 +279,8 @@ end
 
 
 --- Make a named cursor in front of the oldest record kept; also after a drop.
+--- The record before it may be of an earlier life than the record itself; only
+--- the life that wrote it is taken.
 ---@param dir string
 ---@param name string
 ---@return integer? incarnation
@@ -287,11 +290,16 @@ function _M.cursor_create(dir, name)
     if not incarnation then
         return nil, lsn
     end
-    local ok, code = _M.cursor_set(dir, name, incarnation, lsn, true)
-    if not ok then
-        return nil, code
+    local ok, code
+    for life = incarnation, math.max(1, incarnation - LIVES_MAX), -1 do
+        ok, code = _M.cursor_set(dir, name, life, lsn, true)
+        if ok then
+            return life, lsn
+        elseif code ~= "bad_cursor" then
+            break
+        end
     end
-    return incarnation, lsn
+    return nil, code
 end
 
 

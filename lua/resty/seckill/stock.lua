@@ -82,9 +82,6 @@ local wait = durability.wait
 
 -- The level that a call asks for; `known` holds the other names.
 local function check_opts(stock, opts, known)
-    if opts == nil then
-        return nil
-    end
     if type(opts) ~= "table" then
         error("opts: table expected, got " .. type(opts), 3)
     end
@@ -173,7 +170,8 @@ end
 ---  bad_request_id, conflict, too_old, unknown_item, not_started, ended,
 ---  paused, qty_limit, user_limit, sold_out, full, busy
 function _M:reserve(item, user, qty, request_id, opts)
-    local sync, code = must_wait(self, check_opts(self, opts), self.durability)
+    local sync, code = must_wait(self,
+        opts ~= nil and check_opts(self, opts) or nil, self.durability)
     if sync == nil then
         return nil, code
     end
@@ -208,8 +206,8 @@ local CONFIRM_OPTS = { qty = true, reacquire = true }
 ---@return string? code bad_qty, unknown_reservation, expired, cancelled,
 ---  refunded, conflict, user_limit, sold_out, busy
 function _M:confirm(id, opts)
-    local sync, code = must_wait(self, check_opts(self, opts, CONFIRM_OPTS),
-                                 "sync")
+    local sync, code = must_wait(self,
+        opts ~= nil and check_opts(self, opts, CONFIRM_OPTS) or nil, "sync")
     if sync == nil then
         return nil, code
     end
@@ -242,7 +240,8 @@ end
 ---@return boolean? ok
 ---@return string? code unknown_reservation, expired, confirmed, refunded, busy
 function _M:cancel(id, opts)
-    local sync, code = must_wait(self, check_opts(self, opts), self.durability)
+    local sync, code = must_wait(self,
+        opts ~= nil and check_opts(self, opts) or nil, self.durability)
     if sync == nil then
         return nil, code
     end
@@ -262,7 +261,8 @@ end
 ---@return string? code bad_request_id, conflict, too_old,
 ---  unknown_reservation, reserved, expired, cancelled, full, busy
 function _M:refund(id, request_id, opts)
-    local sync, code = must_wait(self, check_opts(self, opts), "sync")
+    local sync, code = must_wait(self,
+        opts ~= nil and check_opts(self, opts) or nil, "sync")
     if sync == nil then
         return nil, code
     end

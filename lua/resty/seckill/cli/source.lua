@@ -15,7 +15,10 @@ local format = string.format
 
 local _M = { _VERSION = "0.1.0" }
 
+local PATH_MAX = 4096
 local USAGE, DAMAGED, NOT_FOUND = 2, 3, 4
+
+pcall(ffi.cdef, "char *realpath(const char *path, char *resolved);")
 
 local EXIT = { corrupt = DAMAGED, not_found = NOT_FOUND, closed = NOT_FOUND,
                unknown_item = NOT_FOUND, cursor_gone = NOT_FOUND }
@@ -47,6 +50,16 @@ function _M.refused(what, code, detail, advice)
     end
     return _M.fail(EXIT[code] or 1, format("%s: %s: %s", what, code, detail),
                    advice)
+end
+
+
+-- The library wants absolute paths without a slash at the end.
+local function absolute(path)
+    local resolved = ffi.new("char[?]", PATH_MAX)
+    if path and ffi.C.realpath(path, resolved) ~= nil then
+        return ffi_string(resolved)
+    end
+    return path
 end
 
 
@@ -101,8 +114,8 @@ function _M.engine(values)
         return nil, status
     end
     local engine, code, detail, more = seckill.open {
-        name = values.name, shm_dir = values["shm-dir"], user = values.user,
-        dir = values.dir,
+        name = values.name, shm_dir = absolute(values["shm-dir"]),
+        user = values.user, dir = absolute(values.dir),
     }
     if not engine then
         return nil, _M.refused("open", code, more or detail,
