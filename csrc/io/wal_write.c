@@ -181,7 +181,6 @@ static uint64_t zeros_end(const skl_wal_shm_t *shm, uint64_t from)
 typedef struct {
     uint64_t seq, salt, digest, first_lsn, zeroed;
     uint64_t batch; /* bytes of its first batch, in the buffer; 0: none yet */
-    int opening;    /* max_bytes does not count */
 } plan_t;
 
 static int write_header(skl_wal_writer_t *w, int fd, const plan_t *p)
@@ -288,7 +287,8 @@ static int begin_planned(skl_wal_writer_t *w, plan_t *p)
         return fail(w, "list", rc);
     }
     SKL_ST(w->shm->last_seq, f.last_seq);
-    if (!p->opening && !has_room(w->shm, &f)) {
+    /* Opening repeats the last batch, at the limit too. */
+    if (p->batch == 0 && !has_room(w->shm, &f)) {
         return fail(w, "max_log_bytes", -ENOSPC);
     }
     fd = take_file(w, &f, &p->zeroed);
@@ -305,20 +305,9 @@ static int begin_planned(skl_wal_writer_t *w, plan_t *p)
     return SECKILL_OK;
 }
 
-/* A ledger whose log is full must still open: it opens into a segment more,
- * from which the holds are settled and the sweeper makes room. */
 int skl_wal_begin_segment(skl_wal_writer_t *w, uint64_t digest)
 {
-    plan_t p = {.digest = digest,
-                .first_lsn = skl_wal_durable(w->ring) + 1,
-                .opening = 1};
-
-    return begin_planned(w, &p);
-}
-
-static int roll(skl_wal_writer_t *w)
-{
-    plan_t p = {.first_lsn = skl_wal_durable(w->ring) + 1};
+    plan_t p = {.digest = digest, .first_lsn = skl_wal_durable(w->ring) + 1};
 
     return begin_planned(w, &p);
 }
@@ -351,7 +340,7 @@ static int read_batch(skl_wal_writer_t *w, uint64_t seq, uint64_t offset)
 int skl_wal_repeat_tail(skl_wal_writer_t *w, const skl_wal_end_t *end)
 {
     const skl_batch_header_t *b = (const void *)w->buffer;
-    plan_t p = {.opening = 1};
+    plan_t p = {0};
     uint64_t used;
     int rc;
 
@@ -380,7 +369,7 @@ static int ready(skl_wal_writer_t *w)
     char name[SKL_WAL_NAME];
 
     if (seq == 0 || atomic_load(&w->shm->syncing)) {
-        return roll(w);
+        return skl_wal_begin_segment(w, 0);
     }
     if (w->fd_seq != seq) {
         close_file(w);
@@ -535,7 +524,7 @@ static int flush_records(skl_wal_writer_t *w)
     }
     count = gather(w, durable, room_units(w->shm), &units);
     if (count == 0) { /* the segment is full */
-        rc = roll(w);
+        rc = skl_wal_begin_segment(w, 0);
         if (rc != SECKILL_OK) {
             return rc;
         }
