@@ -357,9 +357,6 @@ static int raise_life(seckill_t *sk, const skl_recovered_t *rec, char *err,
     if (rec->last_lsn == 0 && rec->end.seq == 0) {
         return SECKILL_OK; /* nobody has used the first one */
     }
-#ifdef MUTANT_INCARNATION_NOT_RAISED
-    return SECKILL_OK;
-#endif
     skl_identity_raise(id, rec->last_lsn + 1);
     return skl_identity_write(sk->log.dir.fs, id, err, size);
 }

@@ -483,6 +483,9 @@ static int recycle(skl_fs_t *fs, const skl_identity_t *id, int two, char *err,
 #ifdef MUTANT_RECYCLE_IGNORES_CURSORS
     limit = UINT64_MAX;
 #endif
+#ifdef MUTANT_SNAPSHOT_STALE
+    held = limit < INT64_MAX ? limit : INT64_MAX;
+#endif
     rc = skl_wal_scan(fs, id->uuid, &s, err, err_size);
     if (rc != SECKILL_OK) {
         return rc;
@@ -595,6 +598,10 @@ static int finish(skl_snapshot_build_t *b)
 {
     skl_recovered_t now;
     int rc = audit(b);
+
+#ifdef MUTANT_SNAPSHOT_STALE
+    (void)recycle(b->fs, &b->id, 1, b->text, sizeof(b->text));
+#endif
 
     skl_replay_state(b->replay, &now);
     if (rc == SECKILL_OK && now.last_lsn != b->target) {

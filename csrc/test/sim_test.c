@@ -1229,7 +1229,7 @@ static void snapshot(void)
 {
     int rc;
 
-    if (run.acked == 0) {
+    if (run.acked == 0 && simledger_durable(&run.l) > 0) {
         return; /* first the consumer makes its cursor */
     }
     rc = simledger_snapshot(&run.l, 1 + (uint32_t)draw(64));
