@@ -2,6 +2,7 @@
 -- does with command lines that are wrong in any way.
 
 local cjson = require("cjson")
+local cli = require("resty.seckill.cli")
 local ffi = require("ffi")
 local lib = require("resty.seckill.lib")
 local output = require("resty.seckill.cli.output")
@@ -140,6 +141,7 @@ describe("command line", function()
     it("has a version", function()
         assert.equal("seckill " .. seckill.version() .. "\n",
                      (expect(OK, "--version")))
+        assert.equal(seckill.version(), cli._VERSION)
     end)
 
     it("names what is wrong and says where help is", function()
