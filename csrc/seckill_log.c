@@ -24,6 +24,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 #define WAIT_ACTIVE_NS (10 * SKL_NS_PER_MS)
@@ -32,6 +33,7 @@
 #define TAKEOVER_NS (2 * SKL_NS_PER_MS)
 #define SYNC_NS SKL_NS_PER_SEC
 #define SNAPSHOT_RETRY_NS (5 * SKL_NS_PER_SEC)
+#define SNAPSHOT_FULL_NS SKL_NS_PER_SEC
 #define WAIT_IDLE_NS (100 * SKL_NS_PER_MS)
 
 enum {
@@ -313,7 +315,6 @@ static void fill_log(seckill_t *sk, skl_header_t *h)
 
     (void)snprintf(shm->dir, sizeof(shm->dir), "%s", sk->log.path);
     memcpy(shm->uuid, id->uuid, sizeof(shm->uuid));
-    shm->incarnation = id->lives[id->life_count - 1].incarnation; /* so far */
     shm->durability = c->durability;
     shm->segment_bytes = c->log_segment_bytes;
     shm->max_bytes = c->max_log_bytes;
@@ -387,8 +388,12 @@ static int begin_log(seckill_t *sk, char *err, size_t size)
 static int go_on(seckill_t *sk, const skl_recovered_t *rec, int64_t unknown,
                  char *err, size_t size)
 {
-    int rc = skl_wal_repeat_tail(&sk->log.writer, &rec->end);
+    skl_wal_writer_t *w = &sk->log.writer;
+    int rc;
 
+    w->shm->incarnation =
+        skl_identity_incarnation(&sk->log.identity, rec->last_lsn);
+    rc = skl_wal_repeat_tail(w, &rec->end);
     if (rc != SECKILL_OK) {
         return log_failed(sk, rc, err, size);
     }
@@ -602,6 +607,23 @@ void seckill_log_leave(seckill_t *sk)
     memset(&sk->log, 0, sizeof(sk->log));
 }
 
+int seckill_log_writable(seckill_t *sk, char *err, size_t err_size)
+{
+    skl_fs_t *fs = sk->log.dir.fs;
+    const int fd = fs->open(fs, "lock", SKL_FS_WRITE);
+
+    skl_assert(err != NULL);
+    if (fd < 0) {
+        (void)snprintf(err, err_size,
+                       "dir: %s cannot be written by uid %u (%s); give its "
+                       "owner as the option user when root makes it",
+                       sk->log.path, geteuid(), strerror(-fd));
+        return SECKILL_EIO;
+    }
+    (void)fs->close(fs, fd);
+    return SECKILL_OK;
+}
+
 /* ---- The flush thread ---------------------------------------------------- */
 
 static int has_log(const seckill_t *sk)
@@ -746,7 +768,10 @@ static void end_child(seckill_t *sk, int64_t mono_now)
         atomic_store(&shm->snapshot_seq, sk->log.child_seq);
         atomic_fetch_add(&shm->snapshots, rc == SECKILL_OK);
         shm->snapshot_error[0] = '\0';
-        sk->log.child_at = 0;
+        /* While the log is full: again, when cursors may have moved. */
+        sk->log.child_at = atomic_load(&sk->stock.ring.shm->refuse)
+                               ? mono_now + SNAPSHOT_FULL_NS
+                               : 0;
     } else {
         (void)snprintf(shm->snapshot_error, sizeof(shm->snapshot_error),
                        "%.40s: %.110s", seckill_errname(rc), text);
@@ -755,7 +780,8 @@ static void end_child(seckill_t *sk, int64_t mono_now)
     }
 }
 
-/* Enough full segments since the last one; or any, when the log is full. */
+/* Enough full segments since the last one; or the log is full: then a build
+ * also makes room where there is nothing new. */
 static int wants_snapshot(seckill_t *sk)
 {
     const skl_wal_shm_t *shm = sk->log.writer.shm;
@@ -764,7 +790,7 @@ static int wants_snapshot(seckill_t *sk)
     const uint64_t full = seq > 0 ? seq - 1 : 0;
 
     return full >= done + SEGMENTS_PER_SNAPSHOT ||
-           (full > done && atomic_load(&sk->stock.ring.shm->refuse));
+           atomic_load(&sk->stock.ring.shm->refuse);
 }
 
 void seckill_log_tick(seckill_t *sk, int64_t mono_now)

@@ -109,6 +109,21 @@ static int has_row(const skl_record_t *r)
            r->type == SKL_REC_RETIRE;
 }
 
+static void prepare_lines(const skl_tables_t *t, const skl_record_t *r)
+{
+    const size_t n = r->type == SKL_REC_ORDER ? sizeof(skl_row_t) : 64;
+
+    skl_assert(r->lines.count <= SKL_LINES_MAX);
+    for (uint32_t i = 0; i < r->lines.count; i++) {
+        fetch_item(t, r->legs[i].item);
+        fetch_row(t, r->legs[i].row, n);
+        fetch_user(t, r->legs[i].user);
+    }
+    if (r->parts & SKL_PART_REQUEST) {
+        fetch_request(t, r->lines.request);
+    }
+}
+
 static void prepare(skl_replay_t *p, const skl_record_t *r)
 {
     skl_tables_t *t = p->t;
@@ -117,6 +132,10 @@ static void prepare(skl_replay_t *p, const skl_record_t *r)
     if (skl_record_has_keys(r)) {
         skl_record_keys(t, r, keys);
         fetch_heads(t, r, keys);
+    }
+    if (skl_rec_is_order(r)) {
+        prepare_lines(t, r);
+        return;
     }
     fetch_item(t, r->item);
     if (has_row(r)) {
@@ -195,7 +214,8 @@ int skl_replay_record(skl_tables_t *t, const skl_record_t *r, uint64_t last_lsn)
 {
     skl_rec_keys_t keys;
 
-    if (r->user_len > SECKILL_ID_MAX || r->request_len > SECKILL_ID_MAX) {
+    if (r->user_len > SECKILL_ID_MAX || r->request_len > SECKILL_ID_MAX ||
+        skl_rec_legs(r) > SKL_LINES_MAX) {
         return SECKILL_ECORRUPT;
     }
     skl_record_keys(t, r, &keys);

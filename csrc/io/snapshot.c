@@ -401,10 +401,9 @@ int skl_snapshot_lose(skl_fs_t *fs, const skl_identity_t *id, char *err,
 
 /* ---- Recycling ----------------------------------------------------------- */
 
-/* The two newest that are whole; the others are removed. *older 0: there are
- * not two of them. */
-static int keep_two(skl_fs_t *fs, const skl_identity_t *id, uint64_t *older,
-                    char *err, size_t err_size)
+/* The two newest that are whole (0: there is none); the others are removed. */
+static int keep_two(skl_fs_t *fs, const skl_identity_t *id, uint64_t *newest,
+                    uint64_t *older, char *err, size_t err_size)
 {
     char name[SKL_WAL_NAME];
     uint32_t whole = 0;
@@ -412,7 +411,7 @@ static int keep_two(skl_fs_t *fs, const skl_identity_t *id, uint64_t *older,
     header_t h;
     int rc = find_all(fs, &f, err, err_size);
 
-    *older = 0;
+    *newest = *older = 0;
     for (uint32_t i = 0; rc == SECKILL_OK && i < f.count; i++) {
         skl_wal_name(name, "snap.", f.lsn[i]);
         if (whole == 2) {
@@ -420,8 +419,8 @@ static int keep_two(skl_fs_t *fs, const skl_identity_t *id, uint64_t *older,
             continue;
         }
         rc = read_one(fs, name, id, f.lsn[i], &h, NULL);
-        if (rc == SECKILL_OK && ++whole == 2) {
-            *older = f.lsn[i];
+        if (rc == SECKILL_OK) {
+            *(++whole == 1 ? newest : older) = f.lsn[i];
         }
         /* One that is damaged stays, for those who want to look at it, until
          * there are two newer ones. */
@@ -461,14 +460,15 @@ static int free_segments(skl_fs_t *fs, const skl_wal_segments_t *s,
     return done;
 }
 
-int skl_snapshot_recycle(skl_fs_t *fs, const skl_identity_t *id, char *err,
-                         size_t err_size)
+static int recycle(skl_fs_t *fs, const skl_identity_t *id, int two, char *err,
+                   size_t err_size)
 {
     skl_wal_segments_t s;
-    uint64_t older, limit;
-    int rc = keep_two(fs, id, &older, err, err_size);
+    uint64_t newest, older, limit, held;
+    int rc = keep_two(fs, id, &newest, &older, err, err_size);
 
-    if (rc != SECKILL_OK || older == 0) {
+    held = two ? older : newest; /* 0: only segments without a record go */
+    if (rc != SECKILL_OK) {
         return rc;
     }
     rc = skl_cursor_slowest(fs, id, &limit, err, err_size);
@@ -482,9 +482,15 @@ int skl_snapshot_recycle(skl_fs_t *fs, const skl_identity_t *id, char *err,
     if (rc != SECKILL_OK) {
         return rc;
     }
-    rc = free_segments(fs, &s, older < limit ? older : limit, err, err_size);
+    rc = free_segments(fs, &s, held < limit ? held : limit, err, err_size);
     skl_wal_scan_free(&s);
     return rc;
+}
+
+int skl_snapshot_recycle(skl_fs_t *fs, const skl_identity_t *id, char *err,
+                         size_t err_size)
+{
+    return recycle(fs, id, 1, err, err_size);
 }
 
 /* ---- Building ------------------------------------------------------------ */
@@ -526,7 +532,15 @@ static int begin(skl_snapshot_build_t *b)
              ? skl_replay_begin(b->fs, &b->id, &b->t, 1, &b->replay, b->text,
                                 sizeof(b->text))
              : rc;
-    return rc == SECKILL_OK ? find_target(b) : rc;
+    rc = rc == SECKILL_OK ? find_target(b) : rc;
+    if (rc == SECKILL_ENOTFOUND) {
+        /* A log that is full gets no newer segment, so no newer snapshot: it
+         * has to do with one of them, and with cursors that have moved. */
+        int n = recycle(b->fs, &b->id, 0, b->text, sizeof(b->text));
+
+        rc = n < 0 ? n : rc;
+    }
+    return rc;
 }
 
 int skl_snapshot_build_begin(skl_fs_t *fs, skl_snapshot_build_t **out,

@@ -181,6 +181,7 @@ static uint64_t zeros_end(const skl_wal_shm_t *shm, uint64_t from)
 typedef struct {
     uint64_t seq, salt, digest, first_lsn, zeroed;
     uint64_t batch; /* bytes of its first batch, in the buffer; 0: none yet */
+    int opening;    /* max_bytes does not count */
 } plan_t;
 
 static int write_header(skl_wal_writer_t *w, int fd, const plan_t *p)
@@ -287,8 +288,7 @@ static int begin_planned(skl_wal_writer_t *w, plan_t *p)
         return fail(w, "list", rc);
     }
     SKL_ST(w->shm->last_seq, f.last_seq);
-    /* Opening repeats the last batch, at the limit too. */
-    if (p->batch == 0 && !has_room(w->shm, &f)) {
+    if (!p->opening && !has_room(w->shm, &f)) {
         return fail(w, "max_log_bytes", -ENOSPC);
     }
     fd = take_file(w, &f, &p->zeroed);
@@ -305,9 +305,20 @@ static int begin_planned(skl_wal_writer_t *w, plan_t *p)
     return SECKILL_OK;
 }
 
+/* A ledger whose log is full must still open: it opens into a segment more,
+ * from which the holds are settled and the sweeper makes room. */
 int skl_wal_begin_segment(skl_wal_writer_t *w, uint64_t digest)
 {
-    plan_t p = {.digest = digest, .first_lsn = skl_wal_durable(w->ring) + 1};
+    plan_t p = {.digest = digest,
+                .first_lsn = skl_wal_durable(w->ring) + 1,
+                .opening = 1};
+
+    return begin_planned(w, &p);
+}
+
+static int roll(skl_wal_writer_t *w)
+{
+    plan_t p = {.first_lsn = skl_wal_durable(w->ring) + 1};
 
     return begin_planned(w, &p);
 }
@@ -340,7 +351,7 @@ static int read_batch(skl_wal_writer_t *w, uint64_t seq, uint64_t offset)
 int skl_wal_repeat_tail(skl_wal_writer_t *w, const skl_wal_end_t *end)
 {
     const skl_batch_header_t *b = (const void *)w->buffer;
-    plan_t p = {0};
+    plan_t p = {.opening = 1};
     uint64_t used;
     int rc;
 
@@ -369,7 +380,7 @@ static int ready(skl_wal_writer_t *w)
     char name[SKL_WAL_NAME];
 
     if (seq == 0 || atomic_load(&w->shm->syncing)) {
-        return skl_wal_begin_segment(w, 0);
+        return roll(w);
     }
     if (w->fd_seq != seq) {
         close_file(w);
@@ -524,7 +535,7 @@ static int flush_records(skl_wal_writer_t *w)
     }
     count = gather(w, durable, room_units(w->shm), &units);
     if (count == 0) { /* the segment is full */
-        rc = skl_wal_begin_segment(w, 0);
+        rc = roll(w);
         if (rc != SECKILL_OK) {
             return rc;
         }
