@@ -572,6 +572,16 @@ int skl_snapshot_build_begin(skl_fs_t *fs, skl_snapshot_build_t **out,
     return SECKILL_OK;
 }
 
+void skl_snapshot_build_half(skl_snapshot_build_t *b)
+{
+    const skl_wal_segments_t *s = skl_replay_segments(b->replay);
+
+    skl_assert(s != NULL && s->count >= 2);
+    if (b->first == 0 && s->list[s->count / 2].first_lsn > 1) {
+        b->target = s->list[s->count / 2].first_lsn - 1;
+    }
+}
+
 static int fail(skl_snapshot_build_t *b, int rc)
 {
     skl_assert(rc < 0);
