@@ -27,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define LOCK "lock"
 #define SNAP_LOCK "snap.lock"
@@ -67,6 +68,7 @@ static int open_dir(const char *dir, skl_fs_t **fs, skl_identity_t *id,
 static int take_lock(const char *dir, const char *file, int make)
 {
     char path[PATH_BYTES];
+    struct stat st;
     int fd, rc;
 
     (void)snprintf(path, sizeof(path), "%s/%s", dir, file);
@@ -75,6 +77,13 @@ static int take_lock(const char *dir, const char *file, int make)
         return fd == -ENOENT ? SECKILL_ENOTFOUND : SECKILL_EIO;
     }
     rc = skl_os_try_lock(fd, 1);
+    if (rc == 0 && make) {
+        /* Root works for the owner of the directory. */
+        rc = skl_os_stat(dir, &st);
+        rc = rc == 0 && st.st_uid != geteuid()
+                 ? skl_os_fchown(fd, st.st_uid, st.st_gid)
+                 : rc;
+    }
     if (rc != 0) {
         (void)skl_os_close(fd);
         return rc == -EWOULDBLOCK ? SECKILL_ELOCKED : SECKILL_EIO;

@@ -44,6 +44,7 @@ typedef struct {
     uint64_t seq, offset, salt, written, batches, ops;
     char *batch;
     seckill_reservation_t r; /* the last answer */
+    seckill_reservation_t earlier;
 } logdir_t;
 
 static inline void logdir_must(int good, const char *what)
@@ -272,11 +273,18 @@ static inline int logdir_put(logdir_t *d, const char *name, int64_t total,
     return skl_stock_put(&d->stock, &i, d->now);
 }
 
+static inline int logdir_several(logdir_t *d, const char *item,
+                                 const char *user, const char *request,
+                                 int64_t qty)
+{
+    return skl_stock_reserve(&d->stock, logdir_bytes(item), logdir_bytes(user),
+                             qty, logdir_bytes(request), d->now, &d->r);
+}
+
 static inline int logdir_reserve(logdir_t *d, const char *item,
                                  const char *user, const char *request)
 {
-    return skl_stock_reserve(&d->stock, logdir_bytes(item), logdir_bytes(user),
-                             1, logdir_bytes(request), d->now, &d->r);
+    return logdir_several(d, item, user, request, 1);
 }
 
 static inline skl_bytes_t logdir_id(const logdir_t *d)
@@ -292,6 +300,45 @@ static inline uint64_t logdir_random(uint64_t *seed)
     return skl_mix64(*seed);
 }
 
+/* Orders of up to four lines; what follows applies to them, too. */
+static inline int logdir_lines(logdir_t *d, const char *user,
+                               const char *request, uint64_t dice)
+{
+    seckill_line_t lines[4];
+    seckill_order_t o;
+    uint32_t refused;
+    int rc;
+
+    memset(lines, 0, sizeof(lines));
+    for (uint32_t i = 0; i < 4; i++) {
+        lines[i].qty = 1 + (int64_t)i % 2;
+        lines[i].item_len = 5;
+        snprintf(lines[i].item, sizeof(lines[i].item), "item%u",
+                 (unsigned)(dice + i) % 5);
+    }
+    rc = skl_stock_order(&d->stock, logdir_bytes(user), logdir_bytes(request),
+                         lines, 1 + dice / 8 % 4, d->now, &o, &refused);
+    if (rc == SECKILL_OK) {
+        memcpy(d->r.id, o.id, o.id_len);
+        d->r.id_len = o.id_len;
+    }
+    return rc;
+}
+
+/* The id of an earlier order: it may have expired, or be gone. */
+static inline void logdir_late(logdir_t *d, uint64_t dice)
+{
+    const seckill_reservation_t now = d->r;
+
+    if (d->earlier.id_len > 0) {
+        d->r = d->earlier;
+        (void)skl_stock_confirm_with(&d->stock, logdir_id(d), 0, dice % 2 == 0,
+                                     d->now);
+    }
+    d->earlier = now;
+    d->r = now;
+}
+
 /* One order and what becomes of it. */
 static inline void logdir_order(logdir_t *d, uint64_t n, uint64_t dice)
 {
@@ -300,13 +347,20 @@ static inline void logdir_order(logdir_t *d, uint64_t n, uint64_t dice)
     snprintf(item, sizeof(item), "item%u", (unsigned)(dice % 5));
     snprintf(user, sizeof(user), "user%u", (unsigned)(dice / 8 % 40));
     snprintf(request, sizeof(request), "request-%llu", (unsigned long long)n);
-    if (logdir_reserve(d, item, user, request) != SECKILL_OK) {
+    if ((dice / 65536 % 4 == 0
+             ? logdir_lines(d, user, request, dice / 262144)
+             : logdir_several(d, item, user, request,
+                              1 + (int64_t)(dice % 3))) != SECKILL_OK) {
         return;
     }
     if (dice / 512 % 4 < 2) {
-        (void)skl_stock_confirm(&d->stock, logdir_id(d), d->now);
+        (void)skl_stock_confirm_with(&d->stock, logdir_id(d),
+                                     (int64_t)(dice / 512 % 2), 0, d->now);
     } else if (dice / 512 % 4 == 2) {
         (void)skl_stock_cancel(&d->stock, logdir_id(d), d->now);
+    }
+    if (dice / 2048 % 16 == 3) {
+        logdir_late(d, dice / 16384);
     }
     if (dice / 4096 % 5 == 0) {
         snprintf(request, sizeof(request), "refund-%llu",
