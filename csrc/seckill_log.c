@@ -33,7 +33,6 @@
 #define TAKEOVER_NS (2 * SKL_NS_PER_MS)
 #define SYNC_NS SKL_NS_PER_SEC
 #define SNAPSHOT_RETRY_NS (5 * SKL_NS_PER_SEC)
-#define SNAPSHOT_FULL_NS SKL_NS_PER_SEC
 #define WAIT_IDLE_NS (100 * SKL_NS_PER_MS)
 
 enum {
@@ -357,9 +356,6 @@ static int raise_life(seckill_t *sk, const skl_recovered_t *rec, char *err,
     if (rec->last_lsn == 0 && rec->end.seq == 0) {
         return SECKILL_OK; /* nobody has used the first one */
     }
-#ifdef MUTANT_INCARNATION_NOT_RAISED
-    return SECKILL_OK;
-#endif
     skl_identity_raise(id, rec->last_lsn + 1);
     return skl_identity_write(sk->log.dir.fs, id, err, size);
 }
@@ -754,6 +750,14 @@ int seckill_log_rebuild(seckill_t *sk)
 
 /* ---- Snapshots ----------------------------------------------------------- */
 
+/* The log is at its limit, or nearly: for as long as it is, look again whether
+ * a consumer has moved on. */
+static int is_full(const seckill_t *sk)
+{
+    return atomic_load(&sk->stock.ring.shm->refuse) &&
+           atomic_load(&sk->log.writer.shm->state) != SECKILL_LOG_FAILING;
+}
+
 static void end_child(seckill_t *sk, int64_t mono_now)
 {
     skl_wal_shm_t *shm = sk->log.writer.shm;
@@ -768,10 +772,8 @@ static void end_child(seckill_t *sk, int64_t mono_now)
         atomic_store(&shm->snapshot_seq, sk->log.child_seq);
         atomic_fetch_add(&shm->snapshots, rc == SECKILL_OK);
         shm->snapshot_error[0] = '\0';
-        /* While the log is full: again, when cursors may have moved. */
-        sk->log.child_at = atomic_load(&sk->stock.ring.shm->refuse)
-                               ? mono_now + SNAPSHOT_FULL_NS
-                               : 0;
+        sk->log.child_at = 0;
+        sk->log.recycle_at = mono_now + SNAPSHOT_RETRY_NS;
     } else {
         (void)snprintf(shm->snapshot_error, sizeof(shm->snapshot_error),
                        "%.40s: %.110s", seckill_errname(rc), text);
@@ -780,17 +782,24 @@ static void end_child(seckill_t *sk, int64_t mono_now)
     }
 }
 
-/* Enough full segments since the last one; or the log is full: then a build
- * also makes room where there is nothing new. */
-static int wants_snapshot(seckill_t *sk)
+/* Often enough that two fit into half of a log of few segments. */
+static uint64_t segments_per_snapshot(const skl_wal_shm_t *shm)
+{
+    const uint64_t quarter = shm->max_bytes / shm->segment_bytes / 4;
+
+    return quarter < SEGMENTS_PER_SNAPSHOT ? quarter : SEGMENTS_PER_SNAPSHOT;
+}
+
+/* Enough full segments since the last one; or the log is full. */
+static int wants_snapshot(const seckill_t *sk, int64_t mono_now)
 {
     const skl_wal_shm_t *shm = sk->log.writer.shm;
     const uint64_t seq = atomic_load(&shm->last_seq);
     const uint64_t done = atomic_load(&shm->snapshot_seq);
     const uint64_t full = seq > 0 ? seq - 1 : 0;
 
-    return full >= done + SEGMENTS_PER_SNAPSHOT ||
-           atomic_load(&sk->stock.ring.shm->refuse);
+    return full >= done + segments_per_snapshot(shm) ||
+           (is_full(sk) && (full > done || mono_now >= sk->log.recycle_at));
 }
 
 void seckill_log_tick(seckill_t *sk, int64_t mono_now)
@@ -802,8 +811,10 @@ void seckill_log_tick(seckill_t *sk, int64_t mono_now)
     }
     if (log->child.pid != 0) {
         end_child(sk, mono_now);
-    } else if (mono_now >= log->child_at && wants_snapshot(sk)) {
-        log->child_seq = atomic_load(&log->writer.shm->last_seq) - 1;
+    } else if (mono_now >= log->child_at && wants_snapshot(sk, mono_now)) {
+        const uint64_t seq = atomic_load(&log->writer.shm->last_seq);
+
+        log->child_seq = seq > 0 ? seq - 1 : 0;
         if (skl_snapshot_child_start(&log->child, log->path, mono_now) !=
             SECKILL_OK) {
             log->child_at = mono_now + SNAPSHOT_RETRY_NS;

@@ -27,6 +27,7 @@ typedef struct {
     uint64_t child_seq; /* newest full segment when it was started */
     int64_t rebuild_at; /* mono */
     int64_t child_at;   /* mono; no other one before it */
+    int64_t recycle_at; /* nor one that has nothing new */
 } seckill_log_t;
 
 /* Opening, in this order. The functions return codes of seckill_open. */

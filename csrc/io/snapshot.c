@@ -483,6 +483,9 @@ static int recycle(skl_fs_t *fs, const skl_identity_t *id, int two, char *err,
 #ifdef MUTANT_RECYCLE_IGNORES_CURSORS
     limit = UINT64_MAX;
 #endif
+#ifdef MUTANT_SNAPSHOT_STALE
+    held = limit < INT64_MAX ? limit : INT64_MAX;
+#endif
     rc = skl_wal_scan(fs, id->uuid, &s, err, err_size);
     if (rc != SECKILL_OK) {
         return rc;
@@ -569,6 +572,16 @@ int skl_snapshot_build_begin(skl_fs_t *fs, skl_snapshot_build_t **out,
     return SECKILL_OK;
 }
 
+void skl_snapshot_build_half(skl_snapshot_build_t *b)
+{
+    const skl_wal_segments_t *s = skl_replay_segments(b->replay);
+
+    skl_assert(s != NULL && s->count >= 2);
+    if (b->first == 0 && s->list[s->count / 2].first_lsn > 1) {
+        b->target = s->list[s->count / 2].first_lsn - 1;
+    }
+}
+
 static int fail(skl_snapshot_build_t *b, int rc)
 {
     skl_assert(rc < 0);
@@ -595,6 +608,10 @@ static int finish(skl_snapshot_build_t *b)
 {
     skl_recovered_t now;
     int rc = audit(b);
+
+#ifdef MUTANT_SNAPSHOT_STALE
+    (void)recycle(b->fs, &b->id, 1, b->text, sizeof(b->text));
+#endif
 
     skl_replay_state(b->replay, &now);
     if (rc == SECKILL_OK && now.last_lsn != b->target) {

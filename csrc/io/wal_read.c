@@ -508,6 +508,9 @@ void skl_wal_reader_close(skl_wal_reader_t *r)
 
 void skl_wal_reader_limit(skl_wal_reader_t *r, uint64_t lsn)
 {
+#ifdef MUTANT_FEED_BEFORE_DURABLE
+    lsn = UINT64_MAX;
+#endif
     r->limit = lsn;
 }
 

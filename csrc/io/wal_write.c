@@ -181,7 +181,6 @@ static uint64_t zeros_end(const skl_wal_shm_t *shm, uint64_t from)
 typedef struct {
     uint64_t seq, salt, digest, first_lsn, zeroed;
     uint64_t batch; /* bytes of its first batch, in the buffer; 0: none yet */
-    int opening;    /* max_bytes does not count */
 } plan_t;
 
 static int write_header(skl_wal_writer_t *w, int fd, const plan_t *p)
@@ -253,10 +252,13 @@ static int build_file(skl_wal_writer_t *w, int fd, plan_t *p)
     rc = rc == 0 ? write_header(w, fd, p) : rc;
     rc = rc == 0 ? write_first(w, fd, p) : rc;
     rc = rc == 0 ? w->fs->sync(w->fs, fd) : rc;
+    skl_wal_name(name, "wal.", p->seq);
+#ifdef MUTANT_WAL_NO_DIR_SYNC
+    return rc == 0 ? w->fs->rename(w->fs, NEW_FILE, name) : rc;
+#endif
     /* The name of the segment before may not be durable, if its sync failed or
      * its writer died: numbers must have no hole. */
     rc = rc == 0 ? w->fs->sync_dir(w->fs) : rc;
-    skl_wal_name(name, "wal.", p->seq);
     rc = rc == 0 ? w->fs->rename(w->fs, NEW_FILE, name) : rc;
     return rc == 0 ? w->fs->sync_dir(w->fs) : rc;
 }
@@ -288,7 +290,8 @@ static int begin_planned(skl_wal_writer_t *w, plan_t *p)
         return fail(w, "list", rc);
     }
     SKL_ST(w->shm->last_seq, f.last_seq);
-    if (!p->opening && !has_room(w->shm, &f)) {
+    /* Opening repeats the last batch, at the limit too. */
+    if (p->batch == 0 && !has_room(w->shm, &f)) {
         return fail(w, "max_log_bytes", -ENOSPC);
     }
     fd = take_file(w, &f, &p->zeroed);
@@ -305,20 +308,9 @@ static int begin_planned(skl_wal_writer_t *w, plan_t *p)
     return SECKILL_OK;
 }
 
-/* A ledger whose log is full must still open: it opens into a segment more,
- * from which the holds are settled and the sweeper makes room. */
 int skl_wal_begin_segment(skl_wal_writer_t *w, uint64_t digest)
 {
-    plan_t p = {.digest = digest,
-                .first_lsn = skl_wal_durable(w->ring) + 1,
-                .opening = 1};
-
-    return begin_planned(w, &p);
-}
-
-static int roll(skl_wal_writer_t *w)
-{
-    plan_t p = {.first_lsn = skl_wal_durable(w->ring) + 1};
+    plan_t p = {.digest = digest, .first_lsn = skl_wal_durable(w->ring) + 1};
 
     return begin_planned(w, &p);
 }
@@ -351,7 +343,7 @@ static int read_batch(skl_wal_writer_t *w, uint64_t seq, uint64_t offset)
 int skl_wal_repeat_tail(skl_wal_writer_t *w, const skl_wal_end_t *end)
 {
     const skl_batch_header_t *b = (const void *)w->buffer;
-    plan_t p = {.opening = 1};
+    plan_t p = {0};
     uint64_t used;
     int rc;
 
@@ -359,6 +351,9 @@ int skl_wal_repeat_tail(skl_wal_writer_t *w, const skl_wal_end_t *end)
     if (end->durable == end->last_lsn) {
         return SECKILL_OK;
     }
+#ifdef MUTANT_WAL_TAIL_NOT_REPEATED
+    return SECKILL_OK;
+#endif
     rc = read_batch(w, end->batch_seq, end->batch_offset);
     if (rc != 0) {
         return fail(w, "read the last batch", rc);
@@ -379,8 +374,11 @@ static int ready(skl_wal_writer_t *w)
     const uint64_t seq = SKL_LD(w->shm->seq);
     char name[SKL_WAL_NAME];
 
+#ifdef MUTANT_LOG_TAKEOVER_SAME_FILE
+    atomic_store(&w->shm->syncing, 0);
+#endif
     if (seq == 0 || atomic_load(&w->shm->syncing)) {
-        return roll(w);
+        return skl_wal_begin_segment(w, 0);
     }
     if (w->fd_seq != seq) {
         close_file(w);
@@ -497,6 +495,9 @@ static int put_batch(skl_wal_writer_t *w, uint32_t units)
     rc = skl_fs_write_all(w->fs, w->fd, w->buffer, (size_t)bytes, offset);
     begin = w->mono_now(w->ctx);
     rc = rc == 0 ? w->fs->sync(w->fs, w->fd) : rc;
+#ifdef MUTANT_WAL_RESYNC_AFTER_ERROR
+    rc = rc != 0 ? w->fs->sync(w->fs, w->fd) : rc;
+#endif
     if (rc != 0) {
         give_up_file(w);
         return fail(w, "write a batch", rc);
@@ -535,7 +536,7 @@ static int flush_records(skl_wal_writer_t *w)
     }
     count = gather(w, durable, room_units(w->shm), &units);
     if (count == 0) { /* the segment is full */
-        rc = roll(w);
+        rc = skl_wal_begin_segment(w, 0);
         if (rc != SECKILL_OK) {
             return rc;
         }
@@ -546,16 +547,31 @@ static int flush_records(skl_wal_writer_t *w)
     }
     skl_assert(count > 0 && units > 0);
     fill_header(w, durable + 1, (uint32_t)count, units);
+#ifdef MUTANT_WAL_ACK_BEFORE_SYNC
+    publish(w, durable + (uint64_t)count, (uint32_t)count);
+#endif
     rc = put_batch(w, units);
     if (rc != SECKILL_OK) {
         return rc;
     }
     SKL_ST(w->shm->sealed, 0);
+    succeed(w->shm);
     publish(w, durable + (uint64_t)count, (uint32_t)count);
     SKL_ST(w->shm->quiet_since, w->mono_now(w->ctx));
-    succeed(w->shm);
     check_room(w);
     return count;
+}
+
+/* Nothing waits to be written, and the last try failed. */
+static int heal(skl_wal_writer_t *w)
+{
+    int rc = skl_wal_begin_segment(w, 0);
+
+    if (rc == SECKILL_OK) {
+        succeed(w->shm);
+        check_room(w);
+    }
+    return rc;
 }
 
 /* After a while without records: a batch that says that all was durable, so
@@ -565,6 +581,9 @@ static int rest(skl_wal_writer_t *w, int64_t now)
     skl_wal_shm_t *shm = w->shm;
     int rc;
 
+    if (SKL_LD(shm->state) != SECKILL_LOG_OK) {
+        return heal(w);
+    }
     if (SKL_LD(w->ring->shm->refuse)) {
         check_room(w);
     }

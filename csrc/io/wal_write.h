@@ -89,9 +89,8 @@ int skl_wal_writer_init(skl_wal_writer_t *w, skl_fs_t *fs, skl_wal_shm_t *shm,
                         skl_ring_t *ring);
 /* Also of a writer of zeros. */
 void skl_wal_writer_free(skl_wal_writer_t *w);
-/* For an opener: begin a new segment with the first record that is not durable,
- * also beyond max_bytes; `digest` of the tables before it, or 0. OK; a code
- * after a failure (shm->error). */
+/* Begin a new segment with the first record that is not durable; `digest` of
+ * the tables before it, or 0. OK; a code after a failure (shm->error). */
 int skl_wal_begin_segment(skl_wal_writer_t *w, uint64_t digest);
 /* For an opener, before the identity is raised and before anything is promised:
  * make sure of what a recovery found. The last batch may be in the cache of the

@@ -161,10 +161,11 @@ static int recover(simledger_t *l)
     l->wal->incarnation = skl_identity_incarnation(&l->id, found.last_lsn);
     rc = skl_wal_repeat_tail(&l->writer, &found.end);
     rc = rc == SECKILL_OK ? begin_life(l, found.last_lsn) : rc;
-    return rc == SECKILL_OK
-               ? skl_wal_begin_segment(&l->writer,
-                                       skl_image_digest(&l->stock.tables))
-               : rc;
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    rc = skl_wal_begin_segment(&l->writer, skl_image_digest(&l->stock.tables));
+    return rc == SECKILL_ENOSPACE ? SECKILL_OK : rc; /* open, and full */
 }
 
 int simledger_open(simledger_t *l, simdisk_t *disk, const simledger_config_t *c,

@@ -141,9 +141,11 @@ local LEDGER = {
 }
 
 local GROUPS = {
-    { name = "stock", help = "items of a running engine", commands = STOCK },
+    { name = "stock", help = "items of a running engine", commands = STOCK,
+      load = function() return require("resty.seckill.cli.stock") end },
     { name = "ledger", help = "log, snapshots and cursors of a directory",
-      commands = LEDGER },
+      commands = LEDGER,
+      load = function() return require("resty.seckill.cli.ledger") end },
 }
 
 local EXIT = [[
@@ -234,8 +236,7 @@ local function run(group, command, argv)
     if values.help then
         return print_help(command_help(group, command))
     end
-    local module = require("resty.seckill.cli." .. group.name)
-    return module[command.name](values)
+    return group.load()[command.name](values)
 end
 
 
