@@ -267,6 +267,9 @@ static void use_file(skl_wal_writer_t *w, int fd, const plan_t *p)
     close_file(w);
     w->fd = fd;
     w->fd_seq = p->seq;
+#ifdef MUTANT_FLUSH_SEQ_FIRST
+    atomic_store(&shm->seq, p->seq);
+#endif
     SKL_ST(shm->last_seq, p->seq);
     SKL_ST(shm->offset, SKL_WAL_BLOCK + p->batch);
     SKL_ST(shm->zeroed, p->zeroed);
@@ -485,6 +488,9 @@ static int put_batch(skl_wal_writer_t *w, uint32_t units)
     atomic_store(&shm->syncing, 1);
     rc = skl_fs_write_all(w->fs, w->fd, w->buffer, (size_t)bytes, offset);
     begin = w->mono_now(w->ctx);
+#ifdef MUTANT_FLUSH_FLAG_EARLY
+    atomic_store(&shm->syncing, 0);
+#endif
     rc = rc == 0 ? w->fs->sync(w->fs, w->fd) : rc;
     if (rc != 0) {
         give_up_file(w);
@@ -535,6 +541,9 @@ static int flush_records(skl_wal_writer_t *w)
     }
     skl_assert(count > 0 && units > 0);
     fill_header(w, durable + 1, (uint32_t)count, units);
+#ifdef MUTANT_FLUSH_DURABLE_EARLY
+    atomic_store(&w->ring->shm->flushed, durable + (uint64_t)count);
+#endif
     rc = put_batch(w, units);
     if (rc != SECKILL_OK) {
         return rc;
