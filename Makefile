@@ -193,6 +193,7 @@ uninstall:
 		$(LUA_FILES:lua/%=$(DESTDIR)$(LUADIR)/%) \
 		$(BIN_FILES:bin/%=$(DESTDIR)$(BINDIR)/%)
 	-rmdir $(DESTDIR)$(LUADIR)/resty/seckill/limit \
+		$(DESTDIR)$(LUADIR)/resty/seckill/cli \
 		$(DESTDIR)$(LUADIR)/resty/seckill 2>/dev/null || true
 
 ### clean: remove what was built

@@ -23,6 +23,38 @@ local function open(more)
 end
 
 
+-- A life of the ledger in a process of its own: a directory stays with the
+-- process that opened it. Sells from..to and ends.
+local function live(from, to)
+    local path = base .. "/live.lua"
+    local file = assert(io.open(path, "wb"))
+    file:write(([[
+        package.path, package.cpath = %q, %q
+        local seckill = require("resty.seckill")
+        local engine = assert(seckill.open { name = "feed", shm_dir = %q,
+            dir = %q, capacity = { items = 8, reservations = 256, users = 256,
+            requests = 512, limit_keys = 1, log_units = 2^12 } })
+        local stock = engine.stock
+        assert(stock:put { item = "tee", total = 100000, hold = 60 })
+        for n = %d, %d do
+            assert(stock:reserve("tee", "user-" .. n, 1, "r" .. n,
+                                 { durability = "async" }))
+        end
+        assert(stock:adjust("tee", 1, "flush-%d"))
+        engine:close()
+        seckill.destroy("feed", %q)
+        print("lived")
+    ]]):format(package.path, package.cpath, base, base .. "/log", from, to,
+               from, base))
+    file:close()
+    local pipe = assert(io.popen("SECKILL_LIB='" .. lib.path .. "' luajit "
+                                 .. path .. " 2>&1"))
+    local text = pipe:read("*a")
+    pipe:close()
+    assert.equal("lived\n", text)
+end
+
+
 -- Everything so far is durable; also where no thread flushes.
 local function flush()
     local rc = lib.C.seckill_sync_wait(engine.handle,
@@ -141,7 +173,7 @@ describe("feed", function()
         assert.is_near(engine:now(), r.time, 5)
         assert.is_nil(r.line)
         assert.equal(order.lsn, r.lsn)
-        assert.is_truthy(r.key:find("^%x+%-%x+%-%x+%-%x+%-%x+%-1%-2$"))
+        assert.is_truthy(r.key:find("^%x+%-%x+%-%x+%-%x+%-%x+%-%d+%-2$"))
         assert.equal("cancel", all[3].type)
         assert.equal("cancelled", all[3].state)
         assert.equal(100000, all[3].available)
@@ -242,30 +274,58 @@ describe("feed", function()
         end
     end)
 
-    it("goes on over lives of the ledger", function()
+    it("names the order and the line where a hold ends", function()
         open()
+        engine:set_test_clock(1800000000)
+        finally(function() engine:set_test_clock() end)
         put("tee")
-        sell(1, 10)
+        put("mug")
+        local order = assert(stock:order { user = "ann", request_id = "r1",
+            durability = "async", lines = {
+            { item = "tee", qty = 1 }, { item = "mug", qty = 2 } } })
+        local single = assert(stock:reserve("mug", "bob", 1, "r2", ASYNC))
+        engine:set_test_clock(1800000100)
+        assert.equal(3, assert(stock:sweep()))
         flush()
-        local first, cursor = read_all()
-        destroy()
+        local ended = {}
+        for _, r in ipairs(read_all()) do
+            if r.type == "expire" then
+                assert.equal("expired", r.state)
+                ended[#ended + 1] = { r.id, r.line or 0, r.item, r.qty }
+            end
+        end
+        table.sort(ended, function(a, b)
+            return a[1] .. a[2] < b[1] .. b[2]
+        end)
+        local want = { { order.id, 1, "tee", 1 }, { order.id, 2, "mug", 2 },
+                       { single.id, 0, "mug", 1 } }
+        table.sort(want, function(a, b) return a[1] .. a[2] < b[1] .. b[2] end)
+        assert.same(want, ended)
+    end)
+
+    it("goes on over lives of the ledger", function()
+        live(1, 10)
+        live(11, 20)
         open()
-        sell(11, 20)
         flush()
         local all = read_all(nil, 3)
-        local rest = read_all(cursor, 3)
-        assert.equal(#first + 15, #all)
-        assert.equal(15, #rest)
-        for i, record in ipairs(rest) do
-            assert.equal(all[#first + i].key, record.key)
+        assert.equal(1 + 10 + 1 + 10 + 1, #all)
+        local first, last = all[12].key, all[13].key
+        local life = tonumber(first:match("%-(%d+)%-%d+$"))
+        assert.equal(life + 1, tonumber(last:match("%-(%d+)%-%d+$")))
+        local function cursor(incarnation, record)
+            return ("%x-%x"):format(incarnation, record.lsn)
         end
-        assert.is_truthy(rest[1].key:find("%-2%-%d+$"))
-        assert.is_truthy(first[1].key:find("%-1%-1$"))
+        assert.equal(last, assert(stock:feed(cursor(life, all[12])))[1].key)
+        assert.equal(all[14].key,
+                     assert(stock:feed(cursor(life + 1, all[13])))[1].key)
         -- The same LSN of another life is another position.
-        local lsn = cursor:match("%-(%x+)$")
-        local list, code = stock:feed("2-" .. lsn)
-        assert.is_nil(list)
-        assert.equal("bad_cursor", code)
+        for i, incarnation in pairs { [12] = life + 1, [13] = life,
+                                      [14] = life + 2 } do
+            local list, code = stock:feed(cursor(incarnation, all[i]))
+            assert.is_nil(list)
+            assert.equal("bad_cursor", code)
+        end
     end)
 
     it("refuses what is no cursor of this ledger", function()
@@ -286,6 +346,7 @@ describe("feed", function()
         assert.is_nil(list)
         assert.equal("bad_cursor", code)
         assert.equal(1, #assert(stock:feed("1-0")))
+        assert.equal(1, #assert(stock:feed("ffffffff-0")))
     end)
 
     it("raises for a max that is none", function()
@@ -339,7 +400,8 @@ describe("named cursors", function()
         assert.equal(next_cursor, assert(stock:cursor("crm")))
         assert.equal(next_cursor,
                      assert(stock:cursor("crm", { create = true })))
-        assert.same({ { name = "crm", lsn = 4, incarnation = 1,
+        local incarnation = tonumber(next_cursor:match("^%x+"), 16)
+        assert.same({ { name = "crm", lsn = 4, incarnation = incarnation,
                         dropped = false } }, assert(stock:cursors()))
         assert.is_true(stock:drop_cursor("crm"))
         none, code = stock:cursor("crm")
@@ -356,17 +418,18 @@ describe("named cursors", function()
     end)
 
     it("outlive the ledger's lives", function()
+        live(1, 10)
         open()
-        put("tee")
-        sell(1, 10)
-        flush()
-        local _, cursor = assert(stock:feed(
-            assert(stock:cursor("crm", { create = true })), 5))
+        local start = assert(stock:cursor("crm", { create = true }))
+        local _, cursor = assert(stock:feed(start, 5))
         assert(stock:ack("crm", cursor))
         destroy()
-        open()
-        assert.equal(cursor, assert(stock:cursor("crm")))
-        assert.equal(6, assert(stock:feed(cursor))[1].lsn)
+        local other = assert(io.popen("SECKILL_LIB='" .. lib.path
+            .. "' ./bin/seckill ledger cursors -o json --dir " .. base
+            .. "/log"))
+        local text = other:read("*a")
+        other:close()
+        assert.is_truthy(text:find('"lsn":5,"name":"crm"', 1, true))
     end)
 
     it("keep the log; without one old records go", function()
@@ -428,7 +491,7 @@ describe("named cursors", function()
         assert.is_nil(ok)
         assert.equal("cursor_gone", code)
         assert(stock:cursor("crm", { create = true }))
-        for _, cursor in ipairs { "", "x", "1-ffffff", "7-0", 5, {} } do
+        for _, cursor in ipairs { "", "x", "1-1", "1-ffffff", 5, {} } do
             ok, code = stock:ack("crm", cursor)
             assert.is_nil(ok)
             assert.equal("bad_cursor", code)

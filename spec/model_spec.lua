@@ -282,8 +282,7 @@ describe("the hot path", function()
             end
         end)
         compiles(function(i)
-            if not stock:confirm(ids[i], { reacquire = true,
-                                           durability = "async" }) then
+            if not stock:confirm(ids[i], { reacquire = true }) then
                 error("not sold")
             end
         end)

@@ -252,10 +252,13 @@ static int build_file(skl_wal_writer_t *w, int fd, plan_t *p)
     rc = rc == 0 ? write_header(w, fd, p) : rc;
     rc = rc == 0 ? write_first(w, fd, p) : rc;
     rc = rc == 0 ? w->fs->sync(w->fs, fd) : rc;
+    skl_wal_name(name, "wal.", p->seq);
+#ifdef MUTANT_WAL_NO_DIR_SYNC
+    return rc == 0 ? w->fs->rename(w->fs, NEW_FILE, name) : rc;
+#endif
     /* The name of the segment before may not be durable, if its sync failed or
      * its writer died: numbers must have no hole. */
     rc = rc == 0 ? w->fs->sync_dir(w->fs) : rc;
-    skl_wal_name(name, "wal.", p->seq);
     rc = rc == 0 ? w->fs->rename(w->fs, NEW_FILE, name) : rc;
     return rc == 0 ? w->fs->sync_dir(w->fs) : rc;
 }
@@ -348,6 +351,9 @@ int skl_wal_repeat_tail(skl_wal_writer_t *w, const skl_wal_end_t *end)
     if (end->durable == end->last_lsn) {
         return SECKILL_OK;
     }
+#ifdef MUTANT_WAL_TAIL_NOT_REPEATED
+    return SECKILL_OK;
+#endif
     rc = read_batch(w, end->batch_seq, end->batch_offset);
     if (rc != 0) {
         return fail(w, "read the last batch", rc);
@@ -368,6 +374,9 @@ static int ready(skl_wal_writer_t *w)
     const uint64_t seq = SKL_LD(w->shm->seq);
     char name[SKL_WAL_NAME];
 
+#ifdef MUTANT_LOG_TAKEOVER_SAME_FILE
+    atomic_store(&w->shm->syncing, 0);
+#endif
     if (seq == 0 || atomic_load(&w->shm->syncing)) {
         return skl_wal_begin_segment(w, 0);
     }
@@ -486,6 +495,9 @@ static int put_batch(skl_wal_writer_t *w, uint32_t units)
     rc = skl_fs_write_all(w->fs, w->fd, w->buffer, (size_t)bytes, offset);
     begin = w->mono_now(w->ctx);
     rc = rc == 0 ? w->fs->sync(w->fs, w->fd) : rc;
+#ifdef MUTANT_WAL_RESYNC_AFTER_ERROR
+    rc = rc != 0 ? w->fs->sync(w->fs, w->fd) : rc;
+#endif
     if (rc != 0) {
         give_up_file(w);
         return fail(w, "write a batch", rc);
@@ -535,16 +547,31 @@ static int flush_records(skl_wal_writer_t *w)
     }
     skl_assert(count > 0 && units > 0);
     fill_header(w, durable + 1, (uint32_t)count, units);
+#ifdef MUTANT_WAL_ACK_BEFORE_SYNC
+    publish(w, durable + (uint64_t)count, (uint32_t)count);
+#endif
     rc = put_batch(w, units);
     if (rc != SECKILL_OK) {
         return rc;
     }
     SKL_ST(w->shm->sealed, 0);
+    succeed(w->shm);
     publish(w, durable + (uint64_t)count, (uint32_t)count);
     SKL_ST(w->shm->quiet_since, w->mono_now(w->ctx));
-    succeed(w->shm);
     check_room(w);
     return count;
+}
+
+/* Nothing waits to be written, and the last try failed. */
+static int heal(skl_wal_writer_t *w)
+{
+    int rc = skl_wal_begin_segment(w, 0);
+
+    if (rc == SECKILL_OK) {
+        succeed(w->shm);
+        check_room(w);
+    }
+    return rc;
 }
 
 /* After a while without records: a batch that says that all was durable, so
@@ -554,6 +581,9 @@ static int rest(skl_wal_writer_t *w, int64_t now)
     skl_wal_shm_t *shm = w->shm;
     int rc;
 
+    if (SKL_LD(shm->state) != SECKILL_LOG_OK) {
+        return heal(w);
+    }
     if (SKL_LD(w->ring->shm->refuse)) {
         check_room(w);
     }

@@ -2,6 +2,7 @@
 #include "stock/check.h"
 
 #include "base/assert.h"
+#include "stock/lines.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -85,13 +86,28 @@ static int is_alive(uint32_t state)
     return state == SECKILL_ITEM_OPEN || state == SECKILL_ITEM_PAUSED;
 }
 
+/* The lists of an item, as far as its row says; its own holds have one of their
+ * length. */
+static int item_lists_ok(const skl_item_row_t *i)
+{
+    const int64_t hold_ns = SKL_LD(i->hold_ns);
+    const uint32_t own = SKL_LD(i->hold_list);
+
+    for (int k = 0; k < SKL_HOLD_LISTS; k++) {
+        if (!time_ok(SKL_LD(i->lists[k].hold_ns))) {
+            return 0;
+        }
+    }
+    return own < SKL_HOLD_LISTS &&
+           (hold_ns == 0 || SKL_LD(i->lists[own].hold_ns) == hold_ns);
+}
+
 static int item_config_ok(const skl_item_row_t *i)
 {
     return count_ok(SKL_LD(i->per_user)) && count_ok(SKL_LD(i->max_qty)) &&
            time_ok(SKL_LD(i->hold_ns)) && time_ok(SKL_LD(i->starts_at)) &&
            time_ok(SKL_LD(i->ends_at)) && count_ok(SKL_LD(i->version)) &&
-           time_ok(SKL_LD(i->last_time)) &&
-           SKL_LD(i->hold_list) < SKL_HOLD_LISTS;
+           time_ok(SKL_LD(i->last_time)) && item_lists_ok(i);
 }
 
 static int item_counts_ok(const skl_item_row_t *i)
@@ -123,6 +139,10 @@ static void check_item_row(check_t *c, uint32_t slot)
     const skl_item_row_t *i = &c->t->items[slot];
     const uint32_t state = SKL_LD(i->state);
 
+    /* Not logged: an image with a quarantine was never written. */
+    if (SKL_LD(i->fault) != 0) {
+        problem(c, "item %u: in quarantine", slot);
+    }
     if (state == SKL_ITEM_FREE) {
         return;
     }
@@ -194,6 +214,7 @@ static int request_ok(const check_t *c, uint32_t shard, uint32_t slot)
     const skl_request_row_t *q = &t->requests[slot];
     const skl_hash_t key = {SKL_LD(q->lo), SKL_LD(q->hi)};
 
+    skl_assert(slot < c->requests);
     if (q->kind < SKL_REQ_RESERVE || q->kind > SKL_REQ_ORDER ||
         q->item >= t->shm->items || !time_ok(q->created) ||
         SKL_LD(t->items[q->item].state) == SKL_ITEM_FREE ||
@@ -213,31 +234,60 @@ static int own_row(check_t *c, uint32_t id, uint32_t slot, uint32_t number)
     const skl_tables_t *t = c->t;
     const skl_row_t *row = &t->rows[slot];
 
+    skl_assert(slot < c->rows && number <= SKL_LINES_MAX);
     return SKL_LD(row->lsn) != 0 && row->request == id &&
            skl_line_number(SKL_LD(row->line)) == number &&
            (number == 0) == (SKL_LD(row->line) == 0) && mark(c->owned, slot);
 }
 
-/* The lines of an order: rows of this shard, with one LSN. */
+/* All lines have one state and one deadline. Each is ended on its own once that
+ * has passed: then another one is due by the time of that item, too. */
+static int states_agree(const skl_tables_t *t, const skl_lines_t *l)
+{
+    const skl_row_t *first = &t->rows[l->row[0]];
+    const int64_t now = skl_lines_now(t, l, 0);
+    int same = 1, due = first->deadline != 0 && first->deadline <= now;
+
+    for (uint32_t i = 0; i < l->count; i++) {
+        const skl_row_t *row = &t->rows[l->row[i]];
+
+        same &= row->state == first->state;
+        due &= row->state == SECKILL_STATE_RESERVED ||
+               row->state == SECKILL_STATE_EXPIRED;
+        if (row->deadline != first->deadline ||
+            row->user_len != first->user_len ||
+            row->user_len > SECKILL_ID_MAX ||
+            memcmp(row->user_id, first->user_id, row->user_len) != 0) {
+            return 0;
+        }
+    }
+    return same || due;
+}
+
+/* The lines of an order: rows of this shard, of one LSN, each of another
+ * item. */
 static int own_lines(check_t *c, uint32_t id)
 {
     const skl_tables_t *t = c->t;
     const uint32_t first = t->requests[id].row;
-    const uint32_t shard = first / t->shm->rows;
-    uint32_t slot = first;
+    skl_lines_t l;
 
-    for (uint32_t number = 1; number <= SKL_LINES_MAX; number++) {
-        if (slot >= c->rows || slot / t->shm->rows != shard ||
-            SKL_LD(t->rows[slot].lsn) != SKL_LD(t->rows[first].lsn) ||
-            !own_row(c, id, slot, number)) {
+    if (!skl_lines_walk(t, first, &l) ||
+        !skl_lines_alive(t, &l, SKL_LD(t->rows[first].lsn))) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < l.count; i++) {
+        for (uint32_t k = 0; k < i; k++) {
+            if (l.item[k] == l.item[i]) {
+                return 0;
+            }
+        }
+        if (l.row[i] / t->shm->rows != first / t->shm->rows ||
+            !own_row(c, id, l.row[i], i + 1)) {
             return 0;
         }
-        slot = skl_line_next(SKL_LD(t->rows[slot].line));
-        if (slot == SKL_LINE_END) {
-            return 1;
-        }
     }
-    return 0;
+    return states_agree(t, &l);
 }
 
 /* The rows of an id. One without hangs on its item itself. */
@@ -318,6 +368,7 @@ static void check_requests(check_t *c, uint32_t shard)
     const skl_tables_t *t = c->t;
     const uint32_t n = t->shm->requests, first = shard * n;
 
+    skl_assert(shard < t->shm->shards && first + n <= c->requests);
     walk_requests(c, shard);
     walk_queue(c, shard);
     for (uint32_t i = first; c->problems == 0 && i < first + n; i++) {
@@ -341,6 +392,7 @@ static int user_ok(const check_t *c, uint32_t shard, uint32_t slot)
     const skl_hash_t key = {SKL_LD(u->lo), SKL_LD(u->hi)};
     const uint32_t item = SKL_LD(u->item);
 
+    skl_assert(slot < c->users);
     return item < t->shm->items &&
            SKL_LD(t->items[item].state) != SKL_ITEM_FREE &&
            count_ok(SKL_LD(u->count)) && SKL_LD(u->ids) <= SKL_IDS_PER_USER &&
@@ -382,6 +434,7 @@ static void check_users(check_t *c, uint32_t shard)
 {
     const uint32_t n = c->t->shm->users, first = shard * n;
 
+    skl_assert(shard < c->t->shm->shards && first + n <= c->users);
     walk_users(c, shard);
     for (uint32_t i = first; c->problems == 0 && i < first + n; i++) {
         if (!is_marked(c->seen_users, i)) {
@@ -445,6 +498,8 @@ static void add_row(check_t *c, const skl_row_t *row)
     sum_t *item = &c->by_item[SKL_LD(row->item)];
     sum_t *user = &c->by_user[row->user];
 
+    skl_assert(row->user < c->users); /* row_fields_ok() */
+    skl_assert(SKL_LD(row->item) < c->t->shm->items);
     item->ids++;
     user->ids++;
     if (row->state == SECKILL_STATE_RESERVED) {
@@ -485,6 +540,7 @@ static void walk_holds(check_t *c, uint32_t item, uint32_t list)
     const skl_hold_list_t *l = &t->items[item].lists[list];
     uint32_t before = SKL_NONE, slot;
 
+    skl_assert(item < t->shm->items && list < SKL_HOLD_LISTS);
     for (slot = SKL_LD(l->head); slot != SKL_NONE; slot = t->rows[slot].next) {
         const skl_row_t *row;
 
@@ -495,6 +551,7 @@ static void walk_holds(check_t *c, uint32_t item, uint32_t list)
         if (SKL_LD(row->lsn) == 0 || SKL_LD(row->item) != item ||
             row->hold_list != list || row->prev != before ||
             row->state != SECKILL_STATE_RESERVED ||
+            row->deadline > row->created + SKL_LD(l->hold_ns) ||
             (before != SKL_NONE && t->rows[before].deadline > row->deadline)) {
             problem(c, "row %u: out of place among the holds", slot);
             return;

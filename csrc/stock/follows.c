@@ -2,21 +2,9 @@
 #include "stock/follows.h"
 
 #include "base/assert.h"
+#include "stock/follows_row.h"
 
 #include <string.h>
-
-/* A time further ahead would overflow in sums with durations. */
-#define TIME_MAX (1LL << 61)
-
-static int count_ok(int64_t n)
-{
-    return n >= 0 && n <= SECKILL_COUNT_MAX;
-}
-
-static int time_ok(int64_t n)
-{
-    return n >= 0 && n <= TIME_MAX;
-}
 
 int skl_record_has_keys(const skl_record_t *r)
 {
@@ -47,14 +35,33 @@ static int counters_fit(const skl_tables_t *t, const skl_record_t *r)
 {
     int64_t sum;
 
-    if (!count_ok(r->available) || !count_ok(r->reserved) ||
-        !count_ok(r->sold)) {
+    if (!skl_count_ok(r->available) || !skl_count_ok(r->reserved) ||
+        !skl_count_ok(r->sold)) {
         return 0;
     }
     sum = r->available + r->reserved + r->sold;
     return r->type == SKL_REC_PUT || r->type == SKL_REC_ADJUST
-               ? count_ok(sum)
+               ? skl_count_ok(sum)
                : sum == SKL_LD(t->items[r->item].total);
+}
+
+/* Units that a record moves in its item; what is available has the rest. */
+typedef struct {
+    int64_t reserved, sold;
+} moved_t;
+
+static int units_follow(const skl_tables_t *t, const skl_record_t *r,
+                        moved_t by)
+{
+    const skl_item_row_t *item = &t->items[r->item];
+
+    return r->reserved == SKL_LD(item->reserved) + by.reserved &&
+           r->sold == SKL_LD(item->sold) + by.sold;
+}
+
+static int units_stay(const skl_tables_t *t, const skl_record_t *r)
+{
+    return units_follow(t, r, (moved_t){0});
 }
 
 /* The item has `live` ids and `users` rows more than before. */
@@ -88,9 +95,9 @@ static int config_fits(const skl_record_t *r)
 {
     const skl_config_body_t *c = &r->config;
 
-    return count_ok(c->per_user) && count_ok(c->max_qty) &&
-           time_ok(c->hold_ns) && time_ok(c->starts_at) &&
-           time_ok(c->ends_at) && c->version >= 1 &&
+    return skl_count_ok(c->per_user) && skl_count_ok(c->max_qty) &&
+           skl_time_ok(c->hold_ns) && skl_time_ok(c->starts_at) &&
+           skl_time_ok(c->ends_at) && c->version >= 1 &&
            c->version <= SECKILL_COUNT_MAX && c->put_total >= -1 &&
            c->put_total <= SECKILL_COUNT_MAX && c->hold_list < SKL_HOLD_LISTS &&
            is_alive(c->state) && r->user_len == 0 && r->request_len == 0;
@@ -126,7 +133,8 @@ static int put_follows(const skl_tables_t *t, const skl_record_t *r)
         return new_item_follows(t, r);
     }
     return has_parts(r, SKL_PART_ITEM, 0) && is_alive(state_of(t, r)) &&
-           rows_of_item_fit(t, r, 0, 0) && list_follows(item, &r->config) &&
+           rows_of_item_fit(t, r, 0, 0) && units_stay(t, r) &&
+           list_follows(item, &r->config) &&
            skl_item_is(item, skl_rec_item(r), r->item_len);
 }
 
@@ -146,7 +154,7 @@ static int state_follows(const skl_tables_t *t, const skl_record_t *r)
     const uint32_t both = SKL_PART_CATALOG | SKL_PART_ITEM;
     const uint32_t before = state_of(t, r), after = r->config.state;
 
-    if (!rows_of_item_fit(t, r, 0, 0)) {
+    if (!rows_of_item_fit(t, r, 0, 0) || !units_stay(t, r)) {
         return 0;
     }
     switch (r->type) {
@@ -169,10 +177,8 @@ static int state_follows(const skl_tables_t *t, const skl_record_t *r)
 
 /* ---- Request ids --------------------------------------------------------- */
 
-/* A new id: the first free row of the shard that its hash says, and the next
- * place in its queue. */
-static int new_id_follows(const skl_tables_t *t, const skl_record_t *r,
-                          const skl_rec_keys_t *keys)
+int skl_new_id_follows(const skl_tables_t *t, const skl_record_t *r,
+                       const skl_rec_keys_t *keys)
 {
     const skl_order_body_t *o = &r->order;
     const skl_shard_t *shard;
@@ -187,9 +193,8 @@ static int new_id_follows(const skl_tables_t *t, const skl_record_t *r,
            o->fifo_pos == SKL_LD(shard->fifo_tail);
 }
 
-/* The id that ends is the first one in its queue. Its place is the same in the
- * bodies of an order. */
-static int end_of_id_follows(const skl_tables_t *t, const skl_record_t *r)
+/* The place of an id is the same in the body of an order. */
+int skl_end_of_id_follows(const skl_tables_t *t, const skl_record_t *r)
 {
     const skl_order_body_t *o = &r->order;
     const skl_shard_t *shard;
@@ -213,12 +218,13 @@ static int end_of_id_follows(const skl_tables_t *t, const skl_record_t *r)
 
 static int user_count_fits(const skl_record_t *r)
 {
-    return count_ok(r->order.user_count) &&
+    return skl_count_ok(r->order.user_count) &&
            r->order.user_ids <= SKL_IDS_PER_USER;
 }
 
-/* The row of a user of this item, with `more` ids than before. */
-static int user_follows(const skl_tables_t *t, const skl_record_t *r, int more)
+/* The row of a user of this item, with `more` ids and `units` than before. */
+static int user_follows(const skl_tables_t *t, const skl_record_t *r, int more,
+                        int64_t units)
 {
     const skl_order_body_t *o = &r->order;
     const skl_user_row_t *user;
@@ -228,7 +234,8 @@ static int user_follows(const skl_tables_t *t, const skl_record_t *r, int more)
     }
     user = &t->users[o->user];
     return SKL_LD(user->item) == r->item &&
-           o->user_ids == SKL_LD(user->ids) + (uint32_t)more;
+           o->user_ids == SKL_LD(user->ids) + (uint32_t)more &&
+           o->user_count == SKL_LD(user->count) + units;
 }
 
 /* `slot` is the next free one of its shard. */
@@ -241,7 +248,7 @@ static int new_user_follows(const skl_tables_t *t, const skl_record_t *r,
 
     return o->user_shard < t->shm->shards &&
            o->user_shard == skl_shard_of(t, key) && o->user != SKL_NONE &&
-           o->user == slot && user_count_fits(r) && o->user_ids == 1;
+           o->user == slot && o->user_ids == 1 && o->user_count == o->qty;
 }
 
 /* ---- Reservations -------------------------------------------------------- */
@@ -251,14 +258,15 @@ static int terms_fit(const skl_record_t *r)
 {
     const skl_order_body_t *o = &r->order;
 
-    if (o->qty < 1 || o->qty > SECKILL_COUNT_MAX || !time_ok(o->deadline)) {
+    if (o->qty < 1 || o->qty > SECKILL_COUNT_MAX || !skl_time_ok(o->deadline)) {
         return 0;
     }
     if (r->flags & SKL_FLAG_LISTED) {
         return o->state == SECKILL_STATE_RESERVED && o->deadline != 0 &&
                o->hold_list < SKL_HOLD_LISTS;
     }
-    return o->state == SECKILL_STATE_CONFIRMED && o->hold_list < SKL_HOLD_LISTS;
+    return o->state == SECKILL_STATE_CONFIRMED && o->deadline == 0 &&
+           o->hold_list < SKL_HOLD_LISTS;
 }
 
 /* Behind the last hold of its list. */
@@ -271,10 +279,17 @@ static int deadline_follows(const skl_tables_t *t, const skl_record_t *r)
            t->rows[tail].deadline <= r->order.deadline;
 }
 
-/* A new reservation in `row`; a new user row would be `user`. */
-static int new_row_follows(const skl_tables_t *t, const skl_record_t *r,
-                           const skl_rec_keys_t *keys, uint32_t row,
-                           uint32_t user)
+/* Its units are reserved, or sold at once. */
+static moved_t moved_by_new(const skl_record_t *r)
+{
+    const int listed = (r->flags & SKL_FLAG_LISTED) != 0;
+
+    return (moved_t){.reserved = listed ? r->order.qty : 0,
+                     .sold = listed ? 0 : r->order.qty};
+}
+
+int skl_new_row_follows(const skl_tables_t *t, const skl_record_t *r,
+                        const skl_rec_keys_t *keys, uint32_t row, uint32_t user)
 {
     const int fresh = (r->flags & SKL_FLAG_USER) != 0;
 
@@ -283,8 +298,22 @@ static int new_row_follows(const skl_tables_t *t, const skl_record_t *r,
            r->order.row != SKL_NONE && r->order.row == row &&
            SKL_LD(t->rows[row].lsn) == 0 && deadline_follows(t, r) &&
            (fresh ? new_user_follows(t, r, keys, user)
-                  : user_follows(t, r, 1)) &&
+                  : user_follows(t, r, 1, r->order.qty)) &&
+           units_follow(t, r, moved_by_new(r)) &&
            rows_of_item_fit(t, r, 1, fresh);
+}
+
+/* Holds are of the item's length, in its list. */
+static int hold_follows(const skl_tables_t *t, const skl_record_t *r)
+{
+    const skl_item_row_t *item = &t->items[r->item];
+    const int64_t hold_ns = SKL_LD(item->hold_ns);
+
+    if ((r->flags & SKL_FLAG_LISTED) == 0) {
+        return hold_ns == 0;
+    }
+    return hold_ns != 0 && r->order.hold_list == SKL_LD(item->hold_list) &&
+           r->order.deadline <= r->time + hold_ns;
 }
 
 static int reserve_follows(const skl_tables_t *t, const skl_record_t *r,
@@ -295,12 +324,13 @@ static int reserve_follows(const skl_tables_t *t, const skl_record_t *r,
 
     if (r->parts !=
             (SKL_PART_REQUEST | SKL_PART_ITEM | (fresh ? SKL_PART_USER : 0U)) ||
-        !new_id_follows(t, r, keys) || o->user_shard >= t->shm->shards) {
+        !skl_new_id_follows(t, r, keys) || o->user_shard >= t->shm->shards ||
+        !hold_follows(t, r) || o->arg != (uint64_t)o->qty) {
         return 0;
     }
-    return new_row_follows(t, r, keys,
-                           SKL_LD(t->shards[o->request_shard].row_free),
-                           SKL_LD(t->shards[o->user_shard].user_free));
+    return skl_new_row_follows(t, r, keys,
+                               SKL_LD(t->shards[o->request_shard].row_free),
+                               SKL_LD(t->shards[o->user_shard].user_free));
 }
 
 /* The row that the record names is that reservation. */
@@ -318,7 +348,7 @@ static int is_its_row(const skl_tables_t *t, const skl_record_t *r)
 }
 
 /* Which state a record leads to, and from which one it may come. Only a
- * confirm may take fewer units. */
+ * confirm may take fewer units, and only what is due expires. */
 static int step_follows(const skl_record_t *r, const skl_row_t *row)
 {
     static const uint8_t to[SKL_REC_TYPES] = {
@@ -338,17 +368,39 @@ static int step_follows(const skl_record_t *r, const skl_row_t *row)
     }
     return r->order.state == to[r->type] && row->state == from &&
            r->flags == flags && r->order.qty >= 1 &&
+           (r->type != SKL_REC_EXPIRE || row->deadline <= r->time) &&
            (r->type == SKL_REC_CONFIRM ? r->order.qty <= row->qty
                                        : r->order.qty == row->qty);
 }
 
-/* A step of one reservation; its item has `live` ids more. */
-static int row_step_follows(const skl_tables_t *t, const skl_record_t *r,
-                            int live)
+/* What moves in the item when a reservation of `qty` units takes this step. */
+static moved_t moved_by_step(const skl_record_t *r, int64_t qty)
 {
-    return is_its_row(t, r) && user_follows(t, r, 0) &&
-           step_follows(r, &t->rows[r->order.row]) &&
-           rows_of_item_fit(t, r, live, 0);
+    moved_t by = {0};
+
+    if (r->flags & SKL_FLAG_LISTED) {
+        by.reserved = -qty;
+    }
+    if (r->type == SKL_REC_CONFIRM) {
+        by.sold = r->order.qty;
+    } else if (r->type == SKL_REC_REFUND) {
+        by.sold = -qty;
+    }
+    return by;
+}
+
+int skl_row_step_follows(const skl_tables_t *t, const skl_record_t *r, int live)
+{
+    const skl_row_t *row = &t->rows[r->order.row];
+    moved_t by;
+
+    if (!is_its_row(t, r) || !step_follows(r, row)) {
+        return 0;
+    }
+    by = moved_by_step(r, row->qty);
+    return units_follow(t, r, by) && rows_of_item_fit(t, r, live, 0) &&
+           user_follows(t, r, 0, by.reserved + by.sold) &&
+           ((r->flags & SKL_FLAG_AGAIN) == 0 || is_alive(state_of(t, r)));
 }
 
 static int settle_follows(const skl_tables_t *t, const skl_record_t *r,
@@ -358,7 +410,7 @@ static int settle_follows(const skl_tables_t *t, const skl_record_t *r,
     const skl_row_t *row;
 
     if (r->parts != (SKL_PART_ITEM | (refund ? SKL_PART_REQUEST : 0U)) ||
-        !row_step_follows(t, r, refund)) {
+        !skl_row_step_follows(t, r, refund)) {
         return 0;
     }
     row = &t->rows[r->order.row];
@@ -366,7 +418,8 @@ static int settle_follows(const skl_tables_t *t, const skl_record_t *r,
     if (SKL_LD(row->line) != 0 && r->type != SKL_REC_EXPIRE) {
         return 0;
     }
-    return refund ? new_id_follows(t, r, keys)
+    return refund ? r->order.arg == r->order.row_lsn &&
+                        skl_new_id_follows(t, r, keys)
                   : r->order.request == row->request;
 }
 
@@ -376,7 +429,7 @@ static int adjust_follows(const skl_tables_t *t, const skl_record_t *r,
     return has_parts(r, SKL_PART_REQUEST | SKL_PART_ITEM, 0) &&
            is_alive(state_of(t, r)) && r->order.row == SKL_NONE &&
            r->order.user == SKL_NONE && rows_of_item_fit(t, r, 1, 0) &&
-           new_id_follows(t, r, keys);
+           units_stay(t, r) && skl_new_id_follows(t, r, keys);
 }
 
 /* ---- Retiring ------------------------------------------------------------ */
@@ -389,8 +442,7 @@ static int is_last_id(const skl_tables_t *t, const skl_record_t *r)
            r->order.user_ids == 0 && SKL_LD(user->count) == 0;
 }
 
-/* An id with its reservation, and perhaps the user row. */
-static int retire_row_follows(const skl_tables_t *t, const skl_record_t *r)
+int skl_row_end_follows(const skl_tables_t *t, const skl_record_t *r)
 {
     const int last = (r->flags & SKL_FLAG_USER) != 0;
     const skl_order_body_t *o = &r->order;
@@ -398,23 +450,23 @@ static int retire_row_follows(const skl_tables_t *t, const skl_record_t *r)
     return (r->flags & ~(SKL_FLAG_ROW | SKL_FLAG_USER)) == 0 &&
            is_its_row(t, r) && t->rows[o->row].request == o->request &&
            t->rows[o->row].state != SECKILL_STATE_RESERVED &&
-           user_follows(t, r, -1) && (!last || is_last_id(t, r)) &&
-           rows_of_item_fit(t, r, -1, last ? -1 : 0);
+           user_follows(t, r, -1, 0) && (!last || is_last_id(t, r)) &&
+           units_stay(t, r) && rows_of_item_fit(t, r, -1, last ? -1 : 0);
 }
 
 static int retire_follows(const skl_tables_t *t, const skl_record_t *r)
 {
-    if (!end_of_id_follows(t, r)) {
+    if (!skl_end_of_id_follows(t, r)) {
         return 0;
     }
     if (r->order.row != SKL_NONE) {
         return (r->flags & SKL_FLAG_ROW) != 0 &&
                r->parts == (SKL_PART_REQUEST | SKL_PART_ITEM |
                             (r->flags & SKL_FLAG_USER ? SKL_PART_USER : 0U)) &&
-               retire_row_follows(t, r);
+               skl_row_end_follows(t, r);
     }
     return has_parts(r, SKL_PART_REQUEST | SKL_PART_ITEM, 0) &&
-           rows_of_item_fit(t, r, -1, 0);
+           units_stay(t, r) && rows_of_item_fit(t, r, -1, 0);
 }
 
 static int retire_user_follows(const skl_tables_t *t, const skl_record_t *r)
@@ -426,101 +478,8 @@ static int retire_user_follows(const skl_tables_t *t, const skl_record_t *r)
            o->user < t->shm->shards * t->shm->users &&
            o->user_shard == o->user / t->shm->users &&
            SKL_LD(t->users[o->user].item) == r->item &&
-           SKL_LD(t->users[o->user].ids) == 0 && rows_of_item_fit(t, r, 0, -1);
-}
-
-/* ---- Orders of several lines --------------------------------------------- */
-
-/* The free user row that leg i would get, after those before it. */
-static uint32_t next_user(const skl_tables_t *t, const skl_record_t *r,
-                          uint32_t i)
-{
-    const uint32_t shard = r->legs[i].user_shard;
-    uint32_t slot = SKL_LD(t->shards[shard].user_free);
-
-    skl_assert(shard < t->shm->shards); /* skl_order_fits() */
-    for (uint32_t k = 0; k < i && slot != SKL_NONE; k++) {
-        if ((r->legs[k].flags & SKL_FLAG_USER) &&
-            r->legs[k].user_shard == shard) {
-            slot = SKL_LD(t->users[slot].next);
-        }
-    }
-    return slot;
-}
-
-static int order_follows(const skl_tables_t *t, const skl_record_t *r,
-                         const skl_rec_keys_t *keys)
-{
-    uint32_t row;
-
-    if (!new_id_follows(t, r, keys)) {
-        return 0;
-    }
-    row = SKL_LD(t->shards[r->lines.request_shard].row_free);
-    for (uint32_t i = 0; i < r->lines.count; i++) {
-        skl_record_t one;
-
-        skl_leg_record(r, i, &one);
-        if (!new_row_follows(t, &one, keys, row, next_user(t, r, i))) {
-            return 0;
-        }
-        row = t->rows[row].next_free;
-    }
-    return time_ok(r->lines.hold_ns);
-}
-
-/* The legs are the lines of the order, all of them, in their order. */
-static int are_its_lines(const skl_tables_t *t, const skl_record_t *r)
-{
-    const uint32_t count = r->lines.count;
-
-    for (uint32_t i = 0; i < count; i++) {
-        const uint32_t next =
-            i + 1 < count ? r->legs[i + 1].row : (uint32_t)SKL_LINE_END;
-
-        if (SKL_LD(t->rows[r->legs[i].row].line) !=
-                skl_line_word(i + 1, next) ||
-            SKL_LD(t->rows[r->legs[i].row].lsn) != r->lines.row_lsn) {
-            return 0;
-        }
-    }
-    return 1;
-}
-
-static int order_end_follows(const skl_tables_t *t, const skl_record_t *r,
-                             const skl_rec_keys_t *keys)
-{
-    const int refund = r->type == SKL_REC_ORDER_REFUND;
-
-    if (!are_its_lines(t, r)) {
-        return 0;
-    }
-    for (uint32_t i = 0; i < r->lines.count; i++) {
-        skl_record_t one;
-
-        skl_leg_record(r, i, &one);
-        /* The refund's id hangs on the first item. */
-        if (!row_step_follows(t, &one, refund && i == 0)) {
-            return 0;
-        }
-    }
-    return !refund || new_id_follows(t, r, keys);
-}
-
-static int order_retire_follows(const skl_tables_t *t, const skl_record_t *r)
-{
-    if (!are_its_lines(t, r) || !end_of_id_follows(t, r)) {
-        return 0;
-    }
-    for (uint32_t i = 0; i < r->lines.count; i++) {
-        skl_record_t one;
-
-        skl_leg_record(r, i, &one);
-        if (!retire_row_follows(t, &one)) {
-            return 0;
-        }
-    }
-    return 1;
+           SKL_LD(t->users[o->user].ids) == 0 && units_stay(t, r) &&
+           rows_of_item_fit(t, r, 0, -1);
 }
 
 /* ---- By type ------------------------------------------------------------- */
@@ -528,20 +487,17 @@ static int order_retire_follows(const skl_tables_t *t, const skl_record_t *r)
 int skl_record_follows(const skl_tables_t *t, const skl_record_t *r,
                        const skl_rec_keys_t *keys)
 {
-    if (!skl_apply_fits(t, r) || !strings_fit(r) || !time_ok(r->time) ||
-        (!skl_rec_is_order(r) && !counters_fit(t, r))) {
+    if (!skl_apply_fits(t, r) || !strings_fit(r) || !skl_time_ok(r->time)) {
         return 0;
     }
     skl_assert(keys != NULL || !skl_record_has_keys(r));
+    if (skl_rec_is_order(r)) {
+        return skl_order_follows(t, r, keys);
+    }
+    if (!counters_fit(t, r)) {
+        return 0;
+    }
     switch (r->type) {
-    case SKL_REC_ORDER:
-        return order_follows(t, r, keys);
-    case SKL_REC_ORDER_CONFIRM:
-    case SKL_REC_ORDER_CANCEL:
-    case SKL_REC_ORDER_REFUND:
-        return order_end_follows(t, r, keys);
-    case SKL_REC_ORDER_RETIRE:
-        return order_retire_follows(t, r);
     case SKL_REC_PUT:
         return put_follows(t, r);
     case SKL_REC_REMOVE:

@@ -74,6 +74,7 @@ static int peek_view(const call_t *c, uint32_t slot, skl_view_t *v)
     const uint32_t shard = skl_shard_of(t, key);
     const uint64_t user_seq = skl_seq_read(&t->shards[shard].seq);
 
+    skl_assert(slot < t->shm->items);
     skl_view_item(item, v);
     skl_view_user(t, skl_find_user(t, shard, key), v);
     return v->sound && skl_seq_same(&t->shards[shard].seq, user_seq) &&
@@ -165,6 +166,7 @@ static int recorded(skl_held_t *h, uint32_t request, int64_t now,
     const skl_row_t *row;
     int rc;
 
+    skl_assert(h->count == 1 || h->count == 2);
     if (q->kind != SKL_REQ_RESERVE) {
         return SECKILL_ECONFLICT;
     }
@@ -243,6 +245,7 @@ static int take_slots(const call_t *c, const place_t *p, skl_record_t *r)
     const skl_tables_t *t = &c->s->tables;
     int rc = skl_new_request_slot(c->s, &c->q, r);
 
+    skl_assert(p->item < t->shm->items);
     if (rc != SECKILL_OK) {
         return rc;
     }
@@ -265,6 +268,7 @@ static void set_terms(const call_t *c, const skl_item_row_t *item,
 {
     const int64_t hold = SKL_LD(item->hold_ns);
 
+    skl_assert(r->type == SKL_REC_RESERVE && c->qty >= 1);
     r->order.qty = c->qty;
     r->available -= c->qty;
     if (hold == 0) {
@@ -322,6 +326,7 @@ static int decide_locked(const call_t *c, skl_held_t *h, const place_t *p,
     const skl_item_row_t *item = &t->items[p->item];
     int rc;
 
+    skl_assert(h->count >= 2);
     skl_view_item(item, v);
     skl_view_user(t, p->user, v);
     *now = skl_item_now(item, c->now);
@@ -341,6 +346,7 @@ static int reserve_item(const call_t *c, skl_held_t *h, place_t *p)
     int64_t now;
     int rc = skl_hold_item(h, p->item);
 
+    skl_assert(p->item < c->s->tables.shm->items);
     if (rc != SECKILL_OK) {
         return rc;
     }

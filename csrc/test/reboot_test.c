@@ -111,8 +111,6 @@ static seckill_t *reboot(seckill_t *sk, const char *name, int other_boot)
     char path[512];
 
     flush(sk);
-    skl_wal_dir_leave(&sk->log.dir); /* as death does */
-    sk->log.attached = 0;
     seckill_close(sk);
     CHECK_INT(SECKILL_OK, seckill_destroy(name, scratch_dir()));
     for (uint64_t seq = 1; other_boot && seq < 8; seq++) {

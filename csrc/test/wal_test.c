@@ -129,8 +129,8 @@ TEST(wal_scan_lists_segments_in_order)
     logdir_work(&l.d, 300, 1);
     memfs_put(l.m, "free.0000000000000000", "x", 1);
     memfs_put(l.m, "wal.0000000000000001.lost", "x", 1);
-    CHECK_INT(SECKILL_OK, skl_wal_scan(&l.m->fs, l.d.id.uuid, &s, err,
-                                       sizeof(err)));
+    CHECK_INT(SECKILL_OK,
+              skl_wal_scan(&l.m->fs, l.d.id.uuid, &s, err, sizeof(err)));
     CHECK_INT(l.d.seq, s.count);
     CHECK_INT(1, s.free_count);
     for (uint32_t i = 0; i < s.count; i++) {
@@ -356,7 +356,8 @@ static void flip_batches(log_t *l, uint64_t seq, uint64_t *flips)
     uint64_t at = SKL_WAL_BLOCK;
 
     while (at < f->size) {
-        const skl_batch_header_t b = *(const void *)(f->bytes + at);
+        const skl_batch_header_t b =
+            *(const skl_batch_header_t *)(const void *)(f->bytes + at);
         const uint64_t bytes = skl_batch_bytes(b.units);
         const int is_last = seq == l->d.seq && at + bytes == f->size;
 
@@ -379,8 +380,8 @@ TEST(wal_every_flipped_byte_is_found)
     uint64_t flips = 0;
     log_t l;
 
-    log_open(&l, 5, 20 << 10);
-    logdir_work(&l.d, 45, 1);
+    log_open(&l, 5, 16 << 10);
+    logdir_work(&l.d, 100, 1);
     REQUIRE(l.d.seq >= 2);
     for (uint64_t seq = 1; seq <= l.d.seq; seq++) {
         flip_batches(&l, seq, &flips);
@@ -568,7 +569,7 @@ TEST(wal_reader_notices_that_its_segment_was_recycled)
     CHECK_INT(1, skl_wal_read(r, &got));
     CHECK_INT(0, memfs_rename(&l.m->fs, "wal.0000000000000001",
                               "wal.0000000000000003"));
-    memcpy(segment(&l, 3)->bytes, segment(&l, 2)->bytes, 64 << 10);
+    memcpy(segment(&l, 3)->bytes, segment(&l, 2)->bytes, 16 << 10);
     while ((rc = skl_wal_read(r, &got)) == 1) {
     }
     CHECK_INT(SECKILL_ECURSORGONE, rc);

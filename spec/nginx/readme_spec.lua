@@ -28,6 +28,7 @@ end
 local function adapt(text, name, list)
     return (text:gsub('name = "shop"', 'name = "' .. name .. '"')
                 :gsub("/etc/nginx/blacklist", list)
+                :gsub("/var/lib/seckill", list .. ".d")
                 :gsub('user = "www%-data",', ""))
 end
 
@@ -77,6 +78,7 @@ local function finish(server, name, list)
     server:assert_clean_log()
     server:cleanup()
     os.remove(list)
+        os.execute("rm -rf " .. list .. ".d")
     assert(require("resty.seckill").destroy(name))
 end
 
