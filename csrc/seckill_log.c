@@ -24,6 +24,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 #define WAIT_ACTIVE_NS (10 * SKL_NS_PER_MS)
@@ -313,7 +314,6 @@ static void fill_log(seckill_t *sk, skl_header_t *h)
 
     (void)snprintf(shm->dir, sizeof(shm->dir), "%s", sk->log.path);
     memcpy(shm->uuid, id->uuid, sizeof(shm->uuid));
-    shm->incarnation = id->lives[id->life_count - 1].incarnation; /* so far */
     shm->durability = c->durability;
     shm->segment_bytes = c->log_segment_bytes;
     shm->max_bytes = c->max_log_bytes;
@@ -356,9 +356,6 @@ static int raise_life(seckill_t *sk, const skl_recovered_t *rec, char *err,
     if (rec->last_lsn == 0 && rec->end.seq == 0) {
         return SECKILL_OK; /* nobody has used the first one */
     }
-#ifdef MUTANT_INCARNATION_NOT_RAISED
-    return SECKILL_OK;
-#endif
     skl_identity_raise(id, rec->last_lsn + 1);
     return skl_identity_write(sk->log.dir.fs, id, err, size);
 }
@@ -389,8 +386,12 @@ static int begin_log(seckill_t *sk, char *err, size_t size)
 static int go_on(seckill_t *sk, const skl_recovered_t *rec, int64_t unknown,
                  char *err, size_t size)
 {
-    int rc = skl_wal_repeat_tail(&sk->log.writer, &rec->end);
+    skl_wal_writer_t *w = &sk->log.writer;
+    int rc;
 
+    w->shm->incarnation =
+        skl_identity_incarnation(&sk->log.identity, rec->last_lsn);
+    rc = skl_wal_repeat_tail(w, &rec->end);
     if (rc != SECKILL_OK) {
         return log_failed(sk, rc, err, size);
     }
@@ -602,6 +603,23 @@ void seckill_log_leave(seckill_t *sk)
         skl_wal_dir_leave(&sk->log.dir);
     }
     memset(&sk->log, 0, sizeof(sk->log));
+}
+
+int seckill_log_writable(seckill_t *sk, char *err, size_t err_size)
+{
+    skl_fs_t *fs = sk->log.dir.fs;
+    const int fd = fs->open(fs, "lock", SKL_FS_WRITE);
+
+    skl_assert(err != NULL);
+    if (fd < 0) {
+        (void)snprintf(err, err_size,
+                       "dir: %s cannot be written by uid %u (%s); give its "
+                       "owner as the option user when root makes it",
+                       sk->log.path, geteuid(), strerror(-fd));
+        return SECKILL_EIO;
+    }
+    (void)fs->close(fs, fd);
+    return SECKILL_OK;
 }
 
 /* ---- The flush thread ---------------------------------------------------- */

@@ -44,6 +44,8 @@ void seckill_log_leave(seckill_t *sk);
 
 /* Write what waits, in a program whose threads do not run. */
 void seckill_log_flush_here(seckill_t *sk);
+/* May this process write the log? A worker of a root master may not. EIO. */
+int seckill_log_writable(seckill_t *sk, char *err, size_t err_size);
 /* For the flush thread. */
 int seckill_log_step(seckill_t *sk, int has_role);
 void seckill_log_wait(seckill_t *sk, int has_role);

@@ -275,10 +275,13 @@ static int build_file(skl_wal_writer_t *w, int fd, plan_t *p)
     rc = rc == 0 ? write_header(w, fd, p) : rc;
     rc = rc == 0 ? write_first(w, fd, p) : rc;
     rc = rc == 0 ? w->fs->sync(w->fs, fd) : rc;
+    skl_wal_name(name, "wal.", p->seq);
+#ifdef MUTANT_WAL_NO_DIR_SYNC
+    return rc == 0 ? w->fs->rename(w->fs, NEW_FILE, name) : rc;
+#endif
     /* The name of the segment before may not be durable, if its sync failed or
      * its writer died: numbers must have no hole. */
     rc = rc == 0 ? w->fs->sync_dir(w->fs) : rc;
-    skl_wal_name(name, "wal.", p->seq);
     rc = rc == 0 ? w->fs->rename(w->fs, NEW_FILE, name) : rc;
     return rc == 0 ? w->fs->sync_dir(w->fs) : rc;
 }
@@ -290,6 +293,9 @@ static void use_file(skl_wal_writer_t *w, int fd, const plan_t *p)
     close_file(w);
     w->fd = fd;
     w->fd_seq = p->seq;
+#ifdef MUTANT_FLUSH_SEQ_FIRST
+    atomic_store(&shm->seq, p->seq);
+#endif
     SKL_ST(shm->last_seq, p->seq);
     SKL_ST(shm->offset, SKL_WAL_BLOCK + p->batch);
     SKL_ST(shm->zeroed, p->zeroed);
@@ -371,6 +377,9 @@ int skl_wal_repeat_tail(skl_wal_writer_t *w, const skl_wal_end_t *end)
     if (end->durable == end->last_lsn) {
         return SECKILL_OK;
     }
+#ifdef MUTANT_WAL_TAIL_NOT_REPEATED
+    return SECKILL_OK;
+#endif
     rc = read_batch(w, end->batch_seq, end->batch_offset);
     if (rc != 0) {
         return fail(w, "read the last batch", rc);
@@ -511,7 +520,13 @@ static int put_batch(skl_wal_writer_t *w, uint32_t units)
     atomic_store(&shm->syncing, 1);
     rc = skl_fs_write_all(w->fs, w->fd, w->buffer, (size_t)bytes, offset);
     begin = w->mono_now(w->ctx);
+#ifdef MUTANT_FLUSH_FLAG_EARLY
+    atomic_store(&shm->syncing, 0);
+#endif
     rc = rc == 0 ? w->fs->sync(w->fs, w->fd) : rc;
+#ifdef MUTANT_WAL_RESYNC_AFTER_ERROR
+    rc = rc != 0 ? w->fs->sync(w->fs, w->fd) : rc;
+#endif
     if (rc != 0) {
         give_up_file(w);
         return fail(w, "write a batch", rc);
@@ -561,6 +576,9 @@ static int flush_records(skl_wal_writer_t *w)
     }
     skl_assert(count > 0 && units > 0);
     fill_header(w, durable + 1, (uint32_t)count, units);
+#ifdef MUTANT_WAL_ACK_BEFORE_SYNC
+    publish(w, durable + (uint64_t)count, (uint32_t)count);
+#endif
     rc = put_batch(w, units);
     if (rc != SECKILL_OK) {
         return rc;
