@@ -19,6 +19,7 @@
  * A failed run prints its seed; SECKILL_SEED=n begins with that one.
  * SECKILL_FULL=1 runs 10,000 seeds. One thread.
  */
+/* variants: rel asan */
 #include "test/support/simledger.h"
 #include "test/support/tap.h"
 
@@ -1398,7 +1399,12 @@ static int simulate(uint64_t seed)
 TEST(simulated_lives_keep_the_promises)
 {
     const uint64_t first = tap_seed(1);
-    const uint64_t count = tap_full() ? 10000 : 400;
+#ifdef __SANITIZE_ADDRESS__
+    const uint64_t usual = 60;
+#else
+    const uint64_t usual = 400;
+#endif
+    const uint64_t count = tap_full() ? 10000 : usual;
 
     for (uint64_t i = 0; i < count && simulate(first + i); i++) {
     }
