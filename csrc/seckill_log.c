@@ -24,6 +24,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 #define WAIT_ACTIVE_NS (10 * SKL_NS_PER_MS)
@@ -32,7 +33,6 @@
 #define TAKEOVER_NS (2 * SKL_NS_PER_MS)
 #define SYNC_NS SKL_NS_PER_SEC
 #define SNAPSHOT_RETRY_NS (5 * SKL_NS_PER_SEC)
-#define SNAPSHOT_FULL_NS SKL_NS_PER_SEC
 #define WAIT_IDLE_NS (100 * SKL_NS_PER_MS)
 
 enum {
@@ -603,6 +603,23 @@ void seckill_log_leave(seckill_t *sk)
     memset(&sk->log, 0, sizeof(sk->log));
 }
 
+int seckill_log_writable(seckill_t *sk, char *err, size_t err_size)
+{
+    skl_fs_t *fs = sk->log.dir.fs;
+    const int fd = fs->open(fs, "lock", SKL_FS_WRITE);
+
+    skl_assert(err != NULL);
+    if (fd < 0) {
+        (void)snprintf(err, err_size,
+                       "dir: %s cannot be written by uid %u (%s); give its "
+                       "owner as the option user when root makes it",
+                       sk->log.path, geteuid(), strerror(-fd));
+        return SECKILL_EIO;
+    }
+    (void)fs->close(fs, fd);
+    return SECKILL_OK;
+}
+
 /* ---- The flush thread ---------------------------------------------------- */
 
 static int has_log(const seckill_t *sk)
@@ -733,6 +750,14 @@ int seckill_log_rebuild(seckill_t *sk)
 
 /* ---- Snapshots ----------------------------------------------------------- */
 
+/* The log is at its limit, or nearly: for as long as it is, look again whether
+ * a consumer has moved on. */
+static int is_full(const seckill_t *sk)
+{
+    return atomic_load(&sk->stock.ring.shm->refuse) &&
+           atomic_load(&sk->log.writer.shm->state) != SECKILL_LOG_FAILING;
+}
+
 static void end_child(seckill_t *sk, int64_t mono_now)
 {
     skl_wal_shm_t *shm = sk->log.writer.shm;
@@ -747,10 +772,8 @@ static void end_child(seckill_t *sk, int64_t mono_now)
         atomic_store(&shm->snapshot_seq, sk->log.child_seq);
         atomic_fetch_add(&shm->snapshots, rc == SECKILL_OK);
         shm->snapshot_error[0] = '\0';
-        /* While the log is full: again, when cursors may have moved. */
-        sk->log.child_at = atomic_load(&sk->stock.ring.shm->refuse)
-                               ? mono_now + SNAPSHOT_FULL_NS
-                               : 0;
+        sk->log.child_at = 0;
+        sk->log.recycle_at = mono_now + SNAPSHOT_RETRY_NS;
     } else {
         (void)snprintf(shm->snapshot_error, sizeof(shm->snapshot_error),
                        "%.40s: %.110s", seckill_errname(rc), text);
@@ -759,17 +782,24 @@ static void end_child(seckill_t *sk, int64_t mono_now)
     }
 }
 
-/* Enough full segments since the last one; or the log is full: then a build
- * also makes room where there is nothing new. */
-static int wants_snapshot(seckill_t *sk)
+/* Often enough that two fit into half of a log of few segments. */
+static uint64_t segments_per_snapshot(const skl_wal_shm_t *shm)
+{
+    const uint64_t quarter = shm->max_bytes / shm->segment_bytes / 4;
+
+    return quarter < SEGMENTS_PER_SNAPSHOT ? quarter : SEGMENTS_PER_SNAPSHOT;
+}
+
+/* Enough full segments since the last one; or the log is full. */
+static int wants_snapshot(const seckill_t *sk, int64_t mono_now)
 {
     const skl_wal_shm_t *shm = sk->log.writer.shm;
     const uint64_t seq = atomic_load(&shm->last_seq);
     const uint64_t done = atomic_load(&shm->snapshot_seq);
     const uint64_t full = seq > 0 ? seq - 1 : 0;
 
-    return full >= done + SEGMENTS_PER_SNAPSHOT ||
-           atomic_load(&sk->stock.ring.shm->refuse);
+    return full >= done + segments_per_snapshot(shm) ||
+           (is_full(sk) && (full > done || mono_now >= sk->log.recycle_at));
 }
 
 void seckill_log_tick(seckill_t *sk, int64_t mono_now)
@@ -781,8 +811,10 @@ void seckill_log_tick(seckill_t *sk, int64_t mono_now)
     }
     if (log->child.pid != 0) {
         end_child(sk, mono_now);
-    } else if (mono_now >= log->child_at && wants_snapshot(sk)) {
-        log->child_seq = atomic_load(&log->writer.shm->last_seq) - 1;
+    } else if (mono_now >= log->child_at && wants_snapshot(sk, mono_now)) {
+        const uint64_t seq = atomic_load(&log->writer.shm->last_seq);
+
+        log->child_seq = seq > 0 ? seq - 1 : 0;
         if (skl_snapshot_child_start(&log->child, log->path, mono_now) !=
             SECKILL_OK) {
             log->child_at = mono_now + SNAPSHOT_RETRY_NS;

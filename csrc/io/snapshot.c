@@ -107,6 +107,7 @@ static void insert(found_t *f, uint64_t lsn)
     if (at == LIST_MAX - 1 && f->lsn[at] > lsn) {
         return;
     }
+    skl_assert(at < LIST_MAX && f->count <= LIST_MAX);
     for (; at > 0 && f->lsn[at - 1] < lsn; at--) {
         f->lsn[at] = f->lsn[at - 1];
     }
@@ -146,6 +147,7 @@ static int read_image(skl_fs_t *fs, int fd, const header_t *h, target_t *to)
 {
     uint32_t crc = 0;
 
+    skl_assert(to->t == NULL || h->bytes == skl_image_bytes(to->t));
     for (uint64_t at = 0; at < h->bytes; at += CHUNK) {
         const size_t n =
             h->bytes - at < CHUNK ? (size_t)(h->bytes - at) : (size_t)CHUNK;
@@ -169,6 +171,7 @@ static int read_open(skl_fs_t *fs, int fd, const skl_identity_t *id,
     const int64_t size = fs->size(fs, fd);
     int rc;
 
+    skl_assert(to->chunk != NULL);
     if (size < 0) {
         return SECKILL_EIO;
     }
@@ -257,6 +260,7 @@ int skl_snapshot_load(skl_fs_t *fs, const skl_identity_t *id, skl_tables_t *t,
 static void fill_header(header_t *h, const skl_identity_t *id,
                         const skl_tables_t *t, uint64_t lsn, int64_t time)
 {
+    skl_assert(id->life_count >= 1);
     memset(h, 0, sizeof(*h));
     h->magic = MAGIC;
     h->version = VERSION;
@@ -436,7 +440,8 @@ static int free_segments(skl_fs_t *fs, const skl_wal_segments_t *s,
     char from[SKL_WAL_NAME], to[SKL_WAL_NAME];
     int done = 0;
 
-    /* One renamed before may not be so durably, if that sync failed. */
+    /* One that was renamed before may not be so durably: that sync may have
+     * failed. */
     if (s->count > 1 && s->list[1].first_lsn <= limit + 1) {
         int rc = fs->sync_dir(fs);
 
@@ -514,6 +519,7 @@ static int find_target(skl_snapshot_build_t *b)
     const skl_wal_segments_t *s = skl_replay_segments(b->replay);
     skl_recovered_t now;
 
+    skl_assert(b->replay != NULL);
     skl_replay_state(b->replay, &now);
     b->first = now.last_lsn;
     if (s == NULL || s->count < 2 ||
@@ -566,8 +572,19 @@ int skl_snapshot_build_begin(skl_fs_t *fs, skl_snapshot_build_t **out,
     return SECKILL_OK;
 }
 
+void skl_snapshot_build_half(skl_snapshot_build_t *b)
+{
+    const skl_wal_segments_t *s = skl_replay_segments(b->replay);
+
+    skl_assert(s != NULL && s->count >= 2);
+    if (b->first == 0 && s->list[s->count / 2].first_lsn > 1) {
+        b->target = s->list[s->count / 2].first_lsn - 1;
+    }
+}
+
 static int fail(skl_snapshot_build_t *b, int rc)
 {
+    skl_assert(rc < 0);
     b->failed = rc;
     return rc;
 }
@@ -620,6 +637,7 @@ int skl_snapshot_build_step(skl_snapshot_build_t *b, uint32_t max_records,
     skl_recovered_t now;
     int rc;
 
+    skl_assert(b->target > b->first);
     if (b->failed != 0) {
         return b->failed;
     }

@@ -55,6 +55,10 @@ typedef struct skl_snapshot_build skl_snapshot_build_t;
  * caller's. */
 int skl_snapshot_build_begin(skl_fs_t *fs, skl_snapshot_build_t **out,
                              char *err, size_t err_size);
+/* Where there is no snapshot yet: only up to the middle of what could be in it.
+ * Segments are used again behind the older of two snapshots; with one of all
+ * of a log that has no room for more there would never be a second. */
+void skl_snapshot_build_half(skl_snapshot_build_t *b);
 int skl_snapshot_build_step(skl_snapshot_build_t *b, uint32_t max_records,
                             uint64_t *done, uint64_t *total);
 const char *skl_snapshot_build_error(const skl_snapshot_build_t *b);

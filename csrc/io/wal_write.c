@@ -374,6 +374,9 @@ static int ready(skl_wal_writer_t *w)
     const uint64_t seq = SKL_LD(w->shm->seq);
     char name[SKL_WAL_NAME];
 
+#ifdef MUTANT_LOG_TAKEOVER_SAME_FILE
+    atomic_store(&w->shm->syncing, 0);
+#endif
     if (seq == 0 || atomic_load(&w->shm->syncing)) {
         return skl_wal_begin_segment(w, 0);
     }
@@ -552,11 +555,23 @@ static int flush_records(skl_wal_writer_t *w)
         return rc;
     }
     SKL_ST(w->shm->sealed, 0);
+    succeed(w->shm);
     publish(w, durable + (uint64_t)count, (uint32_t)count);
     SKL_ST(w->shm->quiet_since, w->mono_now(w->ctx));
-    succeed(w->shm);
     check_room(w);
     return count;
+}
+
+/* Nothing waits to be written, and the last try failed. */
+static int heal(skl_wal_writer_t *w)
+{
+    int rc = skl_wal_begin_segment(w, 0);
+
+    if (rc == SECKILL_OK) {
+        succeed(w->shm);
+        check_room(w);
+    }
+    return rc;
 }
 
 /* After a while without records: a batch that says that all was durable, so
@@ -566,6 +581,9 @@ static int rest(skl_wal_writer_t *w, int64_t now)
     skl_wal_shm_t *shm = w->shm;
     int rc;
 
+    if (SKL_LD(shm->state) != SECKILL_LOG_OK) {
+        return heal(w);
+    }
     if (SKL_LD(w->ring->shm->refuse)) {
         check_room(w);
     }

@@ -286,10 +286,11 @@ end
 
 -- Adds what a damage says: the code, the text, segment and offset from it.
 local function damage(found, code, detail)
+    local text = detail or ""
     found.damage = {
-        code = code, text = detail, after_lsn = found.last_lsn,
-        segment = tonumber((detail or ""):match("segment (%d+)")),
-        offset = tonumber((detail or ""):match("offset (%d+)")),
+        code = code, text = text, after_lsn = found.last_lsn,
+        segment = tonumber(text:match("wal%.(%x+)") or "", 16),
+        offset = tonumber(text:match("offset (%d+)")),
     }
 end
 
@@ -315,7 +316,7 @@ local function report(found)
         rows[#rows + 1] = { "damage", found.damage.code .. ": "
                             .. (found.damage.text or "") }
         rows[#rows + 1] = { "last good batch", found.segment and format(
-            "segment %.0f, offset %.0f", found.segment, found.offset) }
+            "segment wal.%016x, offset %.0f", found.segment, found.offset) }
     end
     if found.problem_count then
         rows[#rows + 1] = { "audit", found.problem_count == 0 and "ok"
