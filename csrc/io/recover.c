@@ -24,6 +24,7 @@ struct skl_replay {
     int64_t last_time;
     uint64_t prepared, near;    /* up to these LSNs */
     skl_rec_keys_t keys[AHEAD]; /* by LSN */
+    const skl_record_t *records[AHEAD];
     int digests;
     uint32_t segment; /* the next one whose digest is to be compared */
 };
@@ -129,6 +130,7 @@ static void prepare(skl_replay_t *p, const skl_record_t *r)
     skl_tables_t *t = p->t;
     skl_rec_keys_t *keys = &p->keys[r->lsn % AHEAD];
 
+    p->records[r->lsn % AHEAD] = r;
     if (skl_record_has_keys(r)) {
         skl_record_keys(t, r, keys);
         fetch_heads(t, r, keys);
@@ -188,15 +190,11 @@ static void look_ahead(skl_replay_t *p, const skl_record_t *r)
 
 static void look_near(skl_replay_t *p, const skl_record_t *r)
 {
-    const skl_record_t *next;
-
     skl_assert(p->prepared >= r->lsn && p->near <= p->prepared);
     p->near = p->near < r->lsn ? r->lsn : p->near;
-    while (p->near + 1 < r->lsn + NEAR &&
-           (next = skl_wal_peek(p->reader, (uint32_t)(p->near - r->lsn))) !=
-               NULL) {
-        prepare_near(p, next);
+    while (p->near < p->prepared && p->near + 1 < r->lsn + NEAR) {
         p->near++;
+        prepare_near(p, p->records[p->near % AHEAD]);
     }
 }
 

@@ -270,6 +270,9 @@ static void use_file(skl_wal_writer_t *w, int fd, const plan_t *p)
     close_file(w);
     w->fd = fd;
     w->fd_seq = p->seq;
+#ifdef MUTANT_FLUSH_SEQ_FIRST
+    atomic_store(&shm->seq, p->seq);
+#endif
     SKL_ST(shm->last_seq, p->seq);
     SKL_ST(shm->offset, SKL_WAL_BLOCK + p->batch);
     SKL_ST(shm->zeroed, p->zeroed);
@@ -494,6 +497,9 @@ static int put_batch(skl_wal_writer_t *w, uint32_t units)
     atomic_store(&shm->syncing, 1);
     rc = skl_fs_write_all(w->fs, w->fd, w->buffer, (size_t)bytes, offset);
     begin = w->mono_now(w->ctx);
+#ifdef MUTANT_FLUSH_FLAG_EARLY
+    atomic_store(&shm->syncing, 0);
+#endif
     rc = rc == 0 ? w->fs->sync(w->fs, w->fd) : rc;
 #ifdef MUTANT_WAL_RESYNC_AFTER_ERROR
     rc = rc != 0 ? w->fs->sync(w->fs, w->fd) : rc;

@@ -139,6 +139,10 @@ static void check_item_row(check_t *c, uint32_t slot)
     const skl_item_row_t *i = &c->t->items[slot];
     const uint32_t state = SKL_LD(i->state);
 
+    /* Not logged: an image with a quarantine was never written. */
+    if (SKL_LD(i->fault) != 0) {
+        problem(c, "item %u: in quarantine", slot);
+    }
     if (state == SKL_ITEM_FREE) {
         return;
     }
