@@ -1320,6 +1320,8 @@ static void check_history(void)
 /* A well disk, a consumer that reads on and snapshots: the log gets room. */
 static void make_room(void)
 {
+    char why[SKL_WAL_TEXT];
+
     for (int i = 0; i < 200 && run.up && !run.failed; i++) {
         if (!skl_ring_refuses(&run.l.stock.ring, run.l.now) &&
             simledger_durable(&run.l) == simledger_lsn(&run.l)) {
@@ -1330,7 +1332,8 @@ static void make_room(void)
         flush();
         run.l.mono += 100 * SIM_MS;
     }
-    broken("a log that was full stays full: %s", run.l.wal->error);
+    skl_wal_text_get(&run.l.wal->error, why);
+    broken("a log that was full stays full: %s", why);
 }
 
 static void finish(void)
