@@ -192,11 +192,12 @@ static void feed(void)
 
 static void ack(void)
 {
-    const simledger_handed_t *last = &run.handed[run.handed_count - 1];
+    const simledger_handed_t *last;
 
     if (run.handed_count == 0 || !alive()) {
         return;
     }
+    last = &run.handed[run.handed_count - 1];
     run.acking = last->lsn;
     if (simledger_ack(&run.l, CONSUMER, last->lsn, last->incarnation) ==
         SECKILL_OK) {
