@@ -363,8 +363,10 @@ static int raise_life(seckill_t *sk, const skl_recovered_t *rec, char *err,
 static int log_failed(seckill_t *sk, int rc, char *err, size_t size)
 {
     if (rc != SECKILL_OK) {
-        (void)snprintf(err, size, "dir: %s: %s", sk->log.path,
-                       sk->log.writer.shm->error);
+        char why[SKL_WAL_TEXT];
+
+        skl_wal_text_get(&sk->log.writer.shm->error, why);
+        (void)snprintf(err, size, "dir: %s: %s", sk->log.path, why);
     }
     return rc;
 }
@@ -551,7 +553,7 @@ static int revive(seckill_t *sk, char *err, size_t size)
     }
     rc = rc == 0 ? begin_log(sk, err, size) : rc;
     if (rc < 0) {
-        (void)snprintf(err, size, "dir: %s: %s", sk->log.path, shm->error);
+        return log_failed(sk, rc, err, size);
     }
     return rc;
 }
@@ -761,7 +763,7 @@ static int is_full(const seckill_t *sk)
 static void end_child(seckill_t *sk, int64_t mono_now)
 {
     skl_wal_shm_t *shm = sk->log.writer.shm;
-    char text[160] = "";
+    char text[160] = "", why[SKL_WAL_TEXT];
     int rc;
 
     if (!skl_snapshot_child_poll(&sk->log.child, mono_now, &rc, text,
@@ -771,12 +773,13 @@ static void end_child(seckill_t *sk, int64_t mono_now)
     if (rc == SECKILL_OK || rc == SECKILL_ENOTFOUND) {
         atomic_store(&shm->snapshot_seq, sk->log.child_seq);
         atomic_fetch_add(&shm->snapshots, rc == SECKILL_OK);
-        shm->snapshot_error[0] = '\0';
+        skl_wal_text_set(&shm->snapshot_error, "");
         sk->log.child_at = 0;
         sk->log.recycle_at = mono_now + SNAPSHOT_RETRY_NS;
     } else {
-        (void)snprintf(shm->snapshot_error, sizeof(shm->snapshot_error),
-                       "%.40s: %.110s", seckill_errname(rc), text);
+        (void)snprintf(why, sizeof(why), "%.40s: %.110s", seckill_errname(rc),
+                       text);
+        skl_wal_text_set(&shm->snapshot_error, why);
         atomic_fetch_add(&shm->snapshot_failures, rc != SECKILL_ELOCKED);
         sk->log.child_at = mono_now + SNAPSHOT_RETRY_NS;
     }
@@ -963,7 +966,7 @@ int seckill_log_stats(seckill_t *sk, seckill_log_stats_t *out)
     skl_identity_text(shm->uuid, out->uuid);
     (void)snprintf(out->dir, sizeof(out->dir), "%s", shm->dir);
     if (out->state != SECKILL_LOG_OK) {
-        (void)snprintf(out->error, sizeof(out->error), "%.159s", shm->error);
+        skl_wal_text_get(&shm->error, out->error);
     }
     rc = seckill_dir_stats(shm->dir, &dir, err, sizeof(err));
     if (rc == SECKILL_OK) {

@@ -440,8 +440,7 @@ static int free_segments(skl_fs_t *fs, const skl_wal_segments_t *s,
     char from[SKL_WAL_NAME], to[SKL_WAL_NAME];
     int done = 0;
 
-    /* One that was renamed before may not be so durably: that sync may have
-     * failed. */
+    /* One renamed before may not be so durably, if that sync failed. */
     if (s->count > 1 && s->list[1].first_lsn <= limit + 1) {
         int rc = fs->sync_dir(fs);
 

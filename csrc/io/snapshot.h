@@ -13,9 +13,9 @@
  * carries a digest (the opener took it from the tables in use), it must agree.
  * It is written under a temporary name, synced, read back, then renamed. Two
  * snapshots are kept; a segment whose records are all in the older one, and
- * behind every cursor, is renamed to free.<seq> to be used again. Where there is
- * nothing new to put into a snapshot (the log is full, or was only opened), the
- * newer one is enough: else a full log could never be written again.
+ * behind every cursor, is renamed to free.<seq> to be used again. Where there
+ * is nothing new to put into a snapshot (the log is full, or was only opened),
+ * the newer one is enough: else a full log could never be written again.
  *
  * Threads: one builder at a time (flock on snap.lock); readers any.
  */

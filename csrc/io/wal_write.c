@@ -66,6 +66,28 @@ void skl_wal_wake_flusher(skl_wal_shm_t *shm)
     }
 }
 
+/* ---- Texts --------------------------------------------------------------- */
+
+void skl_wal_text_get(const skl_wal_text_t *t, char *out)
+{
+    for (size_t i = 0; i < SKL_WAL_TEXT / 8; i++) {
+        const uint64_t word = SKL_LD(t->words[i]);
+
+        memcpy(out + 8 * i, &word, sizeof(word));
+    }
+    out[SKL_WAL_TEXT - 1] = '\0';
+}
+
+void skl_wal_text_set(skl_wal_text_t *t, const char *text)
+{
+    uint64_t words[SKL_WAL_TEXT / 8] = {0};
+
+    (void)snprintf((char *)words, sizeof(words), "%s", text);
+    for (size_t i = 0; i < SKL_WAL_TEXT / 8; i++) {
+        SKL_ST(t->words[i], words[i]);
+    }
+}
+
 /* ---- Failing ------------------------------------------------------------- */
 
 /* The file may hold anything now: whatever comes next goes into a new one. */
@@ -80,10 +102,11 @@ static int fail(skl_wal_writer_t *w, const char *call, int rc)
     skl_wal_shm_t *shm = w->shm;
     const int full = rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG;
     const int again = atomic_exchange(&shm->failed_before, 1) != 0;
+    char text[SKL_WAL_TEXT];
 
     skl_assert(rc < 0);
-    (void)snprintf(shm->error, sizeof(shm->error), "%s: %s", call,
-                   strerror(-rc));
+    (void)snprintf(text, sizeof(text), "%.60s: %.90s", call, strerror(-rc));
+    skl_wal_text_set(&shm->error, text);
     atomic_fetch_add(&shm->failures, 1);
     SKL_ST(shm->state, full ? SECKILL_LOG_FULL : SECKILL_LOG_FAILING);
     /* The first failure may be of one file only: the next one is tried at
@@ -99,7 +122,7 @@ static int fail(skl_wal_writer_t *w, const char *call, int rc)
 static void succeed(skl_wal_shm_t *shm)
 {
     if (SKL_LD(shm->state) != SECKILL_LOG_OK) {
-        shm->error[0] = '\0';
+        skl_wal_text_set(&shm->error, "");
         SKL_ST(shm->state, SECKILL_LOG_OK);
     }
     SKL_ST(shm->failed_before, 0);
@@ -270,6 +293,9 @@ static void use_file(skl_wal_writer_t *w, int fd, const plan_t *p)
     close_file(w);
     w->fd = fd;
     w->fd_seq = p->seq;
+#ifdef MUTANT_FLUSH_SEQ_FIRST
+    atomic_store(&shm->seq, p->seq);
+#endif
     SKL_ST(shm->last_seq, p->seq);
     SKL_ST(shm->offset, SKL_WAL_BLOCK + p->batch);
     SKL_ST(shm->zeroed, p->zeroed);
@@ -494,6 +520,9 @@ static int put_batch(skl_wal_writer_t *w, uint32_t units)
     atomic_store(&shm->syncing, 1);
     rc = skl_fs_write_all(w->fs, w->fd, w->buffer, (size_t)bytes, offset);
     begin = w->mono_now(w->ctx);
+#ifdef MUTANT_FLUSH_FLAG_EARLY
+    atomic_store(&shm->syncing, 0);
+#endif
     rc = rc == 0 ? w->fs->sync(w->fs, w->fd) : rc;
 #ifdef MUTANT_WAL_RESYNC_AFTER_ERROR
     rc = rc != 0 ? w->fs->sync(w->fs, w->fd) : rc;

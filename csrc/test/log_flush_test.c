@@ -21,57 +21,69 @@ enum { GO, READY, HANGS, RELEASE, DONE, MORE };
 
 /* ---- Faults ----------------------------------------------------------------- */
 
+/* One hook, there before any thread is; what it does changes under them. */
 static struct {
-    const char *call; /* or NULL: all of these calls work */
-    const char *other;
-    int error;
+    const char *_Atomic call; /* NULL: none fails */
+    const char *_Atomic other;
+    _Atomic int error;
     _Atomic int left; /* so many more fail */
     _Atomic int seen;
+    place_t *_Atomic hanging; /* fdatasync says there that it began, and ends
+                                 when it is told to; NULL: it does not hang */
 } fault;
 
-static int fails(const char *call)
+static int is_call(const char *call, const char *which)
 {
-    if (strcmp(call, fault.call) != 0 &&
-        (fault.other == NULL || strcmp(call, fault.other) != 0)) {
+    return which != NULL && strcmp(call, which) == 0;
+}
+
+static int hook(const char *call)
+{
+    place_t *p = atomic_load(&fault.hanging);
+
+    if (p != NULL && strcmp(call, "fdatasync") == 0) {
+        place_tell(p, HANGS, 1);
+        (void)place_await(p, RELEASE, 1);
+    }
+    if (!is_call(call, atomic_load(&fault.call)) &&
+        !is_call(call, atomic_load(&fault.other))) {
         return 0;
     }
     if (atomic_load(&fault.left) > 0) {
         atomic_fetch_sub(&fault.left, 1);
         atomic_fetch_add(&fault.seen, 1);
-        return fault.error;
+        return atomic_load(&fault.error);
     }
     return 0;
+}
+
+__attribute__((constructor)) static void install_hook(void)
+{
+    skl_os_fault = hook;
 }
 
 static void fail_calls(const char *call, const char *other, int error,
                        int times)
 {
-    fault.call = call;
-    fault.other = other;
-    fault.error = error;
+    atomic_store(&fault.error, error);
     atomic_store(&fault.left, times);
     atomic_store(&fault.seen, 0);
-    skl_os_fault = fails;
+    atomic_store(&fault.other, other);
+    atomic_store(&fault.call, call);
 }
 
-static place_t *hanging;
-
-/* fdatasync says that it began, and ends when it is told to. */
-static int hangs(const char *call)
+static void no_faults(void)
 {
-    if (strcmp(call, "fdatasync") == 0) {
-        place_tell(hanging, HANGS, 1);
-        (void)place_await(hanging, RELEASE, 1);
-    }
-    return 0;
+    atomic_store(&fault.call, NULL);
+    atomic_store(&fault.other, NULL);
+    atomic_store(&fault.hanging, NULL);
 }
 
 static void hang(place_t *p)
 {
-    hanging = p;
     atomic_store(&p->page->words[HANGS], 0);
     atomic_store(&p->page->words[RELEASE], 0);
-    skl_os_fault = hangs;
+    atomic_store(&fault.hanging, p);
 }
 
 /* Every sync of a file, by its inode: none again after it has failed. */
@@ -214,7 +226,7 @@ TEST(a_wait_ends_at_its_time)
     CHECK(stats_of(sk).lag_ns > 0);
     place_tell(&p, RELEASE, 1);
     CHECK_INT(SECKILL_OK, seckill_sync_wait(sk, lsn, FOREVER));
-    skl_os_fault = NULL;
+    no_faults();
     CHECK_INT(0, stats_of(sk).lag_ns);
     check_the_log(&p, sk);
 }
@@ -236,7 +248,7 @@ TEST(stop_writes_what_was_answered)
     }
     place_tell(&p, RELEASE, 1);
     seckill_stop(sk);
-    skl_os_fault = NULL;
+    no_faults();
     CHECK_INT(seckill_lsn(sk), seckill_durable(sk));
     check_the_log(&p, sk);
 }
@@ -297,7 +309,7 @@ TEST(an_event_loop_gets_a_byte)
         place_tell(&p, RELEASE, 1);
         CHECK(read_byte(fd));
         CHECK(wait_by_socket(sk, fd, lsn));
-        skl_os_fault = NULL;
+        no_faults();
     }
     CHECK_INT(0, close(fd));
     check_the_log(&p, sk);
@@ -330,7 +342,7 @@ TEST(a_step_is_not_lost_on_a_busy_loop)
     CHECK_INT(SECKILL_OK, note_reserve_durably(&p, sk));
     seckill_cq_rearm(sk);
     CHECK(read_byte(fd));
-    skl_os_fault = NULL;
+    no_faults();
     CHECK_INT(0, close(fd));
     check_the_log(&p, sk);
 }
@@ -483,7 +495,7 @@ TEST(a_failed_sync_is_not_tried_again_on_the_file)
         CHECK_INT(1 + i, log_segments_begun(sk));
         CHECK_INT(SECKILL_OK, note_reserve_durably(&p, sk));
     }
-    skl_os_fault = NULL;
+    no_faults();
     s = stats_of(sk);
     CHECK_INT(SECKILL_LOG_OK, s.state);
     CHECK_STR("", s.error);
@@ -507,7 +519,7 @@ TEST(any_failed_call_loses_nothing)
         /* The first one makes it begin a segment. */
         fail_calls("fdatasync", calls[i], EIO, 2);
         CHECK_INT(SECKILL_OK, note_reserve_durably(&p, sk));
-        skl_os_fault = NULL;
+        no_faults();
         await_reserve(&p, sk);
         CHECK_INT(SECKILL_LOG_OK, stats_of(sk).state);
     }
@@ -553,7 +565,7 @@ TEST(while_the_disk_fails_nothing_is_promised_and_confirms_go_on)
     printf("# %d confirms in a ring of 64 units\n", confirmed);
     CHECK(confirmed >= 16 && confirmed < 64);
     CHECK_INT(SECKILL_EBUSY, note_confirm(&p, sk, confirmed));
-    skl_os_fault = NULL;
+    no_faults();
     CHECK_INT(SECKILL_OK, seckill_sync_wait(sk, seckill_lsn(sk), FOREVER));
     CHECK_INT(SECKILL_LOG_OK, stats_of(sk).state);
     CHECK_INT(SECKILL_OK, note_confirm(&p, sk, confirmed));
@@ -579,7 +591,7 @@ TEST(a_disk_that_fails_at_rest_heals_at_rest)
         skl_os_pause(MS);
     }
     CHECK_INT(SECKILL_LOG_FAILING, stats_of(sk).state);
-    skl_os_fault = NULL;
+    no_faults();
     while (stats_of(sk).state != SECKILL_LOG_OK && seckill_mono_now() < end) {
         skl_os_pause(MS);
     }
@@ -606,7 +618,7 @@ TEST(a_full_disk_heals)
     CHECK(strstr(s.error, strerror(ENOSPC)) != NULL);
     CHECK_INT(SECKILL_EBUSY, log_reserve(sk, "not-now", &r));
     CHECK_INT(SECKILL_OK, note_confirm(&p, sk, 0));
-    skl_os_fault = NULL;
+    no_faults();
     CHECK_INT(SECKILL_OK, seckill_sync_wait(sk, seckill_lsn(sk), FOREVER));
     CHECK_INT(SECKILL_LOG_OK, stats_of(sk).state);
     CHECK_INT(SECKILL_OK, note_reserve_durably(&p, sk));

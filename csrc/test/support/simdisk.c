@@ -684,6 +684,25 @@ skl_fs_t *simdisk_fs(simdisk_t *d)
     return &d->fs;
 }
 
+void simdisk_load(simdisk_t *d, const simdisk_file_t *file)
+{
+    const uint32_t slot = new_file(d);
+    file_t *f = &d->files[slot];
+
+    put(&f->cache, 0, file->cache, file->cache_size);
+    put(&f->disk, 0, file->disk, file->disk_size);
+    if (!file->lost && file->cache_size > 0) {
+        note_write(f, 0, file->cache, file->cache_size);
+    }
+    if (file->durable_name[0] != '\0') {
+        change_names(d, slot, "", file->durable_name);
+        change(&d->disk, &d->changes[--d->change_count]);
+    }
+    if (strcmp(file->durable_name, file->name) != 0) {
+        change_names(d, slot, file->durable_name, file->name);
+    }
+}
+
 uint64_t simdisk_calls(const simdisk_t *d)
 {
     return d->calls;

@@ -52,6 +52,15 @@ void simdisk_free(simdisk_t *d);
 /* Another disk in the same state, without open files. */
 simdisk_t *simdisk_clone(const simdisk_t *d, uint64_t seed);
 skl_fs_t *simdisk_fs(simdisk_t *d);
+/* One file as somebody else's disk left it; of a name "" there is none. */
+typedef struct {
+    const char *name, *durable_name;
+    const void *cache, *disk; /* content for processes, and without power */
+    uint64_t cache_size, disk_size;
+    /* What differs has failed to be written: the next sync will not, either. */
+    int lost;
+} simdisk_file_t;
+void simdisk_load(simdisk_t *d, const simdisk_file_t *file);
 
 /* Calls made so far: the index of the next one. */
 uint64_t simdisk_calls(const simdisk_t *d);

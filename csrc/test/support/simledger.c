@@ -265,6 +265,8 @@ int simledger_flush(simledger_t *l)
 
 int simledger_settle(simledger_t *l)
 {
+    char why[SKL_WAL_TEXT];
+
     for (int i = 0; i < SETTLE_STEPS; i++) {
         if (simledger_durable(l) == simledger_lsn(l)) {
             return 1;
@@ -273,9 +275,10 @@ int simledger_settle(simledger_t *l)
             l->mono += 100 * SIM_MS;
         }
     }
+    skl_wal_text_get(&l->wal->error, why);
     (void)snprintf(l->text, sizeof(l->text), "LSN %llu of %llu is durable: %s",
                    (unsigned long long)simledger_durable(l),
-                   (unsigned long long)simledger_lsn(l), l->wal->error);
+                   (unsigned long long)simledger_lsn(l), why);
     return 0;
 }
 

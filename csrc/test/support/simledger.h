@@ -81,8 +81,8 @@ int simledger_snapshot(simledger_t *l, uint32_t records);
 
 /* The tables are what the remembered records make, and sound: 1 or 0. */
 int simledger_agrees(simledger_t *l);
-/* Sell what is left of every item, to the last unit: 1 or 0. Where the ledger is
- * busy, `make_room` (may be NULL) is called. */
+/* Sell what is left of every item, to the last unit: 1 or 0. Where the ledger
+ * is busy, `make_room` (may be NULL) is called. */
 int simledger_sells_out(simledger_t *l, void (*make_room)(void));
 
 /* What a consumer is handed: the key of a record, and its content. */

@@ -51,6 +51,9 @@ end
 
 -- ---- dump, tail -----------------------------------------------------------
 
+local RECORD_FIELDS = { "lsn", "key", "time", "type", "id", "item", "user",
+    "qty", "request_id", "line", "state", "available", "reserved", "sold",
+    "expires_at" }
 local ROW = "%9s  %-24s  %-7s  %6s  %-9s  %-16s  %-20s  %-16s  %s\n"
 
 
@@ -64,7 +67,7 @@ end
 
 local function print_record(record, values)
     if values.output == "json" then
-        return output.json(record)
+        return output.json(record, RECORD_FIELDS)
     end
     local plain = output.plain
     local lsn = record.line and record.lsn .. "/" .. record.line or record.lsn
