@@ -46,8 +46,15 @@ SAN_fuzz := -fsanitize=fuzzer-no-link,address,undefined \
 	-fno-sanitize-recover=all
 SAN := $(SAN_$(VARIANT))
 
+# gcc copies short strings whose length it does not know by `rep movs`, which
+# takes longer than a call of memcpy.
+COPY_FLAGS := -mmemcpy-strategy=libcall:-1:noalign \
+	-mmemset-strategy=unrolled_loop:256:noalign,libcall:-1:noalign
 # Asked when it is needed: `make deps` may have to install the compiler first.
-ARCH_FLAGS = $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),-mcx16)
+ARCH_FLAGS = $(eval ARCH_FLAGS := \
+	$(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),-mcx16 \
+	$(shell $(CC) $(COPY_FLAGS) -E -x c /dev/null >/dev/null 2>&1 && \
+		echo $(COPY_FLAGS))))$(ARCH_FLAGS)
 REAL_CFLAGS = -std=gnu11 $(OPT) $(DEBUG) $(WARN) $(WERROR) -fPIC \
 	-fvisibility=hidden -pthread $(ARCH_FLAGS) $(SAN) \
 	$(if $(MUTANT),-DMUTANT_$(MUTANT)) -D_GNU_SOURCE -Icsrc $(CFLAGS)
@@ -186,6 +193,7 @@ uninstall:
 		$(LUA_FILES:lua/%=$(DESTDIR)$(LUADIR)/%) \
 		$(BIN_FILES:bin/%=$(DESTDIR)$(BINDIR)/%)
 	-rmdir $(DESTDIR)$(LUADIR)/resty/seckill/limit \
+		$(DESTDIR)$(LUADIR)/resty/seckill/cli \
 		$(DESTDIR)$(LUADIR)/resty/seckill 2>/dev/null || true
 
 ### clean: remove what was built

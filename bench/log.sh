@@ -4,11 +4,12 @@
 # Everything that is compared takes turns within a round. Redis and nginx are
 # started here, on loopback ports that were free, and stopped by bench/run.
 
-SYNC_THREADS=4000
-SYNC_THREADS_FEW=1000
+THREADS=4000
+THREADS_FEW=1000
 WAITERS=64
 REDIS_CONNECTIONS=50
 REDIS_CALLS=100000
+REPLAYED=2000000
 
 check_disk() {
     case $(stat -f -c %T "$BENCH_DIR") in
@@ -30,12 +31,12 @@ coroutine_figures() {
     start_server coroutines
     ask "/turn?figure=warm&threads=100&seconds=0.5&tag=warm" >/dev/null
     ask "/latency?threads=$WAITERS&seconds=1&tag=latency"
-    ask "/turn?figure=coroutines_few&threads=$SYNC_THREADS_FEW&seconds=1.5&tag=few"
-    ask "/turn?figure=coroutines_many&threads=$SYNC_THREADS&seconds=1.5&tag=many"
+    ask "/turn?figure=coroutines_few&threads=$THREADS_FEW&seconds=1.5&tag=few"
+    ask "/turn?figure=coroutines_many&threads=$THREADS&seconds=1.5&tag=many"
     stop "$master_coroutines"
 }
 
-# redis FIGURE SERVER PIPELINE TAG
+# redis_turn FIGURE SERVER PIPELINE TAG
 redis_turn() {
     eval "port=\$port_$2"
     (on_core "$SERVER_CORE" "$BUILD/rel/bench/redis_bench" "$1" "$port" \
@@ -52,7 +53,7 @@ log_round() {
     redis_turn redis_everysec redis_everysec 1 "$1-e"
     redis_turn redis_always redis_always 1 "$1-a"
     redis_turn redis_always_many redis_always \
-        $((SYNC_THREADS / REDIS_CONNECTIONS)) "$1-m"
+        $((THREADS / REDIS_CONNECTIONS)) "$1-m"
     "$BUILD/rel/bench/two_bench" "$BENCH_NAME" || fail "two_bench failed"
     coroutine_figures
 }
@@ -74,4 +75,7 @@ log_figures() {
     # shellcheck disable=SC2086
     stop $started
     started=
+    echo "log, replay ..." >&2
+    "$BUILD/rel/bench/replay_bench" "$REPLAYED" "$BENCH_DIR" ||
+        fail "replay_bench failed"
 }

@@ -3,28 +3,19 @@
  *
  * Writes a log of about two million records, reserves and the confirms of
  * three quarters of them, 4 items, every request id fresh, into a temporary
- * directory; replays it five times into fresh tables and prints the median as
- * one JSON line {"name", "value", "unit"}; see ledger_bench.c.
+ * directory; replays it five times into fresh tables and prints a JSON line
+ * {"name", "value", "unit"} each time.
  *
- * usage: replay_bench [RECORDS]
+ * usage: replay_bench [RECORDS [DIRECTORY]]
  */
-#include "base/clock.h"
+#include "bench.h"
 #include "io/recover.h"
 #include "test/support/logdir.h"
 
 #include <dirent.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 enum { RECORDS = 2000000, RUNS = 5, ROWS = 1 << 21, PER_BATCH = 2000 };
-
-static void emit(const char *name, double value, const char *unit)
-{
-    printf("{\"name\":\"%s\",\"value\":%.6g,\"unit\":\"%s\"}\n", name, value,
-           unit);
-}
 
 static void must(int rc, const char *what, const char *err)
 {
@@ -103,17 +94,10 @@ static double replay(skl_fs_t *fs, const skl_identity_t *id, uint64_t expected)
     return rate * (double)r.records;
 }
 
-static int ascending(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-
-    return x < y ? -1 : x > y;
-}
-
 static void remove_dir(const char *path)
 {
     const struct dirent *entry;
-    char name[512];
+    char name[640];
     DIR *dir = opendir(path);
 
     while (dir != NULL && (entry = readdir(dir)) != NULL) {
@@ -131,11 +115,12 @@ int main(int argc, char **argv)
     const uint64_t records =
         argc > 1 ? strtoull(argv[1], NULL, 10) : (uint64_t)RECORDS;
     skl_identity_t id = logdir_identity();
-    char path[] = "/tmp/seckill-replay.XXXXXX";
-    double rates[RUNS];
+    char path[320];
     skl_fs_t *fs;
     logdir_t d;
 
+    (void)snprintf(path, sizeof(path), "%.250s/seckill-replay.XXXXXX",
+                   argc > 2 ? argv[2] : "/tmp");
     if (mkdtemp(path) == NULL || skl_fs_open_dir(path, &fs) != 0) {
         perror(path);
         return 1;
@@ -148,10 +133,8 @@ int main(int argc, char **argv)
     d.segment_bytes = 64 << 20;
     write_log(&d, records);
     for (int i = 0; i < RUNS; i++) {
-        rates[i] = replay(fs, &d.id, d.written);
+        bench_emit("replay", replay(fs, &d.id, d.written), "1/s");
     }
-    qsort(rates, RUNS, sizeof(rates[0]), ascending);
-    emit("replay", rates[RUNS / 2], "1/s");
     logdir_close(&d);
     skl_fs_close_dir(fs);
     remove_dir(path);

@@ -48,8 +48,10 @@ local ROWS = {
       { "most", 2 } },
     { "sync over async, 64 waiters, p99, in fdatasyncs", "wait_p99", 1, "x",
       { "most", 5 } },
-    { "  the same, p50", "wait_p50_us", 1, "us" },
-    { "  the same, p99", "wait_p99_us", 1, "us" },
+    { "  latency at sync, p50", "wait_sync_p50", 1, "us" },
+    { "  latency at sync, p99", "wait_sync_p99", 1, "us" },
+    { "  latency at async with a yield, p50", "wait_async_p50", 1, "us" },
+    { "  latency at async with a yield, p99", "wait_async_p99", 1, "us" },
     { "  beside: fdatasync of 4 KiB, p50", "wait_disk_us", 1, "us" },
 
     { "several processes, one hot item, in memory" },

@@ -153,12 +153,19 @@ static void bench_two(const char *name)
 
 static uint64_t repairs(seckill_t *sk)
 {
-    const char *name;
-    uint64_t value;
+    static int at = -1; /* the counter, once it is found */
+    const char *name = NULL;
+    uint64_t value = 0;
 
+    if (at >= 0) {
+        bench_must(seckill_counter_at(sk, at, &name, &value), SECKILL_OK,
+                   "counter");
+        return value;
+    }
     for (int i = 0; seckill_counter_at(sk, i, &name, &value) == SECKILL_OK;
          i++) {
         if (strstr(name, "lock_repairs") != NULL) {
+            at = i;
             return value;
         }
     }

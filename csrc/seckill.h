@@ -506,7 +506,8 @@ SECKILL_API int seckill_log_stats(seckill_t *sk, seckill_log_stats_t *out);
 typedef struct seckill_reader seckill_reader_t;
 
 /** A record of the log. `type` is one of SECKILL_REC_*. An order of several
- *  lines gives one for each line, with the same lsn and line 1 .. n. */
+ *  lines gives one for each line, with the same lsn and line 1 .. n; only holds
+ *  end line by line, each with an lsn of its own. */
 typedef struct {
     uint64_t lsn;
     int64_t time;             /* ns since the epoch, ledger time */

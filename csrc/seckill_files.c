@@ -71,6 +71,7 @@ static int take_lock(const char *dir, const char *file, int make)
     struct stat st;
     int fd, rc;
 
+    skl_assert(dir != NULL && file[0] != '\0');
     (void)snprintf(path, sizeof(path), "%s/%s", dir, file);
     fd = skl_os_open(path, make ? O_RDWR | O_CREAT : O_RDONLY, 0600);
     if (fd < 0) {
@@ -160,6 +161,7 @@ int seckill_reader_open(seckill_t *sk, const char *dir, uint64_t from_lsn,
 void seckill_reader_close(seckill_reader_t *r)
 {
     if (r != NULL) {
+        skl_assert(r->fs != NULL);
         skl_wal_reader_close(r->reader);
         skl_fs_close_dir(r->fs);
         free(r);
@@ -173,6 +175,7 @@ static uint32_t incarnation_of(seckill_reader_t *r, uint64_t lsn)
     skl_identity_t fresh;
     char err[TEXT];
 
+    skl_assert(r->id.life_count >= 1);
     skl_wal_reader_place(r->reader, &place);
     if (place.incarnation > r->id.lives[r->id.life_count - 1].incarnation &&
         skl_identity_read(r->fs, &fresh, err, sizeof(err)) == SECKILL_OK) {
@@ -218,6 +221,7 @@ static void copy_order(seckill_reader_t *r, const skl_record_t *rec,
         rec->type == SKL_REC_RESERVE || rec->type == SKL_REC_ORDER;
     const uint64_t lsn = makes ? rec->lsn : rec->order.row_lsn;
 
+    skl_assert(rec->lsn >= 1);
     out->state = rec->order.state;
     out->qty = rec->order.qty;
     out->id_len = skl_row_id_format(out->id, incarnation_of(r, lsn), row, lsn);
@@ -236,6 +240,10 @@ static void copy_single(seckill_reader_t *r, const skl_record_t *rec,
         out->version = rec->config.version;
     } else if (rec->type == SKL_REC_ADJUST) {
         out->qty = rec->order.qty;
+    } else if (rec->type == SKL_REC_EXPIRE && rec->order.arg != 0) {
+        /* A line ends on its own; the order has the name of its first line. */
+        copy_order(r, rec, (uint32_t)rec->order.arg, out);
+        out->line = (uint8_t)(rec->order.arg >> 32);
     } else if (rec->type >= SKL_REC_RESERVE && rec->type <= SKL_REC_REFUND) {
         copy_order(r, rec, rec->order.row, out);
     }
@@ -272,6 +280,7 @@ static void expand(seckill_reader_t *r, const skl_record_t *rec,
 {
     skl_wal_place_t place;
 
+    skl_assert(is_for_consumers(rec));
     memset(out, 0, sizeof(*out));
     out->lsn = rec->lsn;
     out->time = rec->time;
@@ -324,6 +333,7 @@ uint64_t seckill_reader_torn(seckill_reader_t *r)
 {
     skl_wal_end_t end;
 
+    skl_assert(r->reader != NULL);
     skl_wal_reader_end(r->reader, &end);
     return r->at_end && r->sk == NULL ? end.torn_bytes : 0;
 }
@@ -340,6 +350,7 @@ const char *seckill_record_name(int type)
 static void copy_identity(const skl_identity_t *id, seckill_dir_stats_t *out)
 {
     skl_identity_text(id->uuid, out->uuid);
+    skl_assert(id->life_count >= 1 && id->life_count <= SKL_LIVES_MAX);
     out->incarnation = id->lives[id->life_count - 1].incarnation;
     out->lives = id->life_count;
     out->window_ns = id->window_ns;
@@ -601,6 +612,7 @@ static int compare(seckill_t *sk, const skl_tables_t *t, uint64_t lsn,
 {
     uint64_t first = 0, n;
 
+    skl_assert(t->shm != NULL && sk != NULL);
     if (skl_image_bytes(&sk->stock.tables) != skl_image_bytes(t)) {
         (void)snprintf(text, size, "the engine has tables of another size");
         return 1;

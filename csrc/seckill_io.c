@@ -106,6 +106,9 @@ int seckill_start(seckill_t *sk, char *err, size_t err_size)
         err[0] = '\0';
     }
     seckill_refresh_process(sk);
+    if (has_log && seckill_log_writable(sk, err, err_size) != SECKILL_OK) {
+        return SECKILL_EIO;
+    }
     /* fork() does not pass on the page tables of a shared mapping. */
     skl_os_populate(sk->segment.header, sk->segment.header->bytes);
     return skl_io_start(&sk->io, &config, err, err_size);

@@ -24,6 +24,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 #define WAIT_ACTIVE_NS (10 * SKL_NS_PER_MS)
@@ -313,7 +314,6 @@ static void fill_log(seckill_t *sk, skl_header_t *h)
 
     (void)snprintf(shm->dir, sizeof(shm->dir), "%s", sk->log.path);
     memcpy(shm->uuid, id->uuid, sizeof(shm->uuid));
-    shm->incarnation = id->lives[id->life_count - 1].incarnation; /* so far */
     shm->durability = c->durability;
     shm->segment_bytes = c->log_segment_bytes;
     shm->max_bytes = c->max_log_bytes;
@@ -356,9 +356,6 @@ static int raise_life(seckill_t *sk, const skl_recovered_t *rec, char *err,
     if (rec->last_lsn == 0 && rec->end.seq == 0) {
         return SECKILL_OK; /* nobody has used the first one */
     }
-#ifdef MUTANT_INCARNATION_NOT_RAISED
-    return SECKILL_OK;
-#endif
     skl_identity_raise(id, rec->last_lsn + 1);
     return skl_identity_write(sk->log.dir.fs, id, err, size);
 }
@@ -366,8 +363,10 @@ static int raise_life(seckill_t *sk, const skl_recovered_t *rec, char *err,
 static int log_failed(seckill_t *sk, int rc, char *err, size_t size)
 {
     if (rc != SECKILL_OK) {
-        (void)snprintf(err, size, "dir: %s: %s", sk->log.path,
-                       sk->log.writer.shm->error);
+        char why[SKL_WAL_TEXT];
+
+        skl_wal_text_get(&sk->log.writer.shm->error, why);
+        (void)snprintf(err, size, "dir: %s: %s", sk->log.path, why);
     }
     return rc;
 }
@@ -387,8 +386,12 @@ static int begin_log(seckill_t *sk, char *err, size_t size)
 static int go_on(seckill_t *sk, const skl_recovered_t *rec, int64_t unknown,
                  char *err, size_t size)
 {
-    int rc = skl_wal_repeat_tail(&sk->log.writer, &rec->end);
+    skl_wal_writer_t *w = &sk->log.writer;
+    int rc;
 
+    w->shm->incarnation =
+        skl_identity_incarnation(&sk->log.identity, rec->last_lsn);
+    rc = skl_wal_repeat_tail(w, &rec->end);
     if (rc != SECKILL_OK) {
         return log_failed(sk, rc, err, size);
     }
@@ -550,7 +553,7 @@ static int revive(seckill_t *sk, char *err, size_t size)
     }
     rc = rc == 0 ? begin_log(sk, err, size) : rc;
     if (rc < 0) {
-        (void)snprintf(err, size, "dir: %s: %s", sk->log.path, shm->error);
+        return log_failed(sk, rc, err, size);
     }
     return rc;
 }
@@ -600,6 +603,23 @@ void seckill_log_leave(seckill_t *sk)
         skl_wal_dir_leave(&sk->log.dir);
     }
     memset(&sk->log, 0, sizeof(sk->log));
+}
+
+int seckill_log_writable(seckill_t *sk, char *err, size_t err_size)
+{
+    skl_fs_t *fs = sk->log.dir.fs;
+    const int fd = fs->open(fs, "lock", SKL_FS_WRITE);
+
+    skl_assert(err != NULL);
+    if (fd < 0) {
+        (void)snprintf(err, err_size,
+                       "dir: %s cannot be written by uid %u (%s); give its "
+                       "owner as the option user when root makes it",
+                       sk->log.path, geteuid(), strerror(-fd));
+        return SECKILL_EIO;
+    }
+    (void)fs->close(fs, fd);
+    return SECKILL_OK;
 }
 
 /* ---- The flush thread ---------------------------------------------------- */
@@ -732,10 +752,18 @@ int seckill_log_rebuild(seckill_t *sk)
 
 /* ---- Snapshots ----------------------------------------------------------- */
 
+/* The log is at its limit, or nearly: for as long as it is, look again whether
+ * a consumer has moved on. */
+static int is_full(const seckill_t *sk)
+{
+    return atomic_load(&sk->stock.ring.shm->refuse) &&
+           atomic_load(&sk->log.writer.shm->state) != SECKILL_LOG_FAILING;
+}
+
 static void end_child(seckill_t *sk, int64_t mono_now)
 {
     skl_wal_shm_t *shm = sk->log.writer.shm;
-    char text[160] = "";
+    char text[160] = "", why[SKL_WAL_TEXT];
     int rc;
 
     if (!skl_snapshot_child_poll(&sk->log.child, mono_now, &rc, text,
@@ -745,26 +773,36 @@ static void end_child(seckill_t *sk, int64_t mono_now)
     if (rc == SECKILL_OK || rc == SECKILL_ENOTFOUND) {
         atomic_store(&shm->snapshot_seq, sk->log.child_seq);
         atomic_fetch_add(&shm->snapshots, rc == SECKILL_OK);
-        shm->snapshot_error[0] = '\0';
+        skl_wal_text_set(&shm->snapshot_error, "");
         sk->log.child_at = 0;
+        sk->log.recycle_at = mono_now + SNAPSHOT_RETRY_NS;
     } else {
-        (void)snprintf(shm->snapshot_error, sizeof(shm->snapshot_error),
-                       "%.40s: %.110s", seckill_errname(rc), text);
+        (void)snprintf(why, sizeof(why), "%.40s: %.110s", seckill_errname(rc),
+                       text);
+        skl_wal_text_set(&shm->snapshot_error, why);
         atomic_fetch_add(&shm->snapshot_failures, rc != SECKILL_ELOCKED);
         sk->log.child_at = mono_now + SNAPSHOT_RETRY_NS;
     }
 }
 
-/* Enough full segments since the last one; or any, when the log is full. */
-static int wants_snapshot(seckill_t *sk)
+/* Often enough that two fit into half of a log of few segments. */
+static uint64_t segments_per_snapshot(const skl_wal_shm_t *shm)
+{
+    const uint64_t quarter = shm->max_bytes / shm->segment_bytes / 4;
+
+    return quarter < SEGMENTS_PER_SNAPSHOT ? quarter : SEGMENTS_PER_SNAPSHOT;
+}
+
+/* Enough full segments since the last one; or the log is full. */
+static int wants_snapshot(const seckill_t *sk, int64_t mono_now)
 {
     const skl_wal_shm_t *shm = sk->log.writer.shm;
     const uint64_t seq = atomic_load(&shm->last_seq);
     const uint64_t done = atomic_load(&shm->snapshot_seq);
     const uint64_t full = seq > 0 ? seq - 1 : 0;
 
-    return full >= done + SEGMENTS_PER_SNAPSHOT ||
-           (full > done && atomic_load(&sk->stock.ring.shm->refuse));
+    return full >= done + segments_per_snapshot(shm) ||
+           (is_full(sk) && (full > done || mono_now >= sk->log.recycle_at));
 }
 
 void seckill_log_tick(seckill_t *sk, int64_t mono_now)
@@ -776,8 +814,10 @@ void seckill_log_tick(seckill_t *sk, int64_t mono_now)
     }
     if (log->child.pid != 0) {
         end_child(sk, mono_now);
-    } else if (mono_now >= log->child_at && wants_snapshot(sk)) {
-        log->child_seq = atomic_load(&log->writer.shm->last_seq) - 1;
+    } else if (mono_now >= log->child_at && wants_snapshot(sk, mono_now)) {
+        const uint64_t seq = atomic_load(&log->writer.shm->last_seq);
+
+        log->child_seq = seq > 0 ? seq - 1 : 0;
         if (skl_snapshot_child_start(&log->child, log->path, mono_now) !=
             SECKILL_OK) {
             log->child_at = mono_now + SNAPSHOT_RETRY_NS;
@@ -926,7 +966,7 @@ int seckill_log_stats(seckill_t *sk, seckill_log_stats_t *out)
     skl_identity_text(shm->uuid, out->uuid);
     (void)snprintf(out->dir, sizeof(out->dir), "%s", shm->dir);
     if (out->state != SECKILL_LOG_OK) {
-        (void)snprintf(out->error, sizeof(out->error), "%.159s", shm->error);
+        skl_wal_text_get(&shm->error, out->error);
     }
     rc = seckill_dir_stats(shm->dir, &dir, err, sizeof(err));
     if (rc == SECKILL_OK) {

@@ -27,6 +27,7 @@ typedef struct {
     uint64_t child_seq; /* newest full segment when it was started */
     int64_t rebuild_at; /* mono */
     int64_t child_at;   /* mono; no other one before it */
+    int64_t recycle_at; /* nor one that has nothing new */
 } seckill_log_t;
 
 /* Opening, in this order. The functions return codes of seckill_open. */
@@ -43,6 +44,8 @@ void seckill_log_leave(seckill_t *sk);
 
 /* Write what waits, in a program whose threads do not run. */
 void seckill_log_flush_here(seckill_t *sk);
+/* May this process write the log? A worker of a root master may not. EIO. */
+int seckill_log_writable(seckill_t *sk, char *err, size_t err_size);
 /* For the flush thread. */
 int seckill_log_step(seckill_t *sk, int has_role);
 void seckill_log_wait(seckill_t *sk, int has_role);

@@ -2,6 +2,7 @@
 -- does with command lines that are wrong in any way.
 
 local cjson = require("cjson")
+local cli = require("resty.seckill.cli")
 local ffi = require("ffi")
 local lib = require("resty.seckill.lib")
 local output = require("resty.seckill.cli.output")
@@ -140,6 +141,7 @@ describe("command line", function()
     it("has a version", function()
         assert.equal("seckill " .. seckill.version() .. "\n",
                      (expect(OK, "--version")))
+        assert.equal(seckill.version(), cli._VERSION)
     end)
 
     it("names what is wrong and says where help is", function()
@@ -486,30 +488,62 @@ describe("ledger", function()
 
     it("finds damage, and cuts it off", function()
         close()
-        local path = shell("ls " .. dir .. "/wal.* | head -1"):gsub("%s", "")
-        local text = slurp(path)
-        -- A record in the middle; behind it stand batches that were durable.
-        local at = assert(text:find("r7", 1, true))
-        local file = assert(io.open(path, "r+b"))
-        file:seek("set", at - 1)
-        file:write("XX")
-        file:close()
+        -- Another life, so that something stands behind the damage.
+        expect(OK, "stock put cap --total 1 --name cli --shm-dir " .. base
+               .. " --dir " .. dir)
+        close()
+        -- The last batch of a life stands also where the next one begins.
+        local spoiled = 0
+        for path in shell("ls " .. dir .. "/wal.*"):gmatch("%S+") do
+            local at = slurp(path):find("u7r7", 1, true)
+            if at then
+                local file = assert(io.open(path, "r+b"))
+                file:seek("set", at - 1)
+                file:write("XX")
+                file:close()
+                spoiled = spoiled + 1
+            end
+        end
+        assert.is_true(spoiled > 0)
         local status, out = run("ledger verify -o json --dir " .. dir)
         local found = cjson.decode(out)
-        if status == OK then
-            -- One batch held everything: its damage is a torn tail.
-            assert.is_true(found.torn_bytes > 0)
-            return
-        end
-        assert.equal(DAMAGED, status)
+        assert.equal(DAMAGED, status, out)
         assert.equal("damaged", found.result)
         assert.equal("corrupt", found.damage.code)
-        assert.is_number(found.damage.segment)
+        assert.equal(found.last_lsn, found.damage.after_lsn)
+        assert.is_number(found.damage.segment, out)
         assert.is_number(found.damage.offset)
-        expect(DAMAGED, "ledger dump --dir " .. dir)
-        expect(USAGE, "ledger repair --dir " .. dir)
-        assert.is_true(json("ledger repair --yes --dir " .. dir).cut)
+        local text = expect(DAMAGED, "ledger verify --dir " .. dir)
+        assert.is_truthy(text:find("damage ", 1, true), text)
+        local err
+        text, err = expect(DAMAGED, "ledger dump --dir " .. dir)
+        assert.equal(found.records + 1, #lines(text))
+        assert.is_truthy(err:find("ledger repair", 1, true))
+        expect(DAMAGED, "ledger tail --dir " .. dir)
+        expect(DAMAGED, "stock list --name cli --shm-dir " .. base .. " --dir "
+               .. dir)
+        text, err = expect(USAGE, "ledger repair --dir " .. dir)
+        assert.equal("", text)
+        assert.is_truthy(err:find("--yes", 1, true))
+        local repaired = json("ledger repair --yes --dir " .. dir)
+        assert.is_true(repaired.cut)
+        assert.equal(found.last_lsn, repaired.last_lsn)
         assert.equal("ok", json("ledger verify --dir " .. dir).result)
+        assert.equal(found.records, #lines((expect(OK, "ledger dump -o json "
+            .. "--dir " .. dir))))
+    end)
+
+    it("finds a damaged identity", function()
+        close()
+        local file = assert(io.open(dir .. "/ledger", "r+b"))
+        file:seek("set", 40)
+        file:write("XXXX")
+        file:close()
+        expect(DAMAGED, "ledger verify --dir " .. dir)
+        expect(DAMAGED, "ledger stats --dir " .. dir)
+        expect(DAMAGED, "ledger dump --dir " .. dir)
+        expect(DAMAGED, "stock list --name cli --shm-dir " .. base .. " --dir "
+               .. dir)
     end)
 
     it("is opened by stock where no engine is running", function()

@@ -274,6 +274,35 @@ describe("feed", function()
         end
     end)
 
+    it("names the order and the line where a hold ends", function()
+        open()
+        engine:set_test_clock(1800000000)
+        finally(function() engine:set_test_clock() end)
+        put("tee")
+        put("mug")
+        local order = assert(stock:order { user = "ann", request_id = "r1",
+            durability = "async", lines = {
+            { item = "tee", qty = 1 }, { item = "mug", qty = 2 } } })
+        local single = assert(stock:reserve("mug", "bob", 1, "r2", ASYNC))
+        engine:set_test_clock(1800000100)
+        assert.equal(3, assert(stock:sweep()))
+        flush()
+        local ended = {}
+        for _, r in ipairs(read_all()) do
+            if r.type == "expire" then
+                assert.equal("expired", r.state)
+                ended[#ended + 1] = { r.id, r.line or 0, r.item, r.qty }
+            end
+        end
+        table.sort(ended, function(a, b)
+            return a[1] .. a[2] < b[1] .. b[2]
+        end)
+        local want = { { order.id, 1, "tee", 1 }, { order.id, 2, "mug", 2 },
+                       { single.id, 0, "mug", 1 } }
+        table.sort(want, function(a, b) return a[1] .. a[2] < b[1] .. b[2] end)
+        assert.same(want, ended)
+    end)
+
     it("goes on over lives of the ledger", function()
         live(1, 10)
         live(11, 20)

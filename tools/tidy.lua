@@ -15,7 +15,7 @@ local LAYER = {
     limit = 3, acl = 3, breaker = 3, stock = 3, token = 3, queue = 3,
     metrics = 3,
     io = 4, etcd = 5, redis = 5,
-    top = 6, test = 7, fuzz = 7,
+    top = 6, test = 7, fuzz = 8,
 }
 local HEADER_LAYER = { ["seckill.h"] = 0 }
 

@@ -4,7 +4,8 @@
 -- GET /turn?figure=F&threads=N&seconds=S&tag=T answers with the figure F, calls
 -- per second. GET /latency?threads=N&seconds=S&tag=T answers with what sync
 -- adds to the latency of a call, in times of one fdatasync of 4 KiB, which is
--- measured before and after. TAG makes the ids of a request new.
+-- measured before and after. Added to what it is at async among as many light
+-- threads that yield after each call. TAG makes the ids of a request new.
 
 local ffi = require("ffi")
 local lib = require("resty.seckill.lib")
@@ -26,7 +27,7 @@ local _M = {}
 
 local O_RDWR, O_CREAT = 2, 64
 local BLOCK, BLOCKS, SYNCS = 4096, 1024, 200
-local ASYNC, ASYNC_CALLS = { durability = "async" }, 20000
+local ASYNC = { durability = "async" }
 
 local engine, dir
 
@@ -94,8 +95,9 @@ local function time_disk(out)
 end
 
 
--- One light thread. Times of the calls into `times`, where it is given.
-local function reserve_until(stop, prefix, times)
+-- One light thread. Times of the calls into `times`, where it is given. At
+-- async a call does not yield, so that the others get their turn after it.
+local function reserve_until(stop, prefix, opts, times)
     local stock, n = engine.stock, 0
     while true do
         local begin = now()
@@ -104,7 +106,10 @@ local function reserve_until(stop, prefix, times)
         end
         n = n + 1
         local id = prefix .. n
-        assert(stock:reserve("ticket", id, 1, id))
+        assert(stock:reserve("ticket", id, 1, id, opts))
+        if opts == ASYNC then
+            ngx.sleep(0)
+        end
         if times then
             times[#times + 1] = now() - begin
         end
@@ -113,12 +118,13 @@ end
 
 
 -- Calls and seconds of `threads` light threads.
-local function run(threads, seconds, tag, times)
+local function run(threads, seconds, tag, opts, times)
     local begin = now()
     local stop, all, calls = begin + seconds * 1e9, {}, 0
     for i = 1, threads do
         all[i] = assert(ngx.thread.spawn(reserve_until, stop,
-                                         tag .. "-" .. i .. "-", times))
+                                         tag .. "-" .. i .. "-", opts,
+                                         times))
     end
     for i = 1, threads do
         local ok, n = ngx.thread.wait(all[i])
@@ -137,32 +143,23 @@ function _M.turn()
 end
 
 
-local function async_times(tag)
-    local stock, times = engine.stock, {}
-    for i = 1, ASYNC_CALLS do
-        local id = tag .. "-async-" .. i
-        local begin = now()
-        assert(stock:reserve("ticket", id, 1, id, ASYNC))
-        times[i] = now() - begin
-    end
-    return times
-end
-
-
 function _M.latency()
     local args = ngx.req.get_uri_args()
-    local disk, sync = {}, {}
-    local async = async_times(args.tag)
-    ngx.sleep(0.2) -- let the log come to rest
+    local threads, seconds = tonumber(args.threads), tonumber(args.seconds)
+    local disk, async, sync = {}, {}, {}
     time_disk(disk)
-    run(tonumber(args.threads), tonumber(args.seconds), args.tag, sync)
+    run(threads, seconds / 4, args.tag .. "-async", ASYNC, async)
+    ngx.sleep(0.2) -- let the log come to rest
+    run(threads, seconds, args.tag, nil, sync)
     time_disk(disk)
     local unit = quantile(disk, 0.5)
     emit("wait_disk_us", unit / 1e3, "us")
     for _, q in ipairs { 50, 99 } do
-        local added = quantile(sync, q / 100) - quantile(async, q / 100)
-        emit("wait_p" .. q .. "_us", added / 1e3, "us")
-        emit("wait_p" .. q, added / unit, "x")
+        local of_sync, of_async = quantile(sync, q / 100),
+                                  quantile(async, q / 100)
+        emit("wait_sync_p" .. q, of_sync / 1e3, "us")
+        emit("wait_async_p" .. q, of_async / 1e3, "us")
+        emit("wait_p" .. q, (of_sync - of_async) / unit, "x")
     end
 end
 

@@ -137,11 +137,17 @@ void skl_cq_notice(skl_cq_t *cq, int type, int rc, const char *text)
 void skl_cq_poke(skl_cq_t *cq)
 {
     lock(cq);
+#ifdef MUTANT_SYNC_LOST_WAKE
     if (cq->armed) {
+        wake_reader(cq);
+    }
+#else
+    if (cq->armed && cq->reader >= 0) {
         wake_reader(cq);
     } else {
         cq->poked = 1;
     }
+#endif
     unlock(cq);
 }
 
@@ -185,7 +191,7 @@ void skl_cq_rearm(skl_cq_t *cq)
     lock(cq);
     cq->armed = 1;
 #ifndef MUTANT_CQ_LOST_WAKE
-    if (cq->count > 0 || cq->poked) {
+    if (cq->reader >= 0 && (cq->count > 0 || cq->poked)) {
         cq->poked = 0;
         wake_reader(cq);
     }
@@ -218,7 +224,8 @@ int skl_cq_set_reader(skl_cq_t *cq, int fd)
     lock(cq);
     old = cq->reader;
     cq->reader = fd;
-    if (cq->count > 0) {
+    if (fd >= 0 && (cq->count > 0 || cq->poked)) {
+        cq->poked = 0;
         wake_reader(cq);
     }
     unlock(cq);

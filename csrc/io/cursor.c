@@ -52,6 +52,7 @@ static int name_ok(const char *name)
 
 static void file_name(const char *name, char *out, size_t size)
 {
+    skl_assert(size > sizeof(PREFIX) && strlen(name) < SKL_CURSOR_NAME);
     (void)snprintf(out, size, PREFIX "%s", name);
 }
 
@@ -143,6 +144,7 @@ static int find_all(skl_fs_t *fs, names_t *all)
     if (rc < 0) {
         return SECKILL_EIO;
     }
+    skl_assert(all->count <= FILES_MAX);
     if (all->count > 1) {
         qsort(all->names, all->count, SKL_CURSOR_NAME, by_name);
     }
@@ -171,6 +173,7 @@ int skl_cursor_slowest(skl_fs_t *fs, const skl_identity_t *id, uint64_t *lsn,
     names_t all;
     int rc = find_all(fs, &all);
 
+    skl_assert(lsn != NULL);
     *lsn = UINT64_MAX;
     for (uint32_t i = 0; rc == SECKILL_OK && i < all.count; i++) {
         skl_cursor_t c;
@@ -235,6 +238,9 @@ static int make_room(skl_fs_t *fs, const skl_identity_t *id)
 static int position_ok(const skl_identity_t *id, uint64_t lsn,
                        uint32_t incarnation)
 {
+#ifdef MUTANT_CURSOR_ANY_LIFE
+    return lsn == 0 || (incarnation != 0 && id->life_count > 0);
+#endif
     return lsn == 0 || (incarnation != 0 &&
                         skl_identity_incarnation(id, lsn) == incarnation);
 }

@@ -217,6 +217,7 @@ int skl_fs_replace(skl_fs_t *fs, const char *name, const void *bytes, size_t n)
     char temp[NAME_MAX_BYTES + 8];
     int rc;
 
+    skl_assert(n > 0);
     skl_assert(strlen(name) < NAME_MAX_BYTES);
     (void)snprintf(temp, sizeof(temp), "%s.new", name);
     (void)fs->unlink(fs, temp); /* of a process that died */

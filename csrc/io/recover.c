@@ -24,6 +24,7 @@ struct skl_replay {
     int64_t last_time;
     uint64_t prepared, near;    /* up to these LSNs */
     skl_rec_keys_t keys[AHEAD]; /* by LSN */
+    const skl_record_t *records[AHEAD];
     int digests;
     uint32_t segment; /* the next one whose digest is to be compared */
 };
@@ -129,6 +130,7 @@ static void prepare(skl_replay_t *p, const skl_record_t *r)
     skl_tables_t *t = p->t;
     skl_rec_keys_t *keys = &p->keys[r->lsn % AHEAD];
 
+    p->records[r->lsn % AHEAD] = r;
     if (skl_record_has_keys(r)) {
         skl_record_keys(t, r, keys);
         fetch_heads(t, r, keys);
@@ -173,6 +175,7 @@ static void look_ahead(skl_replay_t *p, const skl_record_t *r)
 {
     const skl_record_t *next;
 
+    skl_assert(p->prepared < r->lsn + AHEAD); /* no key is overwritten */
     if (p->prepared < r->lsn) {
         prepare(p, r);
         p->prepared = r->lsn;
@@ -187,14 +190,11 @@ static void look_ahead(skl_replay_t *p, const skl_record_t *r)
 
 static void look_near(skl_replay_t *p, const skl_record_t *r)
 {
-    const skl_record_t *next;
-
+    skl_assert(p->prepared >= r->lsn && p->near <= p->prepared);
     p->near = p->near < r->lsn ? r->lsn : p->near;
-    while (p->near + 1 < r->lsn + NEAR &&
-           (next = skl_wal_peek(p->reader, (uint32_t)(p->near - r->lsn))) !=
-               NULL) {
-        prepare_near(p, next);
+    while (p->near < p->prepared && p->near + 1 < r->lsn + NEAR) {
         p->near++;
+        prepare_near(p, p->records[p->near % AHEAD]);
     }
 }
 
@@ -214,6 +214,7 @@ int skl_replay_record(skl_tables_t *t, const skl_record_t *r, uint64_t last_lsn)
 {
     skl_rec_keys_t keys;
 
+    skl_assert(t->shm->items > 0);
     if (r->user_len > SECKILL_ID_MAX || r->request_len > SECKILL_ID_MAX ||
         skl_rec_legs(r) > SKL_LINES_MAX) {
         return SECKILL_ECORRUPT;
@@ -229,6 +230,7 @@ static int compare_digests(skl_replay_t *p, char *err, size_t err_size)
 {
     const skl_wal_segments_t *s = skl_wal_reader_segments(p->reader);
 
+    skl_assert(p->digests && p->segment <= s->count);
     while (p->segment < s->count &&
            s->list[p->segment].first_lsn <= p->last_lsn + 1) {
         const skl_wal_segment_t *segment = &s->list[p->segment++];
@@ -334,6 +336,7 @@ static int at_end(skl_replay_t *p, char *err, size_t err_size)
 {
     skl_wal_end_t end;
 
+    skl_assert(p->reader != NULL);
     skl_wal_reader_end(p->reader, &end);
     if (end.last_lsn < p->snapshot_lsn) {
         (void)snprintf(err, err_size,
@@ -389,6 +392,7 @@ int skl_replay_step(skl_replay_t *p, uint64_t limit, uint64_t max, char *err,
 
 void skl_replay_state(const skl_replay_t *p, skl_recovered_t *out)
 {
+    skl_assert(p->last_lsn >= p->first_lsn);
     memset(out, 0, sizeof(*out));
     out->last_lsn = p->last_lsn;
     out->last_time = p->last_time;

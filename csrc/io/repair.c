@@ -30,6 +30,7 @@ typedef struct {
 
 static void note(repair_t *r, const char *text)
 {
+    skl_assert(text != NULL);
     if (r->first[0] == '\0') {
         (void)snprintf(r->first, sizeof(r->first), "%s", text);
     }
@@ -69,6 +70,7 @@ static int lose_early(repair_t *r, const skl_wal_segments_t *s, uint32_t to)
 {
     int rc = CUT;
 
+    skl_assert(to <= s->count);
     for (uint32_t i = 0; i < to && rc == CUT; i++) {
         rc = lose_late(r, s, i, i + 1);
     }
@@ -82,6 +84,7 @@ static int cut_at(repair_t *r, const skl_wal_segments_t *s, uint32_t i,
     char name[SKL_WAL_NAME];
     int fd, rc = lose_late(r, s, i + 1, s->count);
 
+    skl_assert(i < s->count);
     if (rc != CUT) {
         return rc;
     }
@@ -104,6 +107,7 @@ static int begin_again(repair_t *r, uint64_t seq)
     skl_wal_header_t h = {.seq = seq, .first_lsn = r->snapshot + 1};
     int rc = skl_os_random(&h.salt, sizeof(h.salt));
 
+    skl_assert(seq >= 1 && r->id->life_count >= 1);
     memcpy(h.uuid, r->id->uuid, sizeof(h.uuid));
     h.incarnation = r->id->lives[r->id->life_count - 1].incarnation;
     h.created = r->time;
@@ -118,7 +122,10 @@ static int begin_again(repair_t *r, uint64_t seq)
  * old ones go: a log without any is taken for lost. */
 static int lose_all(repair_t *r, const skl_wal_segments_t *s)
 {
-    int rc = begin_again(r, s->list[s->count - 1].seq + 1);
+    int rc;
+
+    skl_assert(s->count > 0);
+    rc = begin_again(r, s->list[s->count - 1].seq + 1);
 
     return rc == CUT ? lose_early(r, s, s->count) : rc;
 }
@@ -144,6 +151,7 @@ static int bad_header(repair_t *r, const skl_wal_segments_t *s, uint32_t good)
     const int damaged = s->list[good].first_lsn == 0;
     char text[TEXT];
 
+    skl_assert(good < s->count);
     (void)snprintf(text, sizeof(text),
                    "segment wal.%016" PRIx64 ", offset 0: %s",
                    s->list[good].seq,
@@ -160,6 +168,7 @@ static uint32_t index_of(const skl_wal_segments_t *s, uint64_t seq)
 {
     uint32_t i = 0;
 
+    skl_assert(s->count > 0);
     while (i + 1 < s->count && s->list[i].seq != seq) {
         i++;
     }

@@ -107,6 +107,7 @@ static void insert(found_t *f, uint64_t lsn)
     if (at == LIST_MAX - 1 && f->lsn[at] > lsn) {
         return;
     }
+    skl_assert(at < LIST_MAX && f->count <= LIST_MAX);
     for (; at > 0 && f->lsn[at - 1] < lsn; at--) {
         f->lsn[at] = f->lsn[at - 1];
     }
@@ -146,6 +147,7 @@ static int read_image(skl_fs_t *fs, int fd, const header_t *h, target_t *to)
 {
     uint32_t crc = 0;
 
+    skl_assert(to->t == NULL || h->bytes == skl_image_bytes(to->t));
     for (uint64_t at = 0; at < h->bytes; at += CHUNK) {
         const size_t n =
             h->bytes - at < CHUNK ? (size_t)(h->bytes - at) : (size_t)CHUNK;
@@ -169,6 +171,7 @@ static int read_open(skl_fs_t *fs, int fd, const skl_identity_t *id,
     const int64_t size = fs->size(fs, fd);
     int rc;
 
+    skl_assert(to->chunk != NULL);
     if (size < 0) {
         return SECKILL_EIO;
     }
@@ -257,6 +260,7 @@ int skl_snapshot_load(skl_fs_t *fs, const skl_identity_t *id, skl_tables_t *t,
 static void fill_header(header_t *h, const skl_identity_t *id,
                         const skl_tables_t *t, uint64_t lsn, int64_t time)
 {
+    skl_assert(id->life_count >= 1);
     memset(h, 0, sizeof(*h));
     h->magic = MAGIC;
     h->version = VERSION;
@@ -401,10 +405,9 @@ int skl_snapshot_lose(skl_fs_t *fs, const skl_identity_t *id, char *err,
 
 /* ---- Recycling ----------------------------------------------------------- */
 
-/* The two newest that are whole; the others are removed. *older 0: there are
- * not two of them. */
-static int keep_two(skl_fs_t *fs, const skl_identity_t *id, uint64_t *older,
-                    char *err, size_t err_size)
+/* The two newest that are whole (0: there is none); the others are removed. */
+static int keep_two(skl_fs_t *fs, const skl_identity_t *id, uint64_t *newest,
+                    uint64_t *older, char *err, size_t err_size)
 {
     char name[SKL_WAL_NAME];
     uint32_t whole = 0;
@@ -412,7 +415,7 @@ static int keep_two(skl_fs_t *fs, const skl_identity_t *id, uint64_t *older,
     header_t h;
     int rc = find_all(fs, &f, err, err_size);
 
-    *older = 0;
+    *newest = *older = 0;
     for (uint32_t i = 0; rc == SECKILL_OK && i < f.count; i++) {
         skl_wal_name(name, "snap.", f.lsn[i]);
         if (whole == 2) {
@@ -420,8 +423,8 @@ static int keep_two(skl_fs_t *fs, const skl_identity_t *id, uint64_t *older,
             continue;
         }
         rc = read_one(fs, name, id, f.lsn[i], &h, NULL);
-        if (rc == SECKILL_OK && ++whole == 2) {
-            *older = f.lsn[i];
+        if (rc == SECKILL_OK) {
+            *(++whole == 1 ? newest : older) = f.lsn[i];
         }
         /* One that is damaged stays, for those who want to look at it, until
          * there are two newer ones. */
@@ -437,7 +440,7 @@ static int free_segments(skl_fs_t *fs, const skl_wal_segments_t *s,
     char from[SKL_WAL_NAME], to[SKL_WAL_NAME];
     int done = 0;
 
-    /* One that was renamed before may not be so durably, if that sync failed. */
+    /* One renamed before may not be so durably, if that sync failed. */
     if (s->count > 1 && s->list[1].first_lsn <= limit + 1) {
         int rc = fs->sync_dir(fs);
 
@@ -461,14 +464,15 @@ static int free_segments(skl_fs_t *fs, const skl_wal_segments_t *s,
     return done;
 }
 
-int skl_snapshot_recycle(skl_fs_t *fs, const skl_identity_t *id, char *err,
-                         size_t err_size)
+static int recycle(skl_fs_t *fs, const skl_identity_t *id, int two, char *err,
+                   size_t err_size)
 {
     skl_wal_segments_t s;
-    uint64_t older, limit;
-    int rc = keep_two(fs, id, &older, err, err_size);
+    uint64_t newest, older, limit, held;
+    int rc = keep_two(fs, id, &newest, &older, err, err_size);
 
-    if (rc != SECKILL_OK || older == 0) {
+    held = two ? older : newest; /* 0: only segments without a record go */
+    if (rc != SECKILL_OK) {
         return rc;
     }
     rc = skl_cursor_slowest(fs, id, &limit, err, err_size);
@@ -478,13 +482,22 @@ int skl_snapshot_recycle(skl_fs_t *fs, const skl_identity_t *id, char *err,
 #ifdef MUTANT_RECYCLE_IGNORES_CURSORS
     limit = UINT64_MAX;
 #endif
+#ifdef MUTANT_SNAPSHOT_STALE
+    held = limit < INT64_MAX ? limit : INT64_MAX;
+#endif
     rc = skl_wal_scan(fs, id->uuid, &s, err, err_size);
     if (rc != SECKILL_OK) {
         return rc;
     }
-    rc = free_segments(fs, &s, older < limit ? older : limit, err, err_size);
+    rc = free_segments(fs, &s, held < limit ? held : limit, err, err_size);
     skl_wal_scan_free(&s);
     return rc;
+}
+
+int skl_snapshot_recycle(skl_fs_t *fs, const skl_identity_t *id, char *err,
+                         size_t err_size)
+{
+    return recycle(fs, id, 1, err, err_size);
 }
 
 /* ---- Building ------------------------------------------------------------ */
@@ -505,6 +518,7 @@ static int find_target(skl_snapshot_build_t *b)
     const skl_wal_segments_t *s = skl_replay_segments(b->replay);
     skl_recovered_t now;
 
+    skl_assert(b->replay != NULL);
     skl_replay_state(b->replay, &now);
     b->first = now.last_lsn;
     if (s == NULL || s->count < 2 ||
@@ -526,7 +540,15 @@ static int begin(skl_snapshot_build_t *b)
              ? skl_replay_begin(b->fs, &b->id, &b->t, 1, &b->replay, b->text,
                                 sizeof(b->text))
              : rc;
-    return rc == SECKILL_OK ? find_target(b) : rc;
+    rc = rc == SECKILL_OK ? find_target(b) : rc;
+    if (rc == SECKILL_ENOTFOUND) {
+        /* A log that is full gets no newer segment, so no newer snapshot: it
+         * has to do with one of them, and with cursors that have moved. */
+        int n = recycle(b->fs, &b->id, 0, b->text, sizeof(b->text));
+
+        rc = n < 0 ? n : rc;
+    }
+    return rc;
 }
 
 int skl_snapshot_build_begin(skl_fs_t *fs, skl_snapshot_build_t **out,
@@ -549,8 +571,19 @@ int skl_snapshot_build_begin(skl_fs_t *fs, skl_snapshot_build_t **out,
     return SECKILL_OK;
 }
 
+void skl_snapshot_build_half(skl_snapshot_build_t *b)
+{
+    const skl_wal_segments_t *s = skl_replay_segments(b->replay);
+
+    skl_assert(s != NULL && s->count >= 2);
+    if (b->first == 0 && s->list[s->count / 2].first_lsn > 1) {
+        b->target = s->list[s->count / 2].first_lsn - 1;
+    }
+}
+
 static int fail(skl_snapshot_build_t *b, int rc)
 {
+    skl_assert(rc < 0);
     b->failed = rc;
     return rc;
 }
@@ -574,6 +607,10 @@ static int finish(skl_snapshot_build_t *b)
 {
     skl_recovered_t now;
     int rc = audit(b);
+
+#ifdef MUTANT_SNAPSHOT_STALE
+    (void)recycle(b->fs, &b->id, 1, b->text, sizeof(b->text));
+#endif
 
     skl_replay_state(b->replay, &now);
     if (rc == SECKILL_OK && now.last_lsn != b->target) {
@@ -599,6 +636,7 @@ int skl_snapshot_build_step(skl_snapshot_build_t *b, uint32_t max_records,
     skl_recovered_t now;
     int rc;
 
+    skl_assert(b->target > b->first);
     if (b->failed != 0) {
         return b->failed;
     }

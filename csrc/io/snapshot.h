@@ -13,7 +13,9 @@
  * carries a digest (the opener took it from the tables in use), it must agree.
  * It is written under a temporary name, synced, read back, then renamed. Two
  * snapshots are kept; a segment whose records are all in the older one, and
- * behind every cursor, is renamed to free.<seq> to be used again.
+ * behind every cursor, is renamed to free.<seq> to be used again. Where there
+ * is nothing new to put into a snapshot (the log is full, or was only opened),
+ * the newer one is enough: else a full log could never be written again.
  *
  * Threads: one builder at a time (flock on snap.lock); readers any.
  */
@@ -53,6 +55,10 @@ typedef struct skl_snapshot_build skl_snapshot_build_t;
  * caller's. */
 int skl_snapshot_build_begin(skl_fs_t *fs, skl_snapshot_build_t **out,
                              char *err, size_t err_size);
+/* Where there is no snapshot yet: only up to the middle of what could be in it.
+ * Segments are used again behind the older of two snapshots; with one of all
+ * of a log that has no room for more there would never be a second. */
+void skl_snapshot_build_half(skl_snapshot_build_t *b);
 int skl_snapshot_build_step(skl_snapshot_build_t *b, uint32_t max_records,
                             uint64_t *done, uint64_t *total);
 const char *skl_snapshot_build_error(const skl_snapshot_build_t *b);

@@ -26,27 +26,73 @@ typedef struct {
     char text[160];
 } message_t;
 
-static void build(const char *dir, message_t *m)
+/* One snapshot: OK, ENOTFOUND (there is nothing new), or a code. */
+static int build_one(skl_fs_t *fs, message_t *m)
 {
     skl_snapshot_build_t *b;
     uint64_t done, total;
-    skl_fs_t *fs;
+    int rc = skl_snapshot_build_begin(fs, &b, m->text, sizeof(m->text));
 
-    m->rc = skl_fs_open_dir(dir, &fs) == 0 ? SECKILL_OK : SECKILL_EIO;
-    if (m->rc == SECKILL_OK) {
-        m->rc = skl_snapshot_build_begin(fs, &b, m->text, sizeof(m->text));
+    if (rc != SECKILL_OK) {
+        return rc;
     }
-    if (m->rc != SECKILL_OK) {
-        return;
-    }
+    skl_snapshot_build_half(b);
     do {
-        m->rc = skl_snapshot_build_step(b, STEP_RECORDS, &done, &total);
-    } while (m->rc == 1);
-    if (m->rc < 0) {
+        rc = skl_snapshot_build_step(b, STEP_RECORDS, &done, &total);
+    } while (rc == 1);
+    if (rc < 0) {
         (void)snprintf(m->text, sizeof(m->text), "%.159s",
                        skl_snapshot_build_error(b));
     }
     skl_snapshot_build_end(b);
+    return rc;
+}
+
+/* Consumers may have moved on since the last snapshot. */
+static int recycle(skl_fs_t *fs, message_t *m)
+{
+    skl_identity_t id;
+    int rc = skl_identity_read(fs, &id, m->text, sizeof(m->text));
+
+    rc = rc == SECKILL_OK
+             ? skl_snapshot_recycle(fs, &id, m->text, sizeof(m->text))
+             : rc;
+    return rc > 0 ? SECKILL_OK : rc;
+}
+
+/* Its descriptor stays open until the child ends. */
+static int lock(skl_fs_t *fs, message_t *m)
+{
+    int fd = fs->open(fs, "snap.lock", SKL_FS_CREATE);
+    int rc;
+
+    fd = fd == -EEXIST ? fs->open(fs, "snap.lock", SKL_FS_WRITE) : fd;
+    rc = fd < 0 ? fd : skl_os_try_lock(fd, 1);
+    if (rc != 0) {
+        (void)snprintf(m->text, sizeof(m->text), "snap.lock: %.100s",
+                       strerror(-rc));
+        return rc == -EWOULDBLOCK ? SECKILL_ELOCKED : SECKILL_EIO;
+    }
+    return SECKILL_OK;
+}
+
+static void build(const char *dir, message_t *m)
+{
+    skl_fs_t *fs;
+    int built = 0;
+
+    m->rc = skl_fs_open_dir(dir, &fs) == 0 ? lock(fs, m) : SECKILL_EIO;
+    if (m->rc != SECKILL_OK) {
+        return;
+    }
+    while ((m->rc = build_one(fs, m)) == SECKILL_OK) {
+        built = 1;
+    }
+    if (m->rc == SECKILL_ENOTFOUND) {
+        const int rc = recycle(fs, m);
+
+        m->rc = rc != SECKILL_OK || built ? rc : m->rc;
+    }
 }
 
 /* Nothing of the parent's may be held open by a child that outlives it. */

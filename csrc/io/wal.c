@@ -70,6 +70,7 @@ int skl_batch_records_valid(const skl_batch_header_t *b, const void *units)
     const char *p = units;
     uint32_t at = 0;
 
+    skl_assert(b->units <= SKL_BATCH_UNITS_MAX);
     for (uint32_t i = 0; i < b->count; i++) {
         const skl_record_t *r = (const void *)(p + (size_t)at * SKL_UNIT);
 
@@ -137,6 +138,7 @@ static void see(void *arg, const char *name)
     scan_t *s = arg;
     uint64_t seq;
 
+    skl_assert(s->out->count <= s->capacity || s->capacity == 0);
     if (skl_wal_parse_name(name, "free.", &seq)) {
         s->out->free_count++;
     }

@@ -118,7 +118,11 @@ int skl_identity_write(skl_fs_t *fs, const skl_identity_t *id, char *err,
 
 void skl_identity_raise(skl_identity_t *id, uint64_t first_lsn)
 {
+#ifdef MUTANT_INCARNATION_NOT_RAISED
+    const uint32_t next = id->lives[id->life_count - 1].incarnation;
+#else
     const uint32_t next = id->lives[id->life_count - 1].incarnation + 1;
+#endif
 
     skl_assert(id->life_count >= 1 && first_lsn >= 1);
     /* Lives that wrote nothing that was kept: a log that was cut off. */

@@ -221,6 +221,7 @@ static void use_batch(skl_wal_reader_t *r)
 {
     const skl_batch_header_t *b = (const void *)r->buffer;
 
+    skl_assert(b->first_lsn == r->next_lsn);
     r->batch = b;
     r->index = r->unit = 0;
     r->peek_index = r->peek_unit = 0;
@@ -296,6 +297,7 @@ static uint64_t unfinished(skl_wal_reader_t *r, uint64_t used)
     const skl_batch_header_t *b = (const void *)r->buffer;
     ssize_t n = read_some(r, r->buffer, SKL_UNIT, r->offset);
 
+    skl_assert(used > 0);
     if (n < SKL_UNIT) {
         return used;
     }
@@ -337,6 +339,7 @@ static int at_the_end(skl_wal_reader_t *r)
 /* No (further) batch of this segment counts: BATCH after moving on. */
 static int next_segment(skl_wal_reader_t *r)
 {
+    skl_assert(r->fd >= 0 && r->at < r->segments.count);
     if (r->end_lsn == UINT64_MAX) {
         return r->limit == UINT64_MAX ? at_the_end(r) : find_successor(r);
     }
@@ -400,6 +403,7 @@ const skl_record_t *skl_wal_peek(skl_wal_reader_t *r, uint32_t ahead)
 {
     const uint32_t index = r->index + ahead;
 
+    skl_assert(ahead <= SKL_BATCH_UNITS_MAX);
     if (r->batch == NULL || index >= r->batch->count) {
         return NULL;
     }
@@ -504,6 +508,9 @@ void skl_wal_reader_close(skl_wal_reader_t *r)
 
 void skl_wal_reader_limit(skl_wal_reader_t *r, uint64_t lsn)
 {
+#ifdef MUTANT_FEED_BEFORE_DURABLE
+    lsn = UINT64_MAX;
+#endif
     r->limit = lsn;
 }
 
@@ -514,6 +521,7 @@ const char *skl_wal_reader_error(const skl_wal_reader_t *r)
 
 void skl_wal_reader_place(const skl_wal_reader_t *r, skl_wal_place_t *out)
 {
+    skl_assert(r->at < r->segments.count);
     out->seq = seq_of(r);
     out->offset = r->batch_offset;
     out->incarnation = r->segments.list[r->at].incarnation;

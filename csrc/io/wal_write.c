@@ -66,6 +66,28 @@ void skl_wal_wake_flusher(skl_wal_shm_t *shm)
     }
 }
 
+/* ---- Texts --------------------------------------------------------------- */
+
+void skl_wal_text_get(const skl_wal_text_t *t, char *out)
+{
+    for (size_t i = 0; i < SKL_WAL_TEXT / 8; i++) {
+        const uint64_t word = SKL_LD(t->words[i]);
+
+        memcpy(out + 8 * i, &word, sizeof(word));
+    }
+    out[SKL_WAL_TEXT - 1] = '\0';
+}
+
+void skl_wal_text_set(skl_wal_text_t *t, const char *text)
+{
+    uint64_t words[SKL_WAL_TEXT / 8] = {0};
+
+    (void)snprintf((char *)words, sizeof(words), "%s", text);
+    for (size_t i = 0; i < SKL_WAL_TEXT / 8; i++) {
+        SKL_ST(t->words[i], words[i]);
+    }
+}
+
 /* ---- Failing ------------------------------------------------------------- */
 
 /* The file may hold anything now: whatever comes next goes into a new one. */
@@ -80,10 +102,11 @@ static int fail(skl_wal_writer_t *w, const char *call, int rc)
     skl_wal_shm_t *shm = w->shm;
     const int full = rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG;
     const int again = atomic_exchange(&shm->failed_before, 1) != 0;
+    char text[SKL_WAL_TEXT];
 
     skl_assert(rc < 0);
-    (void)snprintf(shm->error, sizeof(shm->error), "%s: %s", call,
-                   strerror(-rc));
+    (void)snprintf(text, sizeof(text), "%.60s: %.90s", call, strerror(-rc));
+    skl_wal_text_set(&shm->error, text);
     atomic_fetch_add(&shm->failures, 1);
     SKL_ST(shm->state, full ? SECKILL_LOG_FULL : SECKILL_LOG_FAILING);
     /* The first failure may be of one file only: the next one is tried at
@@ -99,7 +122,7 @@ static int fail(skl_wal_writer_t *w, const char *call, int rc)
 static void succeed(skl_wal_shm_t *shm)
 {
     if (SKL_LD(shm->state) != SECKILL_LOG_OK) {
-        shm->error[0] = '\0';
+        skl_wal_text_set(&shm->error, "");
         SKL_ST(shm->state, SECKILL_LOG_OK);
     }
     SKL_ST(shm->failed_before, 0);
@@ -252,10 +275,13 @@ static int build_file(skl_wal_writer_t *w, int fd, plan_t *p)
     rc = rc == 0 ? write_header(w, fd, p) : rc;
     rc = rc == 0 ? write_first(w, fd, p) : rc;
     rc = rc == 0 ? w->fs->sync(w->fs, fd) : rc;
+    skl_wal_name(name, "wal.", p->seq);
+#ifdef MUTANT_WAL_NO_DIR_SYNC
+    return rc == 0 ? w->fs->rename(w->fs, NEW_FILE, name) : rc;
+#endif
     /* The name of the segment before may not be durable, if its sync failed or
      * its writer died: numbers must have no hole. */
     rc = rc == 0 ? w->fs->sync_dir(w->fs) : rc;
-    skl_wal_name(name, "wal.", p->seq);
     rc = rc == 0 ? w->fs->rename(w->fs, NEW_FILE, name) : rc;
     return rc == 0 ? w->fs->sync_dir(w->fs) : rc;
 }
@@ -351,6 +377,9 @@ int skl_wal_repeat_tail(skl_wal_writer_t *w, const skl_wal_end_t *end)
     if (end->durable == end->last_lsn) {
         return SECKILL_OK;
     }
+#ifdef MUTANT_WAL_TAIL_NOT_REPEATED
+    return SECKILL_OK;
+#endif
     rc = read_batch(w, end->batch_seq, end->batch_offset);
     if (rc != 0) {
         return fail(w, "read the last batch", rc);
@@ -371,6 +400,9 @@ static int ready(skl_wal_writer_t *w)
     const uint64_t seq = SKL_LD(w->shm->seq);
     char name[SKL_WAL_NAME];
 
+#ifdef MUTANT_LOG_TAKEOVER_SAME_FILE
+    atomic_store(&w->shm->syncing, 0);
+#endif
     if (seq == 0 || atomic_load(&w->shm->syncing)) {
         return skl_wal_begin_segment(w, 0);
     }
@@ -492,6 +524,9 @@ static int put_batch(skl_wal_writer_t *w, uint32_t units)
     atomic_store(&shm->syncing, 0);
 #endif
     rc = rc == 0 ? w->fs->sync(w->fs, w->fd) : rc;
+#ifdef MUTANT_WAL_RESYNC_AFTER_ERROR
+    rc = rc != 0 ? w->fs->sync(w->fs, w->fd) : rc;
+#endif
     if (rc != 0) {
         give_up_file(w);
         return fail(w, "write a batch", rc);
@@ -541,19 +576,31 @@ static int flush_records(skl_wal_writer_t *w)
     }
     skl_assert(count > 0 && units > 0);
     fill_header(w, durable + 1, (uint32_t)count, units);
-#ifdef MUTANT_FLUSH_DURABLE_EARLY
-    atomic_store(&w->ring->shm->flushed, durable + (uint64_t)count);
+#ifdef MUTANT_WAL_ACK_BEFORE_SYNC
+    publish(w, durable + (uint64_t)count, (uint32_t)count);
 #endif
     rc = put_batch(w, units);
     if (rc != SECKILL_OK) {
         return rc;
     }
     SKL_ST(w->shm->sealed, 0);
+    succeed(w->shm);
     publish(w, durable + (uint64_t)count, (uint32_t)count);
     SKL_ST(w->shm->quiet_since, w->mono_now(w->ctx));
-    succeed(w->shm);
     check_room(w);
     return count;
+}
+
+/* Nothing waits to be written, and the last try failed. */
+static int heal(skl_wal_writer_t *w)
+{
+    int rc = skl_wal_begin_segment(w, 0);
+
+    if (rc == SECKILL_OK) {
+        succeed(w->shm);
+        check_room(w);
+    }
+    return rc;
 }
 
 /* After a while without records: a batch that says that all was durable, so
@@ -563,6 +610,9 @@ static int rest(skl_wal_writer_t *w, int64_t now)
     skl_wal_shm_t *shm = w->shm;
     int rc;
 
+    if (SKL_LD(shm->state) != SECKILL_LOG_OK) {
+        return heal(w);
+    }
     if (SKL_LD(w->ring->shm->refuse)) {
         check_room(w);
     }

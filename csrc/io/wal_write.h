@@ -33,7 +33,13 @@
 
 #include <stdatomic.h>
 
-enum { SKL_WAL_DIR = 200 };
+enum { SKL_WAL_DIR = 200, SKL_WAL_TEXT = 160 };
+
+/* A text that one process writes and others read meanwhile: words, each of
+ * them whole. The last byte is always 0. */
+typedef struct {
+    _Atomic uint64_t words[SKL_WAL_TEXT / 8];
+} skl_wal_text_t;
 
 /* The section in the segment; zeroed where there is no dir. */
 typedef struct {
@@ -58,14 +64,18 @@ typedef struct {
     /* Statistics. */
     _Atomic uint64_t batches, records, sync_ns, failures;
     _Atomic uint64_t snapshots, snapshot_failures;
-    char snapshot_error[160]; /* of the last one; "": it is in place */
-    char error[160];          /* of the last failure; written by the flusher */
+    skl_wal_text_t snapshot_error; /* of the last one; "": it is in place */
+    skl_wal_text_t error; /* of the last failure; written by the flusher */
     /* Futex words: moved at each durable step; and when somebody asks. */
     _Alignas(64) _Atomic uint32_t durable_word;
     _Atomic uint32_t waiting; /* processes may wait on durable_word */
     _Alignas(64) _Atomic uint32_t flush_word;
     _Atomic uint32_t idle; /* the flusher waits on flush_word */
 } skl_wal_shm_t;
+
+/* out has SKL_WAL_TEXT bytes; a longer text is cut. */
+void skl_wal_text_get(const skl_wal_text_t *t, char *out);
+void skl_wal_text_set(skl_wal_text_t *t, const char *text);
 
 /* The writer of one process. */
 typedef struct {

@@ -302,6 +302,7 @@ static void audit_item(report_t *r, uint32_t slot, recount_t n)
     const int64_t a = SKL_LD(item->available), b = SKL_LD(item->reserved);
     const int64_t c = SKL_LD(item->sold);
 
+    skl_assert(slot < t->shm->items);
     recount_holds(r, item, &n);
     if (a < 0 || b < 0 || c < 0 || a + b + c != SKL_LD(item->total)) {
         problem(r,
@@ -347,6 +348,7 @@ static void mark_item(report_t *r, const skl_item_row_t *item, uint32_t slot)
 {
     skl_audit_mark_t *m;
 
+    skl_assert(r->marks == NULL || r->mark_count < r->s->tables.shm->items);
     if (r->marks == NULL) {
         return;
     }
@@ -389,6 +391,7 @@ static int audit_item_locked(report_t *r, uint32_t slot)
     skl_held_t h = {.s = r->s};
     int rc = skl_hold_item_any(&h, slot);
 
+    skl_assert(slot < r->s->tables.shm->items);
     if (rc == SECKILL_OK && auditable(item)) {
         recount_t n = {0};
 

@@ -21,6 +21,7 @@ static int alive(const skl_item_row_t *item)
 {
     const uint32_t state = SKL_LD(item->state);
 
+    skl_assert(item != NULL);
     return state == SECKILL_ITEM_OPEN || state == SECKILL_ITEM_PAUSED;
 }
 
@@ -30,6 +31,7 @@ static int hold_by_name(skl_held_t *h, skl_hash_t key, uint32_t *slot)
     const skl_item_row_t *item;
     int rc = skl_lookup_item(h->s, key, slot, &h->wait);
 
+    skl_assert(h->count <= 1);
     rc = rc == SECKILL_OK ? skl_hold_item(h, *slot) : rc;
     if (rc != SECKILL_OK) {
         return rc;
@@ -47,6 +49,7 @@ static int hold_by_name(skl_held_t *h, skl_hash_t key, uint32_t *slot)
 
 static void copy_item(const skl_item_row_t *item, seckill_item_t *out)
 {
+    skl_assert(item != NULL && out != NULL);
     out->struct_size = sizeof(*out);
     skl_item_name(item, out->item, &out->item_len);
     out->total = SKL_LD(item->total);
@@ -71,6 +74,7 @@ static int read_item(skl_stock_t *s, uint32_t slot, seckill_item_t *out)
     skl_held_t h = {.s = s};
     int rc;
 
+    skl_assert(slot < s->tables.shm->items);
     for (int i = 0; i < READ_TRIES; i++) {
         uint64_t before = skl_seq_read(&item->seq);
 
@@ -215,6 +219,7 @@ static int put_new(skl_held_t *h, const seckill_item_t *i, int64_t now)
     skl_record_t r;
     int rc;
 
+    skl_assert(h->count == 1);
     if (i->total == -1) {
         return SECKILL_EBADTOTAL;
     }
@@ -263,6 +268,7 @@ static int put_existing(skl_held_t *h, uint32_t slot, const seckill_item_t *i,
     const int64_t version = SKL_LD(row->version);
     int rc;
 
+    skl_assert(h->count >= 1 && slot < h->s->tables.shm->items);
     if (i->version < version) {
         return SECKILL_ESTALE;
     }
@@ -329,6 +335,7 @@ static int commit_state(skl_held_t *h, uint32_t slot, int type, uint32_t parts,
     uint32_t len;
     skl_record_t r;
 
+    skl_assert(h->count >= 1 && slot < h->s->tables.shm->items);
     skl_rec_begin(&r, type, parts, h->s, slot, skl_item_now(row, now));
     r.config.state = state;
     skl_item_name(row, name, &len);
@@ -361,6 +368,7 @@ static int remove_held(skl_held_t *h, uint32_t slot, int64_t now)
     const skl_item_row_t *row = &h->s->tables.items[slot];
     int rc = skl_expire_due(h, slot, skl_item_now(row, now), EXPIRE_CHUNK);
 
+    skl_assert(h->count == 2);
     if (rc < 0) {
         return rc;
     }
@@ -431,6 +439,7 @@ static int commit_adjust(skl_held_t *h, uint32_t slot, int64_t delta,
     skl_record_t r;
     int rc;
 
+    skl_assert(delta != 0 && h->count >= 2);
     if (SKL_LD(row->available) + delta < 0) {
         return SECKILL_EBELOWSOLD;
     }
@@ -458,6 +467,7 @@ static int adjust_held(skl_held_t *h, uint32_t slot, int64_t delta,
     const skl_item_row_t *row = &h->s->tables.items[slot];
     int rc = skl_expire_due(h, slot, skl_item_now(row, now), EXPIRE_CHUNK);
 
+    skl_assert(h->count >= 2);
     if (rc < 0 || rc == EXPIRE_CHUNK) {
         return rc < 0 ? rc : AGAIN;
     }

@@ -139,6 +139,10 @@ static void check_item_row(check_t *c, uint32_t slot)
     const skl_item_row_t *i = &c->t->items[slot];
     const uint32_t state = SKL_LD(i->state);
 
+    /* Not logged: an image with a quarantine was never written. */
+    if (SKL_LD(i->fault) != 0) {
+        problem(c, "item %u: in quarantine", slot);
+    }
     if (state == SKL_ITEM_FREE) {
         return;
     }
@@ -210,6 +214,7 @@ static int request_ok(const check_t *c, uint32_t shard, uint32_t slot)
     const skl_request_row_t *q = &t->requests[slot];
     const skl_hash_t key = {SKL_LD(q->lo), SKL_LD(q->hi)};
 
+    skl_assert(slot < c->requests);
     if (q->kind < SKL_REQ_RESERVE || q->kind > SKL_REQ_ORDER ||
         q->item >= t->shm->items || !time_ok(q->created) ||
         SKL_LD(t->items[q->item].state) == SKL_ITEM_FREE ||
@@ -229,6 +234,7 @@ static int own_row(check_t *c, uint32_t id, uint32_t slot, uint32_t number)
     const skl_tables_t *t = c->t;
     const skl_row_t *row = &t->rows[slot];
 
+    skl_assert(slot < c->rows && number <= SKL_LINES_MAX);
     return SKL_LD(row->lsn) != 0 && row->request == id &&
            skl_line_number(SKL_LD(row->line)) == number &&
            (number == 0) == (SKL_LD(row->line) == 0) && mark(c->owned, slot);
@@ -362,6 +368,7 @@ static void check_requests(check_t *c, uint32_t shard)
     const skl_tables_t *t = c->t;
     const uint32_t n = t->shm->requests, first = shard * n;
 
+    skl_assert(shard < t->shm->shards && first + n <= c->requests);
     walk_requests(c, shard);
     walk_queue(c, shard);
     for (uint32_t i = first; c->problems == 0 && i < first + n; i++) {
@@ -385,6 +392,7 @@ static int user_ok(const check_t *c, uint32_t shard, uint32_t slot)
     const skl_hash_t key = {SKL_LD(u->lo), SKL_LD(u->hi)};
     const uint32_t item = SKL_LD(u->item);
 
+    skl_assert(slot < c->users);
     return item < t->shm->items &&
            SKL_LD(t->items[item].state) != SKL_ITEM_FREE &&
            count_ok(SKL_LD(u->count)) && SKL_LD(u->ids) <= SKL_IDS_PER_USER &&
@@ -426,6 +434,7 @@ static void check_users(check_t *c, uint32_t shard)
 {
     const uint32_t n = c->t->shm->users, first = shard * n;
 
+    skl_assert(shard < c->t->shm->shards && first + n <= c->users);
     walk_users(c, shard);
     for (uint32_t i = first; c->problems == 0 && i < first + n; i++) {
         if (!is_marked(c->seen_users, i)) {
@@ -489,6 +498,8 @@ static void add_row(check_t *c, const skl_row_t *row)
     sum_t *item = &c->by_item[SKL_LD(row->item)];
     sum_t *user = &c->by_user[row->user];
 
+    skl_assert(row->user < c->users); /* row_fields_ok() */
+    skl_assert(SKL_LD(row->item) < c->t->shm->items);
     item->ids++;
     user->ids++;
     if (row->state == SECKILL_STATE_RESERVED) {
@@ -529,6 +540,7 @@ static void walk_holds(check_t *c, uint32_t item, uint32_t list)
     const skl_hold_list_t *l = &t->items[item].lists[list];
     uint32_t before = SKL_NONE, slot;
 
+    skl_assert(item < t->shm->items && list < SKL_HOLD_LISTS);
     for (slot = SKL_LD(l->head); slot != SKL_NONE; slot = t->rows[slot].next) {
         const skl_row_t *row;
 

@@ -54,6 +54,7 @@ uint64_t skl_image_digest(const skl_tables_t *t)
     char chunk[CHUNK];
     uint32_t crc = 0;
 
+    skl_assert(bytes > sizeof(skl_tables_shm_t));
     for (uint64_t at = 0; at < bytes; at += CHUNK) {
         const size_t n = bytes - at < CHUNK ? (size_t)(bytes - at) : CHUNK;
 
@@ -101,6 +102,7 @@ int skl_image_finish(skl_tables_t *t, const skl_tables_shm_t *numbers)
     const char *want = (const char *)numbers + from;
     const int same = memcmp(have, want, sizeof(*numbers) - from) == 0;
 
+    skl_assert(numbers != t->shm && numbers->items > 0);
     memcpy(have, want, sizeof(*numbers) - from);
     skl_lock_init(&t->shm->lock);
     for (uint32_t i = 0; i < t->shm->items; i++) {

@@ -38,6 +38,7 @@ int skl_lookup_item(skl_stock_t *s, skl_hash_t key, uint32_t *slot,
 
 void skl_view_item(const skl_item_row_t *item, skl_view_t *v)
 {
+    skl_assert(item != NULL);
     v->available = SKL_LD(item->available);
     v->earliest = SKL_LD(item->earliest);
     v->last_time = SKL_LD(item->last_time);

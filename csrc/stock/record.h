@@ -137,7 +137,8 @@ typedef struct {
     int64_t qty;
     int64_t user_count;
     int64_t deadline; /* 0: none */
-    uint64_t arg;     /* fingerprint of refund and adjust; RESERVE: qty */
+    uint64_t arg;     /* fingerprint of refund and adjust; RESERVE: qty;
+                         EXPIRE of a line: number << 32 | row of the first */
 } skl_order_body_t;
 
 /* Of an order of several lines; the named fields that skl_order_body_t has,

@@ -74,6 +74,7 @@ static int peek_view(const call_t *c, uint32_t slot, skl_view_t *v)
     const uint32_t shard = skl_shard_of(t, key);
     const uint64_t user_seq = skl_seq_read(&t->shards[shard].seq);
 
+    skl_assert(slot < t->shm->items);
     skl_view_item(item, v);
     skl_view_user(t, skl_find_user(t, shard, key), v);
     return v->sound && skl_seq_same(&t->shards[shard].seq, user_seq) &&
@@ -165,6 +166,7 @@ static int recorded(skl_held_t *h, uint32_t request, int64_t now,
     const skl_row_t *row;
     int rc;
 
+    skl_assert(h->count == 1 || h->count == 2);
     if (q->kind != SKL_REQ_RESERVE) {
         return SECKILL_ECONFLICT;
     }
@@ -204,12 +206,46 @@ static int replay(const call_t *c, skl_held_t *h, uint32_t request)
 
 /* ---- With locks ---------------------------------------------------------- */
 
+/* Rows that will be written are cold: these hints fetch those that stand first
+ * in the free lists of a shard. Another call may take these slots first. */
+static void fetch_rows(const skl_tables_t *t, uint32_t request_shard)
+{
+    const skl_shard_t *shard = &t->shards[request_shard];
+    const uint32_t row = SKL_LD(shard->row_free);
+    const uint32_t request = SKL_LD(shard->request_free);
+
+    if (row != SKL_NONE) {
+        for (size_t i = 0; i < sizeof(skl_row_t); i += 64) {
+            __builtin_prefetch((const char *)&t->rows[row] + i, 1);
+        }
+    }
+    if (request != SKL_NONE) {
+        const char *q = (const char *)&t->requests[request];
+
+        __builtin_prefetch(q, 1);
+        __builtin_prefetch(q + sizeof(skl_request_row_t) - 1, 1);
+    }
+}
+
+static void fetch_user_row(const skl_tables_t *t, uint32_t user_shard)
+{
+    const uint32_t user = SKL_LD(t->shards[user_shard].user_free);
+
+    if (user != SKL_NONE) {
+        const char *u = (const char *)&t->users[user];
+
+        __builtin_prefetch(u, 1);
+        __builtin_prefetch(u + sizeof(skl_user_row_t) - 1, 1);
+    }
+}
+
 /* Slots for the new rows, into the record. */
 static int take_slots(const call_t *c, const place_t *p, skl_record_t *r)
 {
     const skl_tables_t *t = &c->s->tables;
     int rc = skl_new_request_slot(c->s, &c->q, r);
 
+    skl_assert(p->item < t->shm->items);
     if (rc != SECKILL_OK) {
         return rc;
     }
@@ -232,6 +268,7 @@ static void set_terms(const call_t *c, const skl_item_row_t *item,
 {
     const int64_t hold = SKL_LD(item->hold_ns);
 
+    skl_assert(r->type == SKL_REC_RESERVE && c->qty >= 1);
     r->order.qty = c->qty;
     r->available -= c->qty;
     if (hold == 0) {
@@ -274,6 +311,9 @@ static int commit_reserve(const call_t *c, skl_held_t *h, const place_t *p,
     rc = skl_commit(h, &r, &keys);
     if (rc == SECKILL_OK) {
         skl_fill_answer(c->s, r.order.row, c->out);
+        /* For the next call of these shards: then they are there in time. */
+        fetch_rows(&c->s->tables, c->q.shard);
+        fetch_user_row(&c->s->tables, p->user_shard);
     }
     return rc;
 }
@@ -286,6 +326,7 @@ static int decide_locked(const call_t *c, skl_held_t *h, const place_t *p,
     const skl_item_row_t *item = &t->items[p->item];
     int rc;
 
+    skl_assert(h->count >= 2);
     skl_view_item(item, v);
     skl_view_user(t, p->user, v);
     *now = skl_item_now(item, c->now);
@@ -305,6 +346,7 @@ static int reserve_item(const call_t *c, skl_held_t *h, place_t *p)
     int64_t now;
     int rc = skl_hold_item(h, p->item);
 
+    skl_assert(p->item < c->s->tables.shm->items);
     if (rc != SECKILL_OK) {
         return rc;
     }
@@ -370,32 +412,13 @@ static int attempt(const call_t *c, skl_wait_t *wait)
     return rc;
 }
 
-/* The rows that will be written are cold: fetch them while the locks are
- * taken. Hints only: another call may take these slots first. */
-static void fetch_rows(const call_t *c)
-{
-    const skl_tables_t *t = &c->s->tables;
-    const skl_shard_t *shard = &t->shards[c->q.shard];
-    const uint32_t row = SKL_LD(shard->row_free);
-    const uint32_t request = SKL_LD(shard->request_free);
-
-    if (row != SKL_NONE) {
-        for (size_t i = 0; i < sizeof(skl_row_t); i += 64) {
-            __builtin_prefetch((const char *)&t->rows[row] + i, 1);
-        }
-    }
-    if (request != SKL_NONE) {
-        __builtin_prefetch(&t->requests[request], 1);
-    }
-    skl_ring_fetch_next(&c->s->ring);
-}
-
 static int with_locks(const call_t *c)
 {
     skl_wait_t wait = {0};
     int room_made = 0;
 
-    fetch_rows(c);
+    fetch_rows(&c->s->tables, c->q.shard);
+    skl_ring_fetch_next(&c->s->ring);
     for (int i = 0; i < ROUNDS; i++) {
         int rc = attempt(c, &wait);
 

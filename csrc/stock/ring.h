@@ -35,17 +35,20 @@ typedef struct {
     uint32_t pad;
 } skl_life_t;
 
+/* Lines by who writes them: a publisher at each record, the flusher at each
+ * batch, nobody. */
 typedef struct {
     skl_lock_t lock;
     _Alignas(64) _Atomic uint64_t tail; /* newest published LSN */
     _Atomic uint64_t head;              /* oldest LSN still in the ring */
     _Atomic int64_t last_time;
-    _Atomic uint64_t flushed; /* newest LSN the sink has read: durable */
-    _Atomic uint32_t sink_attached;
+    _Alignas(64) _Atomic uint64_t flushed; /* newest LSN the sink has read:
+                                              durable */
     _Atomic uint32_t refuse; /* the log cannot take more: reserve is busy */
-    int64_t max_lag_ns;      /* 0: no limit. Fixed before sharing */
-    uint32_t units;          /* a power of two */
-    uint32_t life_count;     /* fixed before the segment is shared */
+    _Alignas(64) _Atomic uint32_t sink_attached;
+    uint32_t units;      /* a power of two */
+    int64_t max_lag_ns;  /* 0: no limit. Fixed before sharing */
+    uint32_t life_count; /* fixed before the segment is shared */
     uint32_t pad;
     skl_life_t lives[SKL_LIVES_MAX]; /* the newest ones, ascending */
 } skl_ring_shm_t;

@@ -73,6 +73,17 @@ static uint8_t listed(const skl_row_t *row)
                : 0;
 }
 
+/* What an EXPIRE says of a line: its number, and the row by which the order is
+ * named. The order lives as long as one of its lines is pending. */
+static uint64_t line_name(const skl_tables_t *t, const skl_row_t *row)
+{
+    const uint32_t number = skl_line_number(SKL_LD(row->line));
+
+    skl_assert(row->state == SECKILL_STATE_RESERVED);
+    return number == 0 ? 0
+                       : (uint64_t)number << 32 | t->requests[row->request].row;
+}
+
 /* A pending reservation ends without a sale: the units come back. */
 static int end_unsold(skl_held_t *h, int type, uint8_t state, uint32_t slot,
                       int64_t now)
@@ -84,9 +95,17 @@ static int end_unsold(skl_held_t *h, int type, uint8_t state, uint32_t slot,
     begin_row_record(&r, type, SKL_PART_ITEM, h->s, slot, now);
     r.flags = listed(row);
     r.order.state = state;
+    r.order.arg = line_name(&h->s->tables, row);
     r.reserved -= row->qty;
     r.available += row->qty;
     r.order.user_count -= row->qty;
+#ifdef MUTANT_EXPIRY_NOT_LOGGED
+    if (type == SKL_REC_EXPIRE) {
+        r.lsn = SKL_LD(h->s->tables.items[r.item].lsn);
+        skl_apply(&h->s->tables, &r, r.parts, NULL);
+        return SECKILL_OK;
+    }
+#endif
     return skl_commit(h, &r, NULL);
 }
 

@@ -27,6 +27,7 @@ int skl_sink_read(skl_stock_t *s, skl_sink_write_fn take, void *ctx, int max)
     const uint64_t tail = skl_ring_tail(ring);
     int done = 0;
 
+    skl_assert(max >= 0);
     for (; lsn < tail && done < max; done++) {
         skl_record_t r;
         int rc;

@@ -26,6 +26,7 @@ static int sweep_item(skl_stock_t *s, uint32_t slot, int64_t now, int max)
     skl_held_t h = {.s = s, .try_only = 1};
     int rc;
 
+    skl_assert(max > 0);
     if (SKL_LD(item->earliest) > now && !is_dirty(&item->seq)) {
         return 0;
     }
@@ -76,6 +77,7 @@ static int commit_retire_user(skl_held_t *h, uint32_t slot, uint32_t item,
 {
     skl_record_t r;
 
+    skl_assert(h->count == 2);
     skl_rec_begin(&r, SKL_REC_RETIRE_USER, SKL_PART_USER | SKL_PART_ITEM, h->s,
                   item, now);
     r.flags = SKL_FLAG_USER;
@@ -94,6 +96,7 @@ static int retire_user(skl_stock_t *s, uint32_t slot, uint32_t item,
     skl_held_t h = {.s = s, .try_only = 1};
     int rc = skl_hold_shard(&h, slot / s->tables.shm->users);
 
+    skl_assert(item < s->tables.shm->items);
     rc = rc == SECKILL_OK ? skl_hold_item(&h, item) : rc;
     if (rc == SECKILL_OK && SKL_LD(user->item) == item &&
         SKL_LD(user->ids) == 0 &&
@@ -130,6 +133,7 @@ static int retire_item(skl_stock_t *s, uint32_t slot, int64_t now)
     skl_record_t r;
     int rc = skl_hold_catalog(&h);
 
+    skl_assert(slot < s->tables.shm->items);
     rc = rc == SECKILL_OK ? skl_hold_item(&h, slot) : rc;
     if (rc == SECKILL_OK && SKL_LD(item->state) == SKL_ITEM_REMOVED &&
         SKL_LD(item->live) == 0 && SKL_LD(item->users) == 0) {

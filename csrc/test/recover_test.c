@@ -57,16 +57,52 @@ TEST(recover_of_an_empty_directory_gives_empty_tables)
     memfs_free(m);
 }
 
+/* Less usual ends of a reservation. */
+typedef struct {
+    int parts, again, order_parts, order_again;
+} ends_t;
+
+/* A confirm leaves more than there was only where some units came back. */
+static void look_at_end(const skl_record_t *r, int64_t available, ends_t *seen)
+{
+    if (r->type == SKL_REC_CONFIRM) {
+        seen->again += (r->flags & SKL_FLAG_AGAIN) != 0;
+        seen->parts += r->available > available;
+    }
+    if (r->type == SKL_REC_ORDER_CONFIRM) {
+        seen->order_again += (r->legs[0].flags & SKL_FLAG_AGAIN) != 0;
+        seen->order_parts += r->legs[0].available > available;
+    }
+}
+
+static int64_t available_after(const skl_record_t *r, uint32_t i)
+{
+    return skl_rec_is_order(r) ? r->legs[i].available : r->available;
+}
+
 /* The newest 16384 records have some of each type. */
 static int has_all_types(logdir_t *d)
 {
     int seen[SKL_REC_TYPES] = {1};
+    int64_t available[8] = {0};
+    ends_t ends = {0};
     skl_record_t r;
 
     for (uint64_t lsn = 1; lsn <= d->written; lsn++) {
-        if (skl_ring_read(&d->stock.ring, lsn, &r)) {
-            seen[r.type] = 1;
+        if (!skl_ring_read(&d->stock.ring, lsn, &r)) {
+            continue;
         }
+        seen[r.type] = 1;
+        look_at_end(&r, available[r.item], &ends);
+        available[r.item] = available_after(&r, 0);
+        for (uint32_t i = 0; i < skl_rec_legs(&r); i++) {
+            available[r.legs[i].item] = available_after(&r, i);
+        }
+    }
+    if (!CHECK(ends.parts && ends.again && ends.order_parts &&
+               ends.order_again)) {
+        printf("#   confirmed in part %d and %d times, again %d and %d\n",
+               ends.parts, ends.order_parts, ends.again, ends.order_again);
     }
     for (int type = 1; type < SKL_REC_TYPES; type++) {
         if (!seen[type]) {
@@ -172,8 +208,9 @@ TEST(recover_refuses_a_log_that_ends_before_its_snapshot)
 
 /* ---- Single records ------------------------------------------------------ */
 
-/* The first record of a type; the tables are those before it. */
-static int before_record(logdir_t *d, int type, skl_tables_t *t,
+/* The first record of a type, with some lines or more; the tables are those
+ * before it. */
+static int before_record(logdir_t *d, int type, uint32_t lines, skl_tables_t *t,
                          skl_record_t *r)
 {
     if (!CHECK_INT(SECKILL_OK, skl_tables_new(&d->id, t))) {
@@ -184,7 +221,7 @@ static int before_record(logdir_t *d, int type, skl_tables_t *t,
         if (!skl_ring_read(&d->stock.ring, lsn, r)) {
             return 0;
         }
-        if (r->type == type) {
+        if (r->type == type && skl_rec_legs(r) >= lines) {
             return 1;
         }
         if (skl_replay_record(t, r, lsn - 1) != SECKILL_OK) {
@@ -194,17 +231,32 @@ static int before_record(logdir_t *d, int type, skl_tables_t *t,
     return 0;
 }
 
+/* What follows is refused, too, or fits. */
+static void go_on(logdir_t *d, skl_tables_t *t, uint64_t lsn)
+{
+    skl_record_t r;
+
+    for (uint64_t i = 1; i <= 20 && lsn + i <= d->written; i++) {
+        memset(&r, 0, sizeof(r));
+        CHECK(skl_ring_read(&d->stock.ring, lsn + i, &r));
+        (void)skl_replay_record(t, &r, lsn + i - 1);
+    }
+    if (!CHECK_INT(0, skl_tables_check(t, err, sizeof(err)))) {
+        printf("#   %s\n", err);
+    }
+}
+
 /* Each byte of a record gets other values, under a right checksum: it is
  * refused, or the tables stay in order and take the records that follow. */
-static void damage_record(logdir_t *d, int type)
+static void damage_record(logdir_t *d, int type, uint32_t lines)
 {
     static const uint8_t with[] = {1, 2, 4, 8, 64, 128, 255};
     skl_tables_t t, again;
     skl_record_t r, changed;
     uint64_t refused = 0;
 
-    if (!CHECK(before_record(d, type, &t, &r))) {
-        printf("#   no %s\n", skl_rec_type_name(type));
+    if (!CHECK(before_record(d, type, lines, &t, &r))) {
+        printf("#   no %s of %u lines\n", skl_rec_type_name(type), lines);
         return;
     }
     CHECK_INT(SECKILL_OK, skl_tables_new(&d->id, &again));
@@ -223,7 +275,7 @@ static void damage_record(logdir_t *d, int type)
             refused += rc == SECKILL_ECORRUPT;
             if (rc != SECKILL_ECORRUPT) {
                 CHECK_INT(SECKILL_OK, rc);
-                (void)skl_tables_check(&again, err, sizeof(err));
+                go_on(d, &again, r.lsn);
             }
         }
     }
@@ -240,7 +292,12 @@ TEST(records_with_silly_values_are_refused_or_harmless)
     logdir_open_with(&d, &m->fs, logdir_identity(), 1 << 16);
     logdir_work(&d, 6000, 11);
     for (int type = 1; type < SKL_REC_TYPES; type++) {
-        damage_record(&d, type);
+        const skl_record_t of = {.type = (uint8_t)type};
+
+        damage_record(&d, type, 0);
+        if (skl_rec_is_order(&of)) {
+            damage_record(&d, type, 3);
+        }
     }
     logdir_close(&d);
     memfs_free(m);
@@ -255,7 +312,7 @@ TEST(a_record_out_of_turn_is_refused)
 
     logdir_open(&d, &m->fs);
     logdir_work(&d, 50, 1);
-    CHECK(before_record(&d, SKL_REC_RESERVE, &t, &r));
+    CHECK(before_record(&d, SKL_REC_RESERVE, 0, &t, &r));
     CHECK_INT(SECKILL_ECORRUPT, skl_replay_record(&t, &r, r.lsn));
     CHECK_INT(SECKILL_ECORRUPT, skl_replay_record(&t, &r, r.lsn - 2));
     CHECK_INT(SECKILL_OK, skl_replay_record(&t, &r, r.lsn - 1));

@@ -2,6 +2,7 @@
  * The disk of the tests keeps its promises: what is synced stays, what is not
  * may go, faults hit the calls they are planned for. One thread.
  */
+/* variants: rel asan */
 #include "test/support/simdisk.h"
 #include "test/support/tap.h"
 

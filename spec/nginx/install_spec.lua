@@ -48,6 +48,17 @@ describe("an installation", function()
         must("rm -rf " .. scratch)
     end)
 
+    -- The program finds what was installed with it, also through a link.
+    local function check_program(root)
+        must("ln -sf " .. root .. "/bin/seckill " .. scratch .. "/link")
+        for _, path in ipairs { root .. "/bin/seckill", scratch .. "/link" } do
+            local status, text = run("cd / && env -u LUA_PATH -u LUA_CPATH "
+                .. path .. " stock list --name seckill-spec-none")
+            assert.equal(4, status, text)
+            assert.matches("no engine", text)
+        end
+    end
+
     it("by luarocks make works in luajit and in nginx", function()
         local tree = scratch .. "/tree"
         must("cd " .. source .. " && luarocks make --tree " .. tree)
@@ -58,6 +69,7 @@ describe("an installation", function()
             "cd / && LUA_PATH='" .. lua_path .. "' LUA_CPATH='" .. lua_cpath
             .. ";;' luajit -e 'io.write(require(\"resty.seckill.lib\").path)'"))
 
+        check_program(tree)
         local server = harness.start {
             lua_path = lua_path, lua_cpath = lua_cpath,
             init = "require 'resty.seckill'",
@@ -90,7 +102,9 @@ describe("an installation", function()
         must("cd " .. scratch .. " && cc sale.c $(PKG_CONFIG_PATH=" .. root
              .. "/lib/pkgconfig pkg-config --cflags --libs libseckill) -o sale")
         assert.matches("^%x+%-%x+%-%x+: 9 left\n$", must(scratch .. "/sale"))
+        check_program(root)
         must("make -s -C " .. source .. " uninstall PREFIX=" .. root)
+        assert.is_false(exists(root .. "/bin/seckill"))
         assert.is_false(exists(root .. "/include/seckill.h"))
         assert.is_false(exists(root .. "/lib/lua/5.1/libseckill.so"))
     end)

@@ -305,6 +305,26 @@ describe("the orders worker", function()
         kill(seller)
     end)
 
+    it("leaves when the engine is destroyed", function()
+        local seller = start_sale()
+        await_segment()
+        local worker = start_worker("--follow", { "--sqlite",
+                                                  base .. "/db/orders.db" })
+        assert(process.wait(function()
+            return log_of("db/orders.db") ~= ""
+        end))
+        kill(seller)
+        assert(seckill.destroy("orders", shm))
+        local status
+        assert(process.wait(function()
+            local over
+            over, status = ended(worker)
+            return over
+        end, 20))
+        assert.equal(4, status / 256)
+        assert.is_truthy(log_of("worker.log"):find("was destroyed", 1, true))
+    end)
+
     it("says what is wrong with a command line", function()
         for _, args in ipairs {
             { "--nothing" }, { "--once", "--follow" }, { "--name", "A" },

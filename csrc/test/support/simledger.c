@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SETTLE_STEPS = 400, PROBLEMS = 512 };
+enum { SETTLE_STEPS = 400, SELL_TRIES = 20, PROBLEMS = 512 };
 
 simledger_config_t simledger_config(void)
 {
@@ -112,11 +112,6 @@ static void make_sections(simledger_t *l)
 
 static int make_writer(simledger_t *l)
 {
-    memcpy(l->wal->uuid, l->id.uuid, sizeof(l->wal->uuid));
-    (void)snprintf(l->wal->dir, sizeof(l->wal->dir), "sim");
-    l->wal->segment_bytes = l->config.segment_bytes;
-    l->wal->max_bytes = l->config.max_bytes;
-    l->wal->state = SECKILL_LOG_OK;
     if (skl_wal_writer_init(&l->writer, l->fs, l->wal, &l->stock.ring) != 0) {
         return SECKILL_ENOMEM;
     }
@@ -125,6 +120,16 @@ static int make_writer(simledger_t *l)
     l->writer.clock_offset = clock_offset;
     l->writer.mono_now = mono_now;
     return SECKILL_OK;
+}
+
+static int begin_writer(simledger_t *l)
+{
+    memcpy(l->wal->uuid, l->id.uuid, sizeof(l->wal->uuid));
+    (void)snprintf(l->wal->dir, sizeof(l->wal->dir), "sim");
+    l->wal->segment_bytes = l->config.segment_bytes;
+    l->wal->max_bytes = l->config.max_bytes;
+    l->wal->state = SECKILL_LOG_OK;
+    return make_writer(l);
 }
 
 /* A life of its own, durable before anybody gets an id of it. */
@@ -153,13 +158,14 @@ static int recover(simledger_t *l)
     }
     l->recovered = found.last_lsn;
     skl_ring_restart(&l->stock.ring, found.last_lsn, found.last_time);
-    l->wal->incarnation = l->id.lives[l->id.life_count - 1].incarnation;
+    l->wal->incarnation = skl_identity_incarnation(&l->id, found.last_lsn);
     rc = skl_wal_repeat_tail(&l->writer, &found.end);
     rc = rc == SECKILL_OK ? begin_life(l, found.last_lsn) : rc;
-    return rc == SECKILL_OK
-               ? skl_wal_begin_segment(&l->writer,
-                                       skl_image_digest(&l->stock.tables))
-               : rc;
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    rc = skl_wal_begin_segment(&l->writer, skl_image_digest(&l->stock.tables));
+    return rc == SECKILL_ENOSPACE ? SECKILL_OK : rc; /* open, and full */
 }
 
 int simledger_open(simledger_t *l, simdisk_t *disk, const simledger_config_t *c,
@@ -179,7 +185,7 @@ int simledger_open(simledger_t *l, simdisk_t *disk, const simledger_config_t *c,
     }
     make_sections(l);
     l->is_open = 1;
-    rc = make_writer(l);
+    rc = begin_writer(l);
     rc = rc == SECKILL_OK ? recover(l) : rc;
     if (rc != SECKILL_OK) {
         simledger_die(l);
@@ -203,6 +209,17 @@ void simledger_die(simledger_t *l)
     free(l->counters_shm);
     l->build = NULL;
     l->is_open = 0;
+}
+
+void simledger_take_over(simledger_t *l)
+{
+    int rc;
+
+    skl_snapshot_build_end(l->build);
+    l->build = NULL;
+    skl_wal_writer_free(&l->writer);
+    rc = make_writer(l);
+    skl_assert(rc == SECKILL_OK);
 }
 
 /* ---- Memory -------------------------------------------------------------- */
@@ -248,6 +265,8 @@ int simledger_flush(simledger_t *l)
 
 int simledger_settle(simledger_t *l)
 {
+    char why[SKL_WAL_TEXT];
+
     for (int i = 0; i < SETTLE_STEPS; i++) {
         if (simledger_durable(l) == simledger_lsn(l)) {
             return 1;
@@ -256,9 +275,10 @@ int simledger_settle(simledger_t *l)
             l->mono += 100 * SIM_MS;
         }
     }
+    skl_wal_text_get(&l->wal->error, why);
     (void)snprintf(l->text, sizeof(l->text), "LSN %llu of %llu is durable: %s",
                    (unsigned long long)simledger_durable(l),
-                   (unsigned long long)simledger_lsn(l), l->wal->error);
+                   (unsigned long long)simledger_lsn(l), why);
     return 0;
 }
 
@@ -327,47 +347,67 @@ int simledger_agrees(simledger_t *l)
     return rebuilt_is_same(l);
 }
 
-static int sell_item(simledger_t *l, const seckill_item_t *item)
+/* The last buyer: no terms in the way, then all that is there. */
+static int sell_once(simledger_t *l, const seckill_item_t *item)
 {
     const skl_bytes_t name = {item->item, item->item_len};
     seckill_reservation_t r;
     seckill_item_t put = *item;
-    char text[64];
+    char text[SECKILL_ID_MAX];
+    int rc;
 
-    /* No terms in the way. */
     put.total = -1;
     put.per_user = put.max_qty = put.hold_ns = put.starts_at = put.ends_at = 0;
-    put.version++;
-    if (skl_stock_put(&l->stock, &put, l->now) != SECKILL_OK ||
-        skl_stock_pause(&l->stock, name, 0, l->now) != SECKILL_OK ||
-        skl_stock_get(&l->stock, name, &put) != SECKILL_OK ||
-        put.reserved != 0) {
-        return 0;
+    put.version = item->version + 1;
+    rc = skl_stock_put(&l->stock, &put, l->now);
+    rc = rc == SECKILL_OK ? skl_stock_pause(&l->stock, name, 0, l->now) : rc;
+    rc = rc == SECKILL_OK ? skl_stock_get(&l->stock, name, &put) : rc;
+    if (rc != SECKILL_OK || put.available == 0) {
+        return rc;
     }
     (void)snprintf(text, sizeof(text), "last-%.40s", item->item);
-    if (put.available > 0 &&
-        skl_stock_reserve(&l->stock, name, simledger_str(text), put.available,
-                          simledger_str(text), l->now, &r) != SECKILL_OK) {
+    return skl_stock_reserve(&l->stock, name, simledger_str(text),
+                             put.available, simledger_str(text), l->now, &r);
+}
+
+static int sell_item(simledger_t *l, const seckill_item_t *item,
+                     void (*make_room)(void))
+{
+    const skl_bytes_t name = {item->item, item->item_len};
+    seckill_item_t after;
+    int rc = SECKILL_EBUSY;
+
+    for (int i = 0; i < SELL_TRIES && rc == SECKILL_EBUSY; i++) {
+        rc = sell_once(l, item);
+        simledger_note(l);
+        if (make_room != NULL) {
+            make_room();
+        } else if (!simledger_settle(l)) {
+            return 0;
+        }
+    }
+    if (rc != SECKILL_OK ||
+        skl_stock_get(&l->stock, name, &after) != SECKILL_OK) {
+        (void)snprintf(l->text, sizeof(l->text), "%.*s: %s",
+                       (int)item->item_len, item->item, seckill_errname(rc));
         return 0;
     }
-    return skl_stock_get(&l->stock, name, &put) == SECKILL_OK &&
-           put.sold == put.total && put.available == 0 && put.reserved == 0;
+    (void)snprintf(l->text, sizeof(l->text), "%.*s: %lld of %lld sold",
+                   (int)item->item_len, item->item, (long long)after.sold,
+                   (long long)after.total);
+    return after.sold == after.total && after.available == 0 &&
+           after.reserved == 0;
 }
 
 /* Every hold has ended by then. */
-int simledger_sells_out(simledger_t *l)
+int simledger_sells_out(simledger_t *l, void (*make_room)(void))
 {
     seckill_item_t item;
     uint32_t cursor = 0;
 
     l->now += l->config.window_ns / 2;
     while (skl_stock_next(&l->stock, &cursor, &item) == SECKILL_OK) {
-        if (!sell_item(l, &item)) {
-            (void)snprintf(l->text, sizeof(l->text), "%.*s is not sold out",
-                           (int)item.item_len, item.item);
-            return 0;
-        }
-        if (!simledger_settle(l)) {
+        if (!sell_item(l, &item, make_room)) {
             return 0;
         }
     }

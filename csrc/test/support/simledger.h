@@ -61,6 +61,9 @@ int simledger_open(simledger_t *l, simdisk_t *disk, const simledger_config_t *c,
                    simledger_memory_t *memory, int64_t now);
 /* Every process is dead. */
 void simledger_die(simledger_t *l);
+/* Only the process that wrote the log is dead: another one takes over, with
+ * the tables and the ring as they are. */
+void simledger_take_over(simledger_t *l);
 void simledger_memory_free(simledger_memory_t *m);
 
 /* Remember new records. */
@@ -78,8 +81,9 @@ int simledger_snapshot(simledger_t *l, uint32_t records);
 
 /* The tables are what the remembered records make, and sound: 1 or 0. */
 int simledger_agrees(simledger_t *l);
-/* Sell what is left of every item, to the last unit: 1 or 0. */
-int simledger_sells_out(simledger_t *l);
+/* Sell what is left of every item, to the last unit: 1 or 0. Where the ledger
+ * is busy, `make_room` (may be NULL) is called. */
+int simledger_sells_out(simledger_t *l, void (*make_room)(void));
 
 /* What a consumer is handed: the key of a record, and its content. */
 typedef struct {

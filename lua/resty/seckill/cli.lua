@@ -19,7 +19,7 @@ local FAILED, USAGE = 1, 2
 local HELP = { name = "help", short = "h", help = "show this and exit" }
 local OUTPUT = { name = "output", short = "o", value = "FORMAT",
                  one_of = { "table", "json" }, default = "table",
-                 help = "json for programs; for people" }
+                 help = "table for people, json for programs" }
 local ITEM = { name = "ITEM", kind = "id" }
 local PROGRESS = { name = "progress",
                    help = "show progress, also where no terminal is" }
@@ -141,9 +141,11 @@ local LEDGER = {
 }
 
 local GROUPS = {
-    { name = "stock", help = "items of a running engine", commands = STOCK },
+    { name = "stock", help = "items of a running engine", commands = STOCK,
+      load = function() return require("resty.seckill.cli.stock") end },
     { name = "ledger", help = "log, snapshots and cursors of a directory",
-      commands = LEDGER },
+      commands = LEDGER,
+      load = function() return require("resty.seckill.cli.ledger") end },
 }
 
 local EXIT = [[
@@ -234,8 +236,7 @@ local function run(group, command, argv)
     if values.help then
         return print_help(command_help(group, command))
     end
-    local module = require("resty.seckill.cli." .. group.name)
-    return module[command.name](values)
+    return group.load()[command.name](values)
 end
 
 

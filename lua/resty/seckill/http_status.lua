@@ -67,6 +67,7 @@ local STATUS = {
     full = { 503, retry_after = 1 },
     paused = { 503, retry_after = 5 },
     closed = { 503, retry_after = 5 },
+    not_running = { 503, retry_after = 5 },
     not_ready = { 503, retry_after = 1,
         message = "the service is not ready" },
     internal = { 500, message = "the service failed" },

@@ -76,6 +76,30 @@ end
 
 -- ---- Records --------------------------------------------------------------
 
+---@class seckill.record
+---@field lsn integer
+---@field key string the dedup key
+---@field time number seconds since the epoch
+---@field type string put, remove, pause, resume, adjust, reserve, confirm, ...
+---@field id string? of the order
+---@field item string
+---@field user string?
+---@field qty integer
+---@field request_id string?
+---@field line integer? of an order of several lines
+---@field state string? of the order
+---@field available integer of the item, after it
+---@field reserved integer
+---@field sold integer
+---@field expires_at number?
+
+---@class seckill.cursor
+---@field name string
+---@field lsn integer everything up to it was handled
+---@field incarnation integer
+---@field dropped boolean
+
+
 local function text(bytes, len)
     return len > 0 and ffi_string(bytes, len) or nil
 end

@@ -51,6 +51,9 @@ end
 
 -- ---- dump, tail -----------------------------------------------------------
 
+local RECORD_FIELDS = { "lsn", "key", "time", "type", "id", "item", "user",
+    "qty", "request_id", "line", "state", "available", "reserved", "sold",
+    "expires_at" }
 local ROW = "%9s  %-24s  %-7s  %6s  %-9s  %-16s  %-20s  %-16s  %s\n"
 
 
@@ -64,7 +67,7 @@ end
 
 local function print_record(record, values)
     if values.output == "json" then
-        return output.json(record)
+        return output.json(record, RECORD_FIELDS)
     end
     local plain = output.plain
     local lsn = record.line and record.lsn .. "/" .. record.line or record.lsn
@@ -286,10 +289,11 @@ end
 
 -- Adds what a damage says: the code, the text, segment and offset from it.
 local function damage(found, code, detail)
+    local text = detail or ""
     found.damage = {
-        code = code, text = detail, after_lsn = found.last_lsn,
-        segment = tonumber((detail or ""):match("segment (%d+)")),
-        offset = tonumber((detail or ""):match("offset (%d+)")),
+        code = code, text = text, after_lsn = found.last_lsn,
+        segment = tonumber(text:match("wal%.(%x+)") or "", 16),
+        offset = tonumber(text:match("offset (%d+)")),
     }
 end
 
@@ -315,7 +319,7 @@ local function report(found)
         rows[#rows + 1] = { "damage", found.damage.code .. ": "
                             .. (found.damage.text or "") }
         rows[#rows + 1] = { "last good batch", found.segment and format(
-            "segment %.0f, offset %.0f", found.segment, found.offset) }
+            "segment wal.%016x, offset %.0f", found.segment, found.offset) }
     end
     if found.problem_count then
         rows[#rows + 1] = { "audit", found.problem_count == 0 and "ok"

@@ -176,6 +176,9 @@ local ESCAPES = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n",
 
 
 local function json_string(text)
+    if not text:find('[%z\1-\31"\\\127]') then
+        return '"' .. text .. '"'
+    end
     return '"' .. text:gsub('[%z\1-\31"\\\127]', function(c)
         return ESCAPES[c] or format("\\u%04x", c:byte())
     end) .. '"'
@@ -208,28 +211,30 @@ local function sorted_keys(value)
 end
 
 
-local function json_object(value)
+local function json_object(value, order)
     local parts = {}
-    for _, key in ipairs(sorted_keys(value)) do
+    for _, key in ipairs(order or sorted_keys(value)) do
         local field = value[key]
         if type(field) == "string" then
             local text, found = repair(field, function()
                 return "\239\191\189"
             end)
             if found then
-                parts[#parts + 1] = json_string(key .. "_hex") .. ":"
-                    .. json_string(hex(field))
+                parts[#parts + 1] = '"' .. key .. '_hex":"' .. hex(field)
+                    .. '"'
             end
             field = text
         end
-        parts[#parts + 1] = json_string(key) .. ":" .. encode(field)
+        if field ~= nil then
+            parts[#parts + 1] = '"' .. key .. '":' .. encode(field)
+        end
     end
     return "{" .. concat(parts, ",") .. "}"
 end
 
 
 -- A table with [1], or marked by _M.list, is an array.
-function encode(value)
+function encode(value, order)
     local kind = type(value)
     if kind == "number" then
         return json_number(value)
@@ -240,7 +245,7 @@ function encode(value)
     elseif kind ~= "table" then
         return value == nil and "null" or tostring(value)
     elseif value[1] == nil and getmetatable(value) ~= _M.array then
-        return json_object(value)
+        return json_object(value, order)
     end
     local parts = {}
     for i, field in ipairs(value) do
@@ -262,10 +267,11 @@ function _M.list(value)
 end
 
 
---- One JSON value and a newline.
+--- One JSON value and a newline. Keys are names without anything to escape.
 ---@param value any
-function _M.json(value)
-    _M.write(encode(value) .. "\n")
+---@param order string[]? fields of an object, instead of all, sorted
+function _M.json(value, order)
+    _M.write(encode(value, order) .. "\n")
 end
 
 
