@@ -72,7 +72,7 @@ static uint64_t next_random(market_t *m)
     return skl_mix64(m->random);
 }
 
-/* ---- Sellers ------------------------------------------------------------------ */
+/* ---- Sellers ------------------------------------------------------------- */
 
 static void request_of(int seller, int n, char *out, size_t size)
 {
@@ -201,7 +201,7 @@ static int seller(void *arg)
     }
 }
 
-/* ---- Deaths ---------------------------------------------------------------------- */
+/* ---- Deaths -------------------------------------------------------------- */
 
 static void spawn(market_t *m, int which)
 {
@@ -304,7 +304,7 @@ static int round_of_deaths(market_t *m)
     return good;
 }
 
-/* ---- The next life ----------------------------------------------------------------- */
+/* ---- The next life ------------------------------------------------------- */
 
 /* Was it made? `last`: the last LSN that the life began with. */
 static int is_due(const answer_t *a, uint64_t last)
@@ -427,7 +427,7 @@ static int check_round(market_t *m)
     return 1;
 }
 
-/* ---- Markets ------------------------------------------------------------------------ */
+/* ---- Markets ------------------------------------------------------------- */
 
 static int make_items(void *arg)
 {
