@@ -224,8 +224,8 @@ describe("a call", function()
     end)
 
     it("that is refused is refused at any level", function()
-        local engine = open_with_shoes(new_place(), { durability = "sync" })
-        local stock = engine.stock
+        local stock =
+            open_with_shoes(new_place(), { durability = "sync" }).stock
         assert.same({ nil, "sold_out" },
                     { stock:reserve("shoe", "u", 101, "r") })
         assert.same({ nil, "unknown_reservation" }, { stock:confirm("none") })

@@ -8,10 +8,11 @@
 #include <fcntl.h>
 #include <stddef.h>
 
-const char *__tsan_default_options(void);
+/* Lives start threads. The sanitizer is a library: it must see the symbol. */
+__attribute__((visibility("default"))) const char *__tsan_default_options(void);
 const char *__tsan_default_options(void)
 {
-    return "die_after_fork=0"; /* lives start threads */
+    return "die_after_fork=0";
 }
 
 enum { GO, DONE, READY };

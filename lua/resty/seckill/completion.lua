@@ -359,16 +359,30 @@ local function queue_up(state, lsn)
 end
 
 
-local function wait_yielding_durable(state, lsn, timeout)
+-- Threads that were started again for this call are stopped after it, too.
+local function ask_durable(state, lsn)
+    if C.seckill_sync_ask(state.handle, lsn) == OK then
+        return true
+    end
     if state.leaving and not _M.running(state.handle) then
         start_again(state)
     end
     ensure_reader(state)
-    if C.seckill_sync_ask(state.handle, lsn) == OK then
+    if C.seckill_sync_ask(state.handle, lsn) ~= OK then
+        return false
+    end
+    stop_when_idle(state)
+    return true
+end
+
+
+local function wait_yielding_durable(state, lsn, timeout)
+    if ask_durable(state, lsn) then
         return true
     end
     local waiter = queue_up(state, lsn)
     if not waiter then
+        stop_when_idle(state)
         return nil, "pending"
     end
     state.waiting = state.waiting + 1

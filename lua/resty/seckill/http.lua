@@ -11,7 +11,7 @@
 -- JWT or by a function, never by the body. Codes and statuses: http_status.lua.
 --
 -- One context table and one purchase token table serve all requests: nothing
--- yields between filling and reading them. What waits for the disk does after.
+-- yields between filling and reading them. A wait for the disk yields after.
 
 local ffi = require("ffi")
 local ngx = require("ngx")
