@@ -100,9 +100,9 @@ static void give_lock(int fd)
     }
 }
 
-/* `lock` is taken under `open.lock`, as openers do: they wait for us, instead of
- * taking us for a user of the directory or losing `lock` to us. *open_lock is
- * to be given back, too. */
+/* `lock` is taken under `open.lock`, as openers do: they wait for us, instead
+ * of taking us for a user of the directory or losing `lock` to us. *open_lock
+ * is to be given back, too. */
 static int take_dir(const char *dir, int make, int *open_lock)
 {
     *open_lock = take_lock(dir, OPEN_LOCK, make);

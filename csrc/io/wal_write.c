@@ -594,8 +594,10 @@ static int flush_records(skl_wal_writer_t *w)
 /* Nothing waits to be written, and the last try failed. */
 static int heal(skl_wal_writer_t *w)
 {
-    int rc = skl_wal_begin_segment(w, 0);
+    int rc;
 
+    skl_assert(skl_ring_tail(w->ring) >= skl_wal_durable(w->ring));
+    rc = skl_wal_begin_segment(w, 0);
     if (rc == SECKILL_OK) {
         succeed(w->shm);
         check_room(w);
