@@ -439,7 +439,8 @@ SECKILL_API int seckill_find_order(seckill_t *sk, const char *request_id,
  * One bounded step of housekeeping: ends holds that are due, retires rows whose
  * window has passed, slews the clock, repairs what dead processes left. At most
  * `max` records are written. The io thread calls it; without threads call it
- * yourself (then it also writes the log to disk). Returns the number of records written, or a negative code.
+ * yourself (then it also writes the log to disk). Returns the number of records
+ * written, or a negative code.
  */
 SECKILL_API int seckill_sweep(seckill_t *sk, int max);
 /**

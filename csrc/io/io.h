@@ -37,7 +37,7 @@ typedef struct {
     /* One bounded step of housekeeping: how many records, or < 0. Called by
      * the io thread of the process that has the role. NULL: none. */
     int (*sweep)(void *ctx, int max);
-    /* At every tick (100 ms) of the sweeper, and when it lets go. NULL: none. */
+    /* At every tick (100 ms) of the sweeper; when it lets go. NULL: none. */
     void (*tick)(void *ctx, int64_t mono_now);
     void (*leave)(void *ctx);
     /* One bounded step of the log, by the flush thread: > 0: go on at once.

@@ -95,6 +95,25 @@ static void build(const char *dir, message_t *m)
     }
 }
 
+static void on_term(int signal)
+{
+    (void)signal;
+    _exit(0);
+}
+
+/* nginx raises an alert for every child that a signal ends: one that is not
+ * wanted any more ends itself. The other signals stay blocked. */
+static void end_on_term(void)
+{
+    struct sigaction action = {.sa_handler = on_term};
+    sigset_t term;
+
+    (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigemptyset(&term);
+    (void)sigaddset(&term, SIGTERM);
+    (void)sigprocmask(SIG_UNBLOCK, &term, NULL);
+}
+
 /* Nothing of the parent's may be held open by a child that outlives it. */
 _Noreturn static void run(const char *dir, int fd)
 {
@@ -108,6 +127,7 @@ _Noreturn static void run(const char *dir, int fd)
     if (close_range(PIPE_FD + 1, ~0U, 0) != 0) {
         _exit(1);
     }
+    end_on_term();
     (void)setpriority(PRIO_PROCESS, 0, NICE);
     build(path, &m);
     _exit(write(PIPE_FD, &m, sizeof(m)) == (ssize_t)sizeof(m) ? 0 : 1);
@@ -177,7 +197,7 @@ int skl_snapshot_child_poll(skl_snapshot_child_t *c, int64_t mono_now, int *rc,
 void skl_snapshot_child_kill(skl_snapshot_child_t *c)
 {
     if (c->pid != 0) {
-        (void)kill(c->pid, SIGKILL);
+        (void)kill(c->pid, SIGTERM);
         collect(c);
     }
 }

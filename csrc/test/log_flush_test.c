@@ -19,7 +19,7 @@ const char *__tsan_default_options(void)
 
 enum { GO, READY, HANGS, RELEASE, DONE, MORE };
 
-/* ---- Faults ----------------------------------------------------------------- */
+/* ---- Faults -------------------------------------------------------------- */
 
 /* One hook, there before any thread is; what it does changes under them. */
 static struct {
@@ -116,7 +116,7 @@ static void watch_syncs(const seckill_t *sk)
     sk->log.writer.fs->sync = watched_sync;
 }
 
-/* ---- Engines ---------------------------------------------------------------- */
+/* ---- Engines ------------------------------------------------------------- */
 
 static seckill_t *open_with_shoes(place_t *p)
 {
@@ -169,7 +169,7 @@ static void await_reserve(place_t *p, seckill_t *sk)
     CHECK_INT(SECKILL_OK, rc);
 }
 
-/* ---- Waiting ---------------------------------------------------------------- */
+/* ---- Waiting ------------------------------------------------------------- */
 
 TEST(a_wait_flushes_where_no_thread_does)
 {
@@ -253,7 +253,7 @@ TEST(stop_writes_what_was_answered)
     check_the_log(&p, sk);
 }
 
-/* ---- Event loops -------------------------------------------------------------- */
+/* ---- Event loops --------------------------------------------------------- */
 
 static int connect_reader(seckill_t *sk)
 {
@@ -317,11 +317,24 @@ TEST(an_event_loop_gets_a_byte)
 
 /* The step comes while the loop is busy and has not asked to be woken: it is
  * told when it does. */
+/* A step that the event loop has asked for before it was made. */
+static void asked_step(place_t *p, seckill_t *sk)
+{
+    uint64_t lsn;
+
+    hang(p);
+    CHECK_INT(SECKILL_OK, note_reserve(p, sk));
+    lsn = seckill_answer_lsn();
+    CHECK_INT(SECKILL_EPENDING, seckill_sync_ask(sk, lsn));
+    CHECK(place_await(p, HANGS, 1));
+    place_tell(p, RELEASE, 1);
+    CHECK_INT(SECKILL_OK, seckill_sync_wait(sk, lsn, FOREVER));
+}
+
 TEST(a_step_is_not_lost_on_a_busy_loop)
 {
     place_t p;
     seckill_t *sk;
-    uint64_t lsn;
     int fd;
 
     place_new(&p);
@@ -329,15 +342,9 @@ TEST(a_step_is_not_lost_on_a_busy_loop)
     CHECK_INT(SECKILL_OK, place_start(sk));
     fd = connect_reader(sk);
     seckill_cq_rearm(sk);
-    CHECK_INT(SECKILL_OK, note_reserve(&p, sk));
-    CHECK(wait_by_socket(sk, fd, seckill_answer_lsn())); /* it is connected */
-    hang(&p);
-    CHECK_INT(SECKILL_OK, note_reserve(&p, sk));
-    lsn = seckill_answer_lsn();
-    CHECK_INT(SECKILL_EPENDING, seckill_sync_ask(sk, lsn));
-    CHECK(place_await(&p, HANGS, 1));
-    place_tell(&p, RELEASE, 1);
-    CHECK_INT(SECKILL_OK, seckill_sync_wait(sk, lsn, FOREVER));
+    asked_step(&p, sk);
+    CHECK(read_byte(fd)); /* that was the one byte of this rearm */
+    asked_step(&p, sk);
     /* The thread makes this step after it has told of the one before. */
     CHECK_INT(SECKILL_OK, note_reserve_durably(&p, sk));
     seckill_cq_rearm(sk);
@@ -347,7 +354,7 @@ TEST(a_step_is_not_lost_on_a_busy_loop)
     check_the_log(&p, sk);
 }
 
-/* ---- A flusher that dies or stops ------------------------------------------------ */
+/* ---- A flusher that dies or stops ---------------------------------------- */
 
 /* A process with threads that has the role; then it hangs in fdatasync. */
 static int flush_and_hang(void *arg)
@@ -476,7 +483,7 @@ TEST(a_stopped_flusher_makes_reserve_busy)
     check_the_log(&p, sk);
 }
 
-/* ---- A disk that fails ----------------------------------------------------------- */
+/* ---- A disk that fails --------------------------------------------------- */
 
 TEST(a_failed_sync_is_not_tried_again_on_the_file)
 {
@@ -625,7 +632,7 @@ TEST(a_full_disk_heals)
     check_the_log(&p, sk);
 }
 
-/* ---- max_log_bytes ----------------------------------------------------------------- */
+/* ---- max_log_bytes ------------------------------------------------------- */
 
 /* Configs of an item take no rows, and room in the log. */
 static int put_durably(seckill_t *sk, int64_t version)
@@ -741,7 +748,7 @@ TEST(a_cursor_holds_the_log_until_it_is_dropped)
     check_the_log(&p, sk);
 }
 
-/* ---- fork ---------------------------------------------------------------------------- */
+/* ---- fork ---------------------------------------------------------------- */
 
 static int child_of_a_flusher(void *arg)
 {

@@ -22,11 +22,11 @@ enum {
     SELLERS = 4,
     PART = 90, /* orders of one seller until the next death */
     ITEMS = 4,
-    ROUNDS = 10,                          /* on one ledger */
+    ROUNDS = 6,                          /* on one ledger */
     KILLS = 6,                            /* of one round, before the last */
     ORDERS = PART * ROUNDS * (KILLS + 1), /* of one seller on one ledger */
     DISTANCE = 120,
-    DISK_NS = 1000000
+    DISK_NS = 500000
 };
 
 enum { IDLE, RESERVING, RESERVED, SETTLING, SETTLED };
@@ -72,7 +72,7 @@ static uint64_t next_random(market_t *m)
     return skl_mix64(m->random);
 }
 
-/* ---- Sellers ------------------------------------------------------------------ */
+/* ---- Sellers ------------------------------------------------------------- */
 
 static void request_of(int seller, int n, char *out, size_t size)
 {
@@ -133,7 +133,7 @@ static void plan_order(order_t *o, uint64_t r)
 static void sell_one(market_t *m, seckill_t *sk, int n, uint64_t r)
 {
     order_t *o = &m->page->orders[m->which][n];
-    const int sync = (r >> 40) % 2 == 0;
+    const uint64_t seldom = m->which % 2 == 0 ? 2 : 32; /* waits for the disk */
     seckill_reservation_t got;
     int rc;
 
@@ -144,12 +144,12 @@ static void sell_one(market_t *m, seckill_t *sk, int n, uint64_t r)
         memcpy(o->id, got.id, got.id_len);
         o->id_len = got.id_len;
     }
-    told(m, sk, &o->reserve, rc, sync);
+    told(m, sk, &o->reserve, rc, (r >> 40) % seldom == 0);
     atomic_store(&o->stage, RESERVED);
     if (rc == SECKILL_OK && o->target != 0) {
         atomic_store(&o->stage, SETTLING);
         rc = settle(sk, o);
-        told(m, sk, &o->settle, rc, (r >> 41) % 2 == 0);
+        told(m, sk, &o->settle, rc, (r >> 48) % seldom == 0);
         atomic_store(&o->stage, SETTLED);
     }
     atomic_fetch_add(&m->page->answers, 1);
@@ -201,7 +201,7 @@ static int seller(void *arg)
     }
 }
 
-/* ---- Deaths ---------------------------------------------------------------------- */
+/* ---- Deaths -------------------------------------------------------------- */
 
 static void spawn(market_t *m, int which)
 {
@@ -304,7 +304,7 @@ static int round_of_deaths(market_t *m)
     return good;
 }
 
-/* ---- The next life ----------------------------------------------------------------- */
+/* ---- The next life ------------------------------------------------------- */
 
 /* Was it made? `last`: the last LSN that the life began with. */
 static int is_due(const answer_t *a, uint64_t last)
@@ -427,7 +427,7 @@ static int check_round(market_t *m)
     return 1;
 }
 
-/* ---- Markets ------------------------------------------------------------------------ */
+/* ---- Markets ------------------------------------------------------------- */
 
 static int make_items(void *arg)
 {

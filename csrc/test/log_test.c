@@ -16,7 +16,7 @@ const char *__tsan_default_options(void)
 
 enum { GO, DONE, READY };
 
-/* ---- Files ---------------------------------------------------------------- */
+/* ---- Files --------------------------------------------------------------- */
 
 static int mode_of(const char *path)
 {
@@ -156,7 +156,7 @@ TEST(what_is_no_private_directory_is_refused)
     CHECK_INT(0, scratch_entries(p.shm));
 }
 
-/* ---- Options --------------------------------------------------------------- */
+/* ---- Options ------------------------------------------------------------- */
 
 static void check_bad_option(const seckill_options_t *o, const char *name)
 {
@@ -328,7 +328,7 @@ TEST(a_segment_without_a_log_gets_none)
     CHECK_INT(0, strncmp(logged_err, "dir:", 4));
 }
 
-/* ---- Handles and processes -------------------------------------------------- */
+/* ---- Handles and processes ----------------------------------------------- */
 
 TEST(the_same_name_is_the_same_handle)
 {
@@ -593,7 +593,7 @@ TEST(cycles_of_open_and_close_leak_nothing)
     CHECK_INT(20, p.page->count);
 }
 
-/* ---- The next life ---------------------------------------------------------- */
+/* ---- The next life ------------------------------------------------------- */
 
 /* 3 orders on disk, 4 in the segment only; no word of farewell. */
 static int first_life(void *arg)
@@ -733,7 +733,7 @@ TEST(a_segment_of_a_past_life_is_not_used)
     CHECK_INT(4, p.page->number);
 }
 
-/* ---- Directories that are not what they were -------------------------------- */
+/* ---- Directories that are not what they were ----------------------------- */
 
 static int copy_dir(const char *from, const char *to)
 {
@@ -832,7 +832,7 @@ TEST(a_removed_identity_is_refused_and_can_be_put_back)
     CHECK_INT(KILLED, scratch_run(revived_life, &p));
 }
 
-/* ---- Room for another segment ----------------------------------------------- */
+/* ---- Room for another segment -------------------------------------------- */
 
 static int short_life(void *arg)
 {

@@ -3,8 +3,9 @@
  *
  * A scripted sale (puts, reservations, orders of two lines and their ends,
  * adjusts, segments that roll, snapshots, recycling, a consumer with a cursor)
- * runs once on a simulated disk to count its calls. Then it runs again for every call and
- * every fault that fits the call. What comes back is held against the promises:
+ * runs once on a simulated disk to count its calls. Then it runs again for
+ * every call and every fault that fits the call. What comes back is held
+ * against the promises:
  *
  *   sync      every answer whose LSN was durable at the crash is there, and a
  *             retry gets it again

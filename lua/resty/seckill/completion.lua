@@ -386,11 +386,12 @@ local function wait_yielding_durable(state, lsn, timeout)
         return nil, "pending"
     end
     state.waiting = state.waiting + 1
-    waiter.sem:wait(timeout)
+    local posted = waiter.sem:wait(timeout)
     state.waiting = state.waiting - 1
     stop_when_idle(state)
     if waiter.rc == OK then
-        if #pool < POOL_MAX then
+        -- One that was posted too late would end the next wait at once.
+        if posted and #pool < POOL_MAX then
             pool[#pool + 1] = waiter.sem
         end
         return true

@@ -10,8 +10,8 @@
 -- also a method, for a location of its own. Who asks is told by a verified
 -- JWT or by a function, never by the body. Codes and statuses: http_status.lua.
 --
--- Between reading the body and answering nothing yields, so that one context
--- table and one purchase token table serve all requests.
+-- One context table and one purchase token table serve all requests: nothing
+-- yields between filling and reading them. A wait for the disk yields after.
 
 local ffi = require("ffi")
 local ngx = require("ngx")
@@ -284,13 +284,15 @@ local function finish(self, method, state)
     if not fields then
         return
     end
+    -- The table is of all requests: others fill it while this one waits.
+    local id, item = fields.id, fields.item
     local stock = self.stock
-    local ok, code = stock[method](stock, fields.id)
+    local ok, code = stock[method](stock, id)
     if not ok then
-        return refuse_order(code, nil, fields.id)
+        return refuse_order(code, nil, id)
     end
-    return json(200, "{\"id\":\"" .. fields.id .. "\",\"item\":"
-                     .. text(fields.item) .. ",\"state\":\"" .. state
+    return json(200, "{\"id\":\"" .. id .. "\",\"item\":"
+                     .. text(item) .. ",\"state\":\"" .. state
                      .. "\"}\n")
 end
 
