@@ -115,6 +115,17 @@ location = /state { content_by_lua_block {
     shop.answer(item.total, item.available, item.reserved, item.sold,
                 log.state, log.durable)
 } }
+location = /late { content_by_lua_block {
+    ngx.say("begun")
+    ngx.flush(true)
+    repeat ngx.sleep(0.01) until ngx.worker.exiting()
+    ngx.sleep(0.2) -- its threads are stopped
+    local stock = require("shop").stock
+    assert(stock:reserve("hats", "late", 1, "late", { durability = "sync" }))
+    -- As if it had become durable a moment after it was looked at.
+    assert(require("resty.seckill.completion").wait_durable(stock.handle, 1,
+                                                            5))
+} }
 location = /check { content_by_lua_block {
     local shop = require("shop")
     local report = assert(shop.stock:audit())
@@ -754,6 +765,17 @@ describe("a sale with a log in nginx", function()
             answer(1, 2, 3, 4)
             notices("r1: LSN 2, though 3 was answered before it began")
         end)
+    end)
+
+    -- It starts its threads again for such a request, and must stop them.
+    it("lets a worker leave that waits for the disk once more", function()
+        start(sale)
+        local late = sale.server:client()
+        assert(late:send("GET /late HTTP/1.1\r\nHost: shop\r\n\r\n"))
+        assert(late.sock:receive("*l"))
+        sale.server:reload(10)
+        late:close()
+        quit(sale)
     end)
 
     it("tells one history, whatever happens", function()
