@@ -35,6 +35,12 @@ struct seckill {
     _Atomic int64_t test_clock_ns;
 };
 
+/* Is there a log on disk? */
+static inline int seckill_has_log(const seckill_t *sk)
+{
+    return sk->log.writer.shm != NULL;
+}
+
 /* A child of fork() counts on a stripe of its own. */
 void seckill_refresh_process(seckill_t *sk);
 /* Set the pointers of the handle into its segment. */

@@ -1,633 +1,31 @@
 /*
- * The log of an engine: opening a directory with its segment, waiting until an
- * LSN is durable, and what the flush thread runs. See seckill_log.h.
+ * The log of an engine: what the flush thread runs, waiting until an LSN is
+ * durable, and numbers. See seckill_log.h.
  *
- * Opening (one process at a time, io/wal_dir.h): the segment is made from the
- * log when there is none; used as it is by everybody who finds others alive;
- * and used by the first one after all have died only if it is of this
- * directory's newest life: then its locks are repaired, the ring goes to disk,
- * and the log must reach as far as the segment believes. Else it is made anew.
- *
- * Threads: opening one at a time in a process; step, wait: the flush thread;
- * the public functions any.
+ * Threads: step, wait: the flush thread; the public functions any.
  */
 #include "seckill_log.h"
 
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/os.h"
-#include "io/recover.h"
-#include "io/snapshot.h"
 #include "seckill_internal.h"
-#include "stock/rebuild.h"
-#include "stock/shift.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
-#define BOOT_ID "/proc/sys/kernel/random/boot_id"
 #define WAIT_ACTIVE_NS (10 * SKL_NS_PER_MS)
 #define WAIT_QUIET_NS (50 * SKL_NS_PER_MS)
 #define QUIET_AFTER_NS SKL_NS_PER_SEC
 #define TAKEOVER_NS (2 * SKL_NS_PER_MS)
-#define SYNC_NS SKL_NS_PER_SEC
-#define SNAPSHOT_RETRY_NS (5 * SKL_NS_PER_SEC)
 #define WAIT_IDLE_NS (100 * SKL_NS_PER_MS)
 
 enum {
-    REBUILD = 1,
     NUDGE_PART = 64, /* of the ring's units */
-    SEGMENTS_PER_SNAPSHOT = 4,
-    FLUSHES = 64 /* batches in one step of a program without threads */
+    FLUSHES = 64     /* batches in one step of a program without threads */
 };
 
-/* ---- Clocks of the writer ------------------------------------------------ */
-
-static int64_t ledger_now(void *sk)
-{
-    return seckill_now(sk);
-}
-
-static int64_t clock_offset(void *ctx)
-{
-    const seckill_t *sk = ctx;
-
-    return atomic_load(&sk->segment.header->clock_offset);
-}
-
-static int64_t mono_now(void *ctx)
-{
-    (void)ctx;
-    return skl_clock_mono_ns();
-}
-
-static void read_boot_id(char *out)
-{
-    memset(out, 0, SKL_BOOT_ID);
-    (void)skl_os_read_small(BOOT_ID, out, SKL_BOOT_ID);
-    out[strcspn(out, "\n")] = '\0';
-}
-
-static int init_writer(seckill_t *sk)
-{
-    seckill_log_t *log = &sk->log;
-    int rc;
-
-    skl_wal_writer_free(&log->writer); /* of a segment that was stale */
-    rc = skl_wal_writer_init(&log->writer, log->dir.fs,
-                             skl_section(sk->segment.header, SKL_SECTION_LOG),
-                             &sk->stock.ring);
-
-    log->writer.ctx = sk;
-    log->writer.ledger_now = ledger_now;
-    log->writer.clock_offset = clock_offset;
-    log->writer.mono_now = mono_now;
-    return rc;
-}
-
-/* ---- Enter --------------------------------------------------------------- */
-
-static int bad_option(char *err, size_t size, const char *text)
-{
-    (void)snprintf(err, size, "%s", text);
-    return SECKILL_EBADOPTION;
-}
-
-static int check_options(const seckill_options_t *o, char *err, size_t size)
-{
-    const uint64_t segment =
-        o->log_segment_bytes != 0 ? o->log_segment_bytes : 64ULL << 20;
-    const size_t len = strlen(o->dir);
-
-    if (o->dir[0] != '/' || len < 2 || len >= SKL_WAL_DIR ||
-        o->dir[len - 1] == '/') {
-        return bad_option(err, size,
-                          "dir: an absolute path of at most 199 bytes without "
-                          "a slash at the end expected");
-    }
-    if (o->durability > SECKILL_SYNC) {
-        return bad_option(err, size, "durability: async or sync expected");
-    }
-    if (o->max_lag_ns != 0 && (o->max_lag_ns < SKL_NS_PER_MS ||
-                               o->max_lag_ns > 3600 * SKL_NS_PER_SEC)) {
-        return bad_option(err, size, "max_lag: must be 1 ms to 1 hour");
-    }
-    if (segment < (2U << 20) || segment > (1U << 30) || segment % 4096 != 0) {
-        return bad_option(err, size,
-                          "log_segment_bytes: must be 2 MiB to 1 GiB, a "
-                          "multiple of 4096");
-    }
-    if (o->max_log_bytes != 0 && o->max_log_bytes < 4 * segment) {
-        return bad_option(err, size,
-                          "max_log_bytes: must be at least 4 segments");
-    }
-    return SECKILL_OK;
-}
-
-/* Numbers that the records depend on: as the directory has them. */
-static int take_numbers(const skl_identity_t *id, skl_config_t *want, char *err,
-                        size_t size)
-{
-#define TAKE(field, name)                                                      \
-    if (want->field == 0) {                                                    \
-        want->field = id->field;                                               \
-    } else if (want->field != id->field) {                                     \
-        (void)snprintf(err, size, "%s: dir was made with %lld, not %lld",      \
-                       name, (long long)id->field, (long long)want->field);    \
-        return SECKILL_EMISMATCH;                                              \
-    }
-    TAKE(window_ns, "window")
-    TAKE(request_ids, "request_ids")
-    TAKE(items, "capacity.items")
-    TAKE(reservations, "capacity.reservations")
-    TAKE(users, "capacity.users")
-    TAKE(requests, "capacity.requests")
-#undef TAKE
-    return SECKILL_OK;
-}
-
-static void see_log(void *arg, const char *name)
-{
-    int *found = arg;
-    uint64_t number;
-
-    *found |= skl_wal_parse_name(name, "wal.", &number) ||
-              skl_wal_parse_name(name, "snap.", &number);
-}
-
-static int identity_gone(seckill_t *sk, char *err, size_t size)
-{
-    (void)snprintf(
-        err, size,
-        "dir: %s: the file ledger is gone; put it back from a backup",
-        sk->log.path);
-    return SECKILL_ECORRUPT;
-}
-
-/* Of a directory without a log. It is not written before everything else of
- * the opening has been right: it fixes numbers for ever. */
-static int make_identity(seckill_t *sk, skl_config_t *want, char *err,
-                         size_t size)
-{
-    skl_identity_t *id = &sk->log.identity;
-    int found = 0;
-    int rc = sk->log.dir.fs->list(sk->log.dir.fs, see_log, &found);
-
-    if (rc != 0 || found) {
-        return identity_gone(sk, err, size);
-    }
-    memset(id, 0, sizeof(*id));
-    skl_config_defaults(want);
-    id->window_ns = want->window_ns;
-    id->request_ids = want->request_ids;
-    id->items = want->items;
-    id->reservations = want->reservations;
-    id->users = want->users;
-    id->requests = want->requests;
-    sk->log.is_new = 1;
-    return skl_identity_make(id);
-}
-
-static int read_identity(seckill_t *sk, skl_config_t *want, char *err,
-                         size_t size)
-{
-    skl_identity_t *id = &sk->log.identity;
-    char why[160] = "";
-    int rc = skl_identity_read(sk->log.dir.fs, id, why, sizeof(why));
-
-    if (rc == SECKILL_OK) {
-        return take_numbers(id, want, err, size);
-    }
-    if (rc == SECKILL_ENOTFOUND && sk->log.dir.alone) {
-        return make_identity(sk, want, err, size);
-    }
-    if (rc == SECKILL_ENOTFOUND) {
-        return identity_gone(sk, err, size);
-    }
-    (void)snprintf(err, size, "dir: %s: %s", sk->log.path, why);
-    return rc;
-}
-
-#define DEFAULT(field, value)                                                  \
-    if (want->field == 0) {                                                    \
-        want->field = value;                                                   \
-    }
-
-static void log_defaults(skl_config_t *want)
-{
-    DEFAULT(durability, SECKILL_ASYNC)
-    DEFAULT(max_lag_ns, SKL_NS_PER_SEC)
-    DEFAULT(max_log_bytes, 8ULL << 30)
-    DEFAULT(log_segment_bytes, 64ULL << 20)
-}
-
-static int enter_path(seckill_t *sk, const char *path, const char *user,
-                      char *err, size_t size)
-{
-    seckill_log_t *log = &sk->log;
-    int rc = skl_wal_dir_enter(&log->dir, path, user, err, size);
-
-    if (rc == SECKILL_OK) {
-        (void)snprintf(log->path, sizeof(log->path), "%s", path);
-        log->attached = 1;
-    }
-    return rc;
-}
-
-int seckill_log_enter(seckill_t *sk, const seckill_options_t *o,
-                      skl_config_t *want, char *err, size_t err_size)
-{
-    int rc;
-
-    if (o->dir == NULL) {
-        return o->durability == 0 && o->max_lag_ns == 0 &&
-                       o->max_log_bytes == 0 && o->log_segment_bytes == 0
-                   ? SECKILL_OK
-                   : bad_option(err, err_size,
-                                "durability: durability, max_lag, "
-                                "max_log_bytes and log_segment_bytes need the "
-                                "option dir");
-    }
-    rc = check_options(o, err, err_size);
-    rc = rc == SECKILL_OK ? enter_path(sk, o->dir, o->user, err, err_size) : rc;
-    return rc == SECKILL_OK ? read_identity(sk, want, err, err_size) : rc;
-}
-
-static int is_this_boot(const char *boot_id)
-{
-    char now[SKL_BOOT_ID];
-
-    read_boot_id(now);
-    return memcmp(now, boot_id, sizeof(now)) == 0;
-}
-
-/* ---- Recovery into a new segment ----------------------------------------- */
-
-/* Where the ledger's clock goes on. In the boot in which the log was written
- * it has never stopped. After another one the wall clock is all there is; the
- * ledger's time does not go back. Returns the time that nobody can vouch for
- * (stock/shift.h). */
-static int64_t set_clock(skl_header_t *h, const skl_recovered_t *rec)
-{
-    const int64_t boot = skl_clock_boot_ns();
-    const int64_t last =
-        rec->end.time > rec->last_time ? rec->end.time : rec->last_time;
-    const int same_boot = rec->end.time != 0 && is_this_boot(rec->end.boot_id);
-    int64_t now;
-
-    if (same_boot) {
-        atomic_store(&h->clock_offset, rec->end.clock_offset);
-    }
-    now = skl_ledger_ns(h, boot);
-    if (now < last) {
-        atomic_fetch_add(&h->clock_offset, last - now);
-    }
-    /* This much has passed for sure: the machine has been up since. */
-    return same_boot || last == 0 || now - last <= boot ? 0 : now - last - boot;
-}
-
-/* The tables with their time given back, durably: as a snapshot of the record
- * at which they stand. */
-static int give_time_back(seckill_t *sk, const skl_recovered_t *rec, int64_t ns,
-                          char *err, size_t size)
-{
-    char why[160] = "";
-    int rc;
-
-    if (ns < SKL_NS_PER_SEC || skl_tables_shift(&sk->stock.tables, ns) == 0) {
-        return SECKILL_OK;
-    }
-    rc =
-        skl_snapshot_write(sk->log.dir.fs, &sk->log.identity, &sk->stock.tables,
-                           rec->last_lsn, rec->last_time, why, sizeof(why));
-    if (rc != SECKILL_OK) {
-        (void)snprintf(err, size, "dir: %s: snapshot: %s", sk->log.path, why);
-    }
-    return rc;
-}
-static void fill_log(seckill_t *sk, skl_header_t *h)
-{
-    skl_wal_shm_t *shm = skl_section(h, SKL_SECTION_LOG);
-    const skl_config_t *c = &h->config;
-    const skl_identity_t *id = &sk->log.identity;
-
-    (void)snprintf(shm->dir, sizeof(shm->dir), "%s", sk->log.path);
-    memcpy(shm->uuid, id->uuid, sizeof(shm->uuid));
-    shm->durability = c->durability;
-    shm->segment_bytes = c->log_segment_bytes;
-    shm->max_bytes = c->max_log_bytes;
-    read_boot_id(shm->boot_id);
-    atomic_store(&shm->state, SECKILL_LOG_OK);
-}
-
-static void fill_ring(seckill_t *sk, skl_header_t *h,
-                      const skl_recovered_t *rec)
-{
-    skl_ring_t *ring = &sk->stock.ring;
-
-    skl_ring_restart(ring, rec->last_lsn, rec->last_time);
-    ring->shm->max_lag_ns = h->config.max_lag_ns;
-}
-
-static void fill_lives(seckill_t *sk)
-{
-    const skl_identity_t *id = &sk->log.identity;
-    skl_ring_t *ring = &sk->stock.ring;
-
-    ring->shm->life_count = 0;
-    for (uint32_t i = 0; i < id->life_count; i++) {
-        skl_ring_begin_life(ring, id->lives[i].first_lsn,
-                            id->lives[i].incarnation);
-    }
-    sk->log.writer.shm->incarnation = id->lives[id->life_count - 1].incarnation;
-}
-
-/* A life begins durably, before it can give out an id. */
-static int raise_life(seckill_t *sk, const skl_recovered_t *rec, char *err,
-                      size_t size)
-{
-    skl_identity_t *id = &sk->log.identity;
-
-    if (sk->log.is_new) {
-        sk->log.is_new = 0;
-        return skl_identity_write(sk->log.dir.fs, id, err, size);
-    }
-    if (rec->last_lsn == 0 && rec->end.seq == 0) {
-        return SECKILL_OK; /* nobody has used the first one */
-    }
-    skl_identity_raise(id, rec->last_lsn + 1);
-    return skl_identity_write(sk->log.dir.fs, id, err, size);
-}
-
-static int log_failed(seckill_t *sk, int rc, char *err, size_t size)
-{
-    if (rc != SECKILL_OK) {
-        char why[SKL_WAL_TEXT];
-
-        skl_wal_text_get(&sk->log.writer.shm->error, why);
-        (void)snprintf(err, size, "dir: %s: %s", sk->log.path, why);
-    }
-    return rc;
-}
-
-/* Where there is no room for a segment the engine is open all the same, and in
- * the state FULL: so that its threads can make room. */
-static int begin_log(seckill_t *sk, char *err, size_t size)
-{
-    int rc = skl_wal_begin_segment(&sk->log.writer,
-                                   skl_tables_digest(&sk->stock.tables));
-
-    return rc == SECKILL_ENOSPACE ? SECKILL_OK : log_failed(sk, rc, err, size);
-}
-
-/* First what was recovered is made durable: the next life begins behind it.
- * Then the life, then a segment of it. */
-static int go_on(seckill_t *sk, const skl_recovered_t *rec, int64_t unknown,
-                 char *err, size_t size)
-{
-    skl_wal_writer_t *w = &sk->log.writer;
-    int rc;
-
-    w->shm->incarnation =
-        skl_identity_incarnation(&sk->log.identity, rec->last_lsn);
-    rc = skl_wal_repeat_tail(w, &rec->end);
-    if (rc != SECKILL_OK) {
-        return log_failed(sk, rc, err, size);
-    }
-    rc = give_time_back(sk, rec, unknown, err, size);
-    rc = rc == SECKILL_OK ? raise_life(sk, rec, err, size) : rc;
-    if (rc != SECKILL_OK) {
-        return rc;
-    }
-    fill_lives(sk);
-    return begin_log(sk, err, size);
-}
-
-int seckill_log_fill(void *ctx, skl_header_t *h, char *err, size_t err_size)
-{
-    seckill_t *sk = ctx;
-    skl_recovered_t rec;
-    char why[200] = "";
-    int64_t unknown;
-    int rc;
-
-    if (!sk->log.attached) {
-        return SECKILL_OK;
-    }
-    if (!sk->log.dir.alone) {
-        (void)snprintf(err, err_size,
-                       "dir: %s is in use by processes of another segment; "
-                       "stop them first",
-                       sk->log.path);
-        return SECKILL_ELOCKED;
-    }
-    h->key = sk->log.identity.key;
-    sk->segment.header = h;
-    seckill_attach_sections(sk);
-    rc = skl_recover(sk->log.dir.fs, &sk->log.identity, &sk->stock.tables, &rec,
-                     why, sizeof(why));
-    if (rc != SECKILL_OK) {
-        (void)snprintf(err, err_size,
-                       "dir: %s: %s; look at it with `seckill ledger verify`",
-                       sk->log.path, why);
-        return rc;
-    }
-    unknown = set_clock(h, &rec);
-    log_defaults(&h->config);
-    fill_log(sk, h);
-    fill_ring(sk, h, &rec);
-    rc = init_writer(sk);
-    return rc == SECKILL_OK ? go_on(sk, &rec, unknown, err, err_size) : rc;
-}
-
-/* ---- A segment that is there --------------------------------------------- */
-
-static int mismatch(char *err, size_t size, const char *have, const char *want)
-{
-    (void)snprintf(err, size, "dir: the segment has %.80s, asked for %.80s",
-                   have[0] != '\0' ? have : "none", want);
-    return SECKILL_EMISMATCH;
-}
-
-/* Take over every lock of the dead: all that is published gets applied. */
-static int repair_all(seckill_t *sk)
-{
-    skl_stock_t *s = &sk->stock;
-    const uint32_t items = atomic_load(&s->tables.shm->high_water);
-    skl_held_t h = {.s = s};
-    int rc = skl_hold_catalog(&h);
-
-    skl_release(&h);
-    for (uint32_t i = 0; rc == SECKILL_OK && i < s->tables.shm->shards; i++) {
-        rc = skl_hold_shard(&h, i);
-        skl_release(&h);
-    }
-    for (uint32_t i = 0; rc == SECKILL_OK && i < items; i++) {
-        rc = skl_hold_item_any(&h, i);
-        skl_release(&h);
-    }
-    return rc;
-}
-
-/* The log must reach as far as the segment believes: a directory that was put
- * back from a backup does not. */
-static int check_log_end(seckill_t *sk, char *err, size_t size)
-{
-    const uint64_t durable = skl_wal_durable(&sk->stock.ring);
-    skl_wal_reader_t *r;
-    const skl_record_t *rec;
-    char why[200] = "";
-    int rc;
-
-    if (durable == 0) {
-        return SECKILL_OK;
-    }
-    rc = skl_wal_reader_open(sk->log.dir.fs, sk->log.identity.uuid, durable, &r,
-                             why, sizeof(why));
-    if (rc == SECKILL_OK) {
-        rc = skl_wal_read(r, &rec);
-        (void)snprintf(why, sizeof(why), "%s", skl_wal_reader_error(r));
-        skl_wal_reader_close(r);
-        if (rc == 1) {
-            return SECKILL_OK;
-        }
-    } else if (rc == SECKILL_ECURSORGONE) {
-        return SECKILL_OK; /* all of it is in a snapshot */
-    }
-    (void)snprintf(err, size,
-                   "dir: %s ends before LSN %llu, which the segment knows to "
-                   "be durable (%s); if the directory was restored from a "
-                   "backup, destroy the segment '%s' first",
-                   sk->log.path, (unsigned long long)durable, why,
-                   sk->segment.name);
-    return SECKILL_ECORRUPT;
-}
-
-/* Is the segment of the directory's newest life? REBUILD: of one before; or it
- * is newer than the directory. */
-static int compare_life(seckill_t *sk, char *err, size_t size)
-{
-    const skl_identity_t *id = &sk->log.identity;
-    const skl_wal_shm_t *shm = sk->log.writer.shm;
-    const uint32_t newest = id->lives[id->life_count - 1].incarnation;
-
-    if (memcmp(shm->uuid, id->uuid, sizeof(shm->uuid)) != 0 ||
-        shm->incarnation > newest) {
-        (void)snprintf(err, size,
-                       "dir: %s has not the log of the segment '%s', which is "
-                       "of %s; if the directory was emptied, or restored from "
-                       "a backup, destroy the segment first",
-                       sk->log.path, sk->segment.name,
-                       shm->incarnation > newest ? "a later life"
-                                                 : "another ledger");
-        return SECKILL_ECORRUPT;
-    }
-    return shm->incarnation == newest &&
-                   memcmp(&sk->segment.header->key, &id->key,
-                          sizeof(id->key)) == 0 &&
-                   skl_ring_head(&sk->stock.ring) <=
-                       skl_wal_durable(&sk->stock.ring) + 1
-               ? SECKILL_OK
-               : REBUILD;
-}
-
-/* All who used the segment are dead. OK, REBUILD or a code. */
-static int revive(seckill_t *sk, char *err, size_t size)
-{
-    skl_wal_shm_t *shm = sk->log.writer.shm;
-    int rc = compare_life(sk, err, size);
-
-    rc = rc == SECKILL_OK ? check_log_end(sk, err, size) : rc;
-    rc = rc == SECKILL_OK ? repair_all(sk) : rc;
-    if (rc != SECKILL_OK) {
-        return rc;
-    }
-    atomic_store(&shm->retry_at, 0);
-    atomic_store(&shm->seq, 0);
-    do {
-        rc = skl_wal_flush(&sk->log.writer);
-    } while (rc > 0);
-    if (rc == SECKILL_ENOSPACE) {
-        return SECKILL_OK; /* as in begin_log() */
-    }
-    rc = rc == 0 ? begin_log(sk, err, size) : rc;
-    if (rc < 0) {
-        return log_failed(sk, rc, err, size);
-    }
-    return rc;
-}
-
-/* An attacher that did not name the directory uses the segment's. */
-static int enter_late(seckill_t *sk, const skl_wal_shm_t *shm, char *err,
-                      size_t size)
-{
-    skl_config_t have = sk->segment.header->config;
-    int rc = enter_path(sk, shm->dir, NULL, err, size);
-
-    return rc == SECKILL_OK ? read_identity(sk, &have, err, size) : rc;
-}
-
-int seckill_log_adopt(seckill_t *sk, const seckill_options_t *o, char *err,
-                      size_t err_size)
-{
-    skl_wal_shm_t *shm = skl_section(sk->segment.header, SKL_SECTION_LOG);
-    int rc = SECKILL_OK;
-
-    if (o->dir != NULL && strcmp(o->dir, shm->dir) != 0) {
-        return mismatch(err, err_size, shm->dir, o->dir);
-    }
-    if (shm->dir[0] == '\0') {
-        return SECKILL_OK;
-    }
-    if (!sk->log.attached) {
-        rc = enter_late(sk, shm, err, err_size);
-    }
-    if (rc == SECKILL_OK && sk->log.writer.shm == NULL) {
-        rc = init_writer(sk);
-    }
-    if (rc == SECKILL_OK && sk->log.dir.alone && !sk->segment.created) {
-        rc = revive(sk, err, err_size);
-    }
-    if (rc == SECKILL_OK) {
-        sk->segment.created = 0; /* when it is opened again: as any other */
-        skl_wal_dir_settle(&sk->log.dir); /* again: a no-op */
-    }
-    return rc;
-}
-
-void seckill_log_leave(seckill_t *sk)
-{
-    skl_wal_writer_free(&sk->log.writer);
-    if (sk->log.attached) {
-        skl_wal_dir_leave(&sk->log.dir);
-    }
-    memset(&sk->log, 0, sizeof(sk->log));
-}
-
-int seckill_log_writable(seckill_t *sk, char *err, size_t err_size)
-{
-    skl_fs_t *fs = sk->log.dir.fs;
-    const int fd = fs->open(fs, "lock", SKL_FS_WRITE);
-
-    skl_assert(err != NULL);
-    if (fd < 0) {
-        (void)snprintf(err, err_size,
-                       "dir: %s cannot be written by uid %u (%s); give its "
-                       "owner as the option user when root makes it",
-                       sk->log.path, geteuid(), strerror(-fd));
-        return SECKILL_EIO;
-    }
-    (void)fs->close(fs, fd);
-    return SECKILL_OK;
-}
-
 /* ---- The flush thread ---------------------------------------------------- */
-
-static int has_log(const seckill_t *sk)
-{
-    return sk->log.writer.shm != NULL;
-}
 
 /* The event loop of this process waits for a step: tell it. */
 static void notify(seckill_t *sk)
@@ -704,132 +102,6 @@ void seckill_log_nudge(seckill_t *sk)
     }
 }
 
-/* ---- Items under quarantine ---------------------------------------------- */
-
-/* All that the log says up to a durable LSN, in private tables. */
-static int replay_privately(seckill_t *sk, uint64_t lsn, skl_tables_t *t)
-{
-    const skl_identity_t *id = &sk->log.identity;
-    skl_replay_t *replay;
-    char err[200];
-    int rc =
-        skl_replay_begin(sk->log.dir.fs, id, t, 0, &replay, err, sizeof(err));
-
-    if (rc != SECKILL_OK) {
-        return rc;
-    }
-    do {
-        rc = skl_replay_step(replay, lsn, UINT64_MAX, err, sizeof(err));
-    } while (rc == 1);
-    skl_replay_end(replay);
-    return rc;
-}
-
-int seckill_log_rebuild(seckill_t *sk)
-{
-    skl_tables_t truth;
-    uint32_t slot = 0;
-    uint64_t lsn;
-    int n = 0, rc;
-
-    if (!has_log(sk) || !skl_next_quarantined(&sk->stock, &slot)) {
-        return 0;
-    }
-    /* Nobody changes such an item: all its records are at most these. */
-    lsn = seckill_lsn(sk);
-    rc = seckill_sync_wait(sk, lsn, SYNC_NS);
-    rc = rc == SECKILL_OK ? skl_tables_new(&sk->log.identity, &truth) : rc;
-    if (rc != SECKILL_OK) {
-        return rc;
-    }
-    rc = replay_privately(sk, lsn, &truth);
-    while (rc == SECKILL_OK && skl_next_quarantined(&sk->stock, &slot)) {
-        n += skl_rebuild_item(&sk->stock, slot++, &truth) == SECKILL_OK;
-    }
-    skl_tables_free(&truth);
-    return rc == SECKILL_OK ? n : rc;
-}
-
-/* ---- Snapshots ----------------------------------------------------------- */
-
-/* The log is at its limit, or nearly: for as long as it is, look again whether
- * a consumer has moved on. */
-static int is_full(const seckill_t *sk)
-{
-    return atomic_load(&sk->stock.ring.shm->refuse) &&
-           atomic_load(&sk->log.writer.shm->state) != SECKILL_LOG_FAILING;
-}
-
-static void end_child(seckill_t *sk, int64_t mono_now)
-{
-    skl_wal_shm_t *shm = sk->log.writer.shm;
-    char text[160] = "", why[SKL_WAL_TEXT];
-    int rc;
-
-    if (!skl_snapshot_child_poll(&sk->log.child, mono_now, &rc, text,
-                                 sizeof(text))) {
-        return;
-    }
-    if (rc == SECKILL_OK || rc == SECKILL_ENOTFOUND) {
-        atomic_store(&shm->snapshot_seq, sk->log.child_seq);
-        atomic_fetch_add(&shm->snapshots, rc == SECKILL_OK);
-        skl_wal_text_set(&shm->snapshot_error, "");
-        sk->log.child_at = 0;
-        sk->log.recycle_at = mono_now + SNAPSHOT_RETRY_NS;
-    } else {
-        (void)snprintf(why, sizeof(why), "%.40s: %.110s", seckill_errname(rc),
-                       text);
-        skl_wal_text_set(&shm->snapshot_error, why);
-        atomic_fetch_add(&shm->snapshot_failures, rc != SECKILL_ELOCKED);
-        sk->log.child_at = mono_now + SNAPSHOT_RETRY_NS;
-    }
-}
-
-/* Often enough that two fit into half of a log of few segments. */
-static uint64_t segments_per_snapshot(const skl_wal_shm_t *shm)
-{
-    const uint64_t quarter = shm->max_bytes / shm->segment_bytes / 4;
-
-    return quarter < SEGMENTS_PER_SNAPSHOT ? quarter : SEGMENTS_PER_SNAPSHOT;
-}
-
-/* Enough full segments since the last one; or the log is full. */
-static int wants_snapshot(const seckill_t *sk, int64_t mono_now)
-{
-    const skl_wal_shm_t *shm = sk->log.writer.shm;
-    const uint64_t seq = atomic_load(&shm->last_seq);
-    const uint64_t done = atomic_load(&shm->snapshot_seq);
-    const uint64_t full = seq > 0 ? seq - 1 : 0;
-
-    return full >= done + segments_per_snapshot(shm) ||
-           (is_full(sk) && (full > done || mono_now >= sk->log.recycle_at));
-}
-
-void seckill_log_tick(seckill_t *sk, int64_t mono_now)
-{
-    seckill_log_t *log = &sk->log;
-
-    if (mono_now >= log->rebuild_at && seckill_log_rebuild(sk) != 0) {
-        log->rebuild_at = mono_now + SNAPSHOT_RETRY_NS;
-    }
-    if (log->child.pid != 0) {
-        end_child(sk, mono_now);
-    } else if (mono_now >= log->child_at && wants_snapshot(sk, mono_now)) {
-        const uint64_t seq = atomic_load(&log->writer.shm->last_seq);
-
-        log->child_seq = seq > 0 ? seq - 1 : 0;
-        if (skl_snapshot_child_start(&log->child, log->path, mono_now) !=
-            SECKILL_OK) {
-            log->child_at = mono_now + SNAPSHOT_RETRY_NS;
-        }
-    }
-}
-
-void seckill_log_leave_role(seckill_t *sk)
-{
-    skl_snapshot_child_kill(&sk->log.child);
-}
-
 /* ---- Public -------------------------------------------------------------- */
 
 uint64_t seckill_answer_lsn(void)
@@ -839,19 +111,20 @@ uint64_t seckill_answer_lsn(void)
 
 uint64_t seckill_durable(seckill_t *sk)
 {
-    return has_log(sk) ? skl_wal_durable(&sk->stock.ring) : seckill_lsn(sk);
+    return seckill_has_log(sk) ? skl_wal_durable(&sk->stock.ring)
+                               : seckill_lsn(sk);
 }
 
 int seckill_durability(seckill_t *sk)
 {
-    return has_log(sk) ? (int)sk->log.writer.shm->durability : 0;
+    return seckill_has_log(sk) ? (int)sk->log.writer.shm->durability : 0;
 }
 
 int seckill_sync_ask(seckill_t *sk, uint64_t lsn)
 {
     skl_wal_shm_t *shm = sk->log.writer.shm;
 
-    if (!has_log(sk) || seckill_durable(sk) >= lsn) {
+    if (!seckill_has_log(sk) || seckill_durable(sk) >= lsn) {
         return SECKILL_OK;
     }
     if (!skl_io_running(sk->io)) {
@@ -879,7 +152,7 @@ static int flush_here(seckill_t *sk)
 
 void seckill_log_flush_here(seckill_t *sk)
 {
-    if (!has_log(sk) || skl_io_running(sk->io)) {
+    if (!seckill_has_log(sk) || skl_io_running(sk->io)) {
         return;
     }
     for (int i = 0; i < FLUSHES && flush_here(sk); i++) {
@@ -894,7 +167,7 @@ int seckill_sync_wait(seckill_t *sk, uint64_t lsn, int64_t timeout_ns)
     const int64_t end = skl_clock_mono_ns() + timeout_ns;
     skl_wal_shm_t *shm = sk->log.writer.shm;
 
-    if (!has_log(sk)) {
+    if (!seckill_has_log(sk)) {
         return SECKILL_OK;
     }
     for (;;) {
@@ -950,7 +223,7 @@ int seckill_log_stats(seckill_t *sk, seckill_log_stats_t *out)
     int rc;
 
     memset(out, 0, sizeof(*out));
-    if (!has_log(sk)) {
+    if (!seckill_has_log(sk)) {
         return SECKILL_ENOTFOUND;
     }
     out->state = atomic_load(&shm->state);
@@ -977,5 +250,5 @@ int seckill_log_stats(seckill_t *sk, seckill_log_stats_t *out)
 
 const char *skl_engine_dir(seckill_t *sk)
 {
-    return has_log(sk) ? sk->log.writer.shm->dir : "";
+    return seckill_has_log(sk) ? sk->log.writer.shm->dir : "";
 }

@@ -22,7 +22,7 @@ enum {
     SELLERS = 4,
     PART = 90, /* orders of one seller until the next death */
     ITEMS = 4,
-    ROUNDS = 6,                          /* on one ledger */
+    ROUNDS = 6,                           /* on one ledger */
     KILLS = 6,                            /* of one round, before the last */
     ORDERS = PART * ROUNDS * (KILLS + 1), /* of one seller on one ledger */
     DISTANCE = 120,
