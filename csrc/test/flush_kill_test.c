@@ -804,8 +804,8 @@ static void kill_everywhere(const case_t *c)
     t->c = c;
     t->random = tap_seed(1);
     if (!CHECK(die_everywhere(t) &&
-               sample(t, die_really, tap_full() ? 100 : 6) &&
-               sample(t, die_twice, tap_full() ? 40 : c->twice))) {
+               sample(t, die_really, tap_full() ? 50 : 6) &&
+               sample(t, die_twice, tap_full() ? 20 : c->twice))) {
         printf("# %s\n", t->why);
         return;
     }
