@@ -73,6 +73,7 @@ typedef struct {
     int calls;      /* of skl_wal_flush */
     int new_writer; /* of a process that takes over */
     int fails;      /* syncs that fail */
+    int twice;      /* the next writer dies, too; SECKILL_FULL=1: always */
 } case_t;
 
 struct run {
@@ -803,8 +804,8 @@ static void kill_everywhere(const case_t *c)
     t->c = c;
     t->random = tap_seed(1);
     if (!CHECK(die_everywhere(t) &&
-               sample(t, die_really, tap_full() ? 100 : 6) &&
-               sample(t, die_twice, tap_full() ? 40 : 1))) {
+               sample(t, die_really, tap_full() ? 50 : 6) &&
+               sample(t, die_twice, tap_full() ? 20 : c->twice))) {
         printf("# %s\n", t->why);
         return;
     }
@@ -821,15 +822,15 @@ static void kill_everywhere(const case_t *c)
         kill_everywhere(&c);                                                   \
     }
 
-KILL(the_first_batch_of_all, nothing_yet, 1, 0, 0)
-KILL(a_batch, running, 1, 0, 0)
-KILL(the_first_batch_of_a_new_writer, running, 1, 1, 0)
-KILL(the_first_batch_after_a_death_in_sync, died_in_sync, 1, 1, 0)
-KILL(a_batch_into_a_new_segment, full_segment, 1, 0, 0)
-KILL(a_batch_into_a_recycled_file, full_segment_and_a_free_one, 1, 1, 0)
-KILL(a_seal, quiet, 1, 0, 0)
-KILL(a_failing_sync_and_the_next_step, running, 2, 0, 1)
-KILL(a_failing_seal_and_the_next_step, quiet, 2, 0, 1)
+KILL(the_first_batch_of_all, nothing_yet, 1, 0, 0, 0)
+KILL(a_batch, running, 1, 0, 0, 1)
+KILL(the_first_batch_of_a_new_writer, running, 1, 1, 0, 0)
+KILL(the_first_batch_after_a_death_in_sync, died_in_sync, 1, 1, 0, 0)
+KILL(a_batch_into_a_new_segment, full_segment, 1, 0, 0, 1)
+KILL(a_batch_into_a_recycled_file, full_segment_and_a_free_one, 1, 1, 0, 0)
+KILL(a_seal, quiet, 1, 0, 0, 0)
+KILL(a_failing_sync_and_the_next_step, running, 2, 0, 1, 1)
+KILL(a_failing_seal_and_the_next_step, quiet, 2, 0, 1, 0)
 
 /* ---- The rebuild of an item ---------------------------------------------- */
 

@@ -72,7 +72,7 @@ location = /state { content_by_lua_block {
 
 
 local function say(...)
-    io.write("# ", string.format(...), "\n")
+    io.write("\n# ", string.format(...), "\n") -- behind the dots of busted
 end
 
 
