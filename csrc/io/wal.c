@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SCAN_AGAIN = 1, SCAN_TRIES = 16 };
+enum { SCAN_AGAIN = 1, SCAN_TRIES = 16, SCAN_SURE = 3 };
 
 /* ---- Headers ------------------------------------------------------------- */
 
@@ -311,7 +311,11 @@ int skl_wal_scan(skl_fs_t *fs, const uint8_t *uuid, skl_wal_segments_t *out,
 {
     int rc = SCAN_AGAIN;
 
-    for (int i = 0; i < SCAN_TRIES && rc == SCAN_AGAIN; i++) {
+    /* A file may become another segment between its opening and the reading of
+     * its header. Damage is still there when one looks again. */
+    for (int i = 0; (i < SCAN_TRIES && rc == SCAN_AGAIN) ||
+                    (i < SCAN_SURE && rc == SECKILL_ECORRUPT);
+         i++) {
         rc = scan_once(fs, uuid, out, err, err_size);
     }
     return rc == SCAN_AGAIN ? SECKILL_EIO : rc;

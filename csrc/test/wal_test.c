@@ -578,4 +578,48 @@ TEST(wal_reader_notices_that_its_segment_was_recycled)
     log_close(&l);
 }
 
+static ssize_t (*plain_pread)(skl_fs_t *, int, void *, size_t, uint64_t);
+static int recycles; /* at the next read */
+
+/* The file that was just opened becomes the next segment. */
+static ssize_t pread_of_another(skl_fs_t *fs, int fd, void *out, size_t n,
+                                uint64_t at)
+{
+    static const char from[] = "wal.0000000000000001";
+    memfs_t *m = memfs_of(fs);
+
+    if (recycles) {
+        skl_wal_header_t *h = (void *)memfs_file(m, from)->bytes;
+
+        recycles = 0;
+        h->seq = 3;
+        h->first_lsn = 1000;
+        skl_wal_header_seal(h);
+        (void)memfs_rename(fs, from, "wal.0000000000000003");
+    }
+    return plain_pread(fs, fd, out, n, at);
+}
+
+TEST(wal_scan_is_not_misled_by_a_file_that_is_used_again)
+{
+    skl_wal_segments_t s;
+    log_t l;
+
+    log_open(&l, 2, 1 << 20);
+    logdir_work(&l.d, 40, 1);
+    logdir_roll(&l.d);
+    logdir_work(&l.d, 40, 2);
+    plain_pread = l.m->fs.pread;
+    l.m->fs.pread = pread_of_another;
+    recycles = 1;
+    CHECK_INT(SECKILL_OK,
+              skl_wal_scan(&l.m->fs, l.d.id.uuid, &s, err, sizeof(err)));
+    CHECK_INT(0, recycles);
+    CHECK_INT(2, s.count);
+    CHECK_INT(2, s.list[0].seq);
+    CHECK_INT(3, s.list[1].seq);
+    skl_wal_scan_free(&s);
+    log_close(&l);
+}
+
 TAP_MAIN()

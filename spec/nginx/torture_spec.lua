@@ -89,7 +89,8 @@ location = /feed { content_by_lua_block {
     else
         cursor = assert(stock:cursor("torture", { create = true }))
     end
-    local list, next_cursor = assert(stock:feed(cursor, 2000))
+    local list, next_cursor, detail = stock:feed(cursor, 2000)
+    assert(list, detail or next_cursor)
     local lines = { next_cursor }
     for i, r in ipairs(list) do
         lines[i + 1] = table.concat({ r.lsn, r.key:match("(%d+)%-%d+$"),
