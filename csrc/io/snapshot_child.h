@@ -26,7 +26,7 @@ typedef struct {
 int skl_snapshot_child_start(skl_snapshot_child_t *c, const char *dir,
                              int64_t mono_now);
 /* 1: it has ended, *rc is its code (EIO: it died) and `text` why; 0: it runs,
- * or there is none. One that takes longer than an hour is killed. */
+ * or there is none. One that takes longer than ten minutes is killed. */
 int skl_snapshot_child_poll(skl_snapshot_child_t *c, int64_t mono_now, int *rc,
                             char *text, size_t size);
 void skl_snapshot_child_kill(skl_snapshot_child_t *c);
