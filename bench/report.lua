@@ -50,8 +50,8 @@ local ROWS = {
       { "most", 5 } },
     { "  latency at sync, p50", "wait_sync_p50", 1, "us" },
     { "  latency at sync, p99", "wait_sync_p99", 1, "us" },
-    { "  latency at async with a yield, p50", "wait_async_p50", 1, "us" },
-    { "  latency at async with a yield, p99", "wait_async_p99", 1, "us" },
+    { "  latency at async, in turns, p50", "wait_async_p50", 1, "us" },
+    { "  latency at async, in turns, p99", "wait_async_p99", 1, "us" },
     { "  beside: fdatasync of 4 KiB, p50", "wait_disk_us", 1, "us" },
 
     { "several processes, one hot item, in memory" },

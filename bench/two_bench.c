@@ -21,9 +21,10 @@
 enum {
     ROWS = 1 << 20,
     PROCESSES = 2,
-    TURN_MS = 400,
+    TURN_MS = 250,
     PER_PROCESS = 1 << 28, /* numbers of buyers */
     KILLS = 400,
+    CALLS = 1500, /* of a process that is going to be killed, at most */
     REPAIRS_MIN = 20
 };
 
@@ -56,7 +57,7 @@ static void to_core(int n)
 }
 
 /* In a child: reserve until it is told to stop, or killed. */
-static void loop(seckill_t *sk, int who, uint32_t first)
+static void loop(seckill_t *sk, int who, uint32_t first, uint32_t most)
 {
     count_t *c = &board->counts[who];
     uint32_t n = first;
@@ -67,7 +68,8 @@ static void loop(seckill_t *sk, int who, uint32_t first)
     while (!atomic_load(&board->go)) {
         (void)sched_yield();
     }
-    while (!atomic_load_explicit(&board->stop, memory_order_relaxed)) {
+    while (!atomic_load_explicit(&board->stop, memory_order_relaxed) &&
+           n - first < most) {
         const int rc = bench_reserve(sk, n++);
 
         if (rc == SECKILL_OK) {
@@ -78,9 +80,12 @@ static void loop(seckill_t *sk, int who, uint32_t first)
             bench_must(rc, SECKILL_OK, "reserve");
         }
     }
+    while (!atomic_load(&board->stop)) {
+        (void)sched_yield();
+    }
 }
 
-static pid_t begin(seckill_t *sk, int who, uint32_t first)
+static pid_t begin(seckill_t *sk, int who, uint32_t first, uint32_t most)
 {
     const pid_t pid = fork();
 
@@ -88,7 +93,7 @@ static pid_t begin(seckill_t *sk, int who, uint32_t first)
         fail("fork");
     }
     if (pid == 0) {
-        loop(sk, who, first);
+        loop(sk, who, first, most);
         _exit(0);
     }
     return pid;
@@ -118,7 +123,7 @@ static double turn(const char *name, int count, double *share)
     bench_put(sk, 1LL << 40);
     memset(board, 0, sizeof(*board));
     for (int i = 0; i < count; i++) {
-        pids[i] = begin(sk, i, (uint32_t)i * PER_PROCESS);
+        pids[i] = begin(sk, i, (uint32_t)i * PER_PROCESS, ROWS);
     }
     while (atomic_load(&board->ready) < count) {
         (void)usleep(100);
@@ -185,7 +190,7 @@ static double kill_once(seckill_t *sk, uint32_t n)
 
     memset(board, 0, sizeof(*board));
     atomic_store(&board->go, 1);
-    pid = begin(sk, 1, PER_PROCESS + n * 65536);
+    pid = begin(sk, 1, PER_PROCESS + n, CALLS);
     while (atomic_load(&board->counts[1].done) < 200 + n % 97) {
         (void)usleep(50);
     }

@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #define LOCK "lock"
+#define OPEN_LOCK "open.lock"
 #define SNAP_LOCK "snap.lock"
 
 enum { PATH_BYTES = 512, TEXT = 400 };
@@ -97,6 +98,18 @@ static void give_lock(int fd)
     if (fd >= 0) {
         (void)skl_os_close(fd);
     }
+}
+
+/* `lock` is taken under `open.lock`, as openers do: they wait for us, instead
+ * of taking us for a user of the directory or losing `lock` to us. *open_lock
+ * is to be given back, too. */
+static int take_dir(const char *dir, int make, int *open_lock)
+{
+    *open_lock = take_lock(dir, OPEN_LOCK, make);
+    if (*open_lock < 0 && *open_lock != SECKILL_ENOTFOUND) {
+        return *open_lock;
+    }
+    return take_lock(dir, LOCK, make);
 }
 
 static const char *dir_of(seckill_t *sk, const char *dir)
@@ -389,7 +402,7 @@ int seckill_dir_stats(const char *dir, seckill_dir_stats_t *out, char *err,
 {
     skl_identity_t id;
     skl_fs_t *fs;
-    int fd, rc;
+    int fd, open_lock, rc;
 
     no_error(err, err_size);
     memset(out, 0, sizeof(*out));
@@ -399,9 +412,10 @@ int seckill_dir_stats(const char *dir, seckill_dir_stats_t *out, char *err,
     }
     copy_identity(&id, out);
     rc = fill_stats(fs, &id, out, err, err_size);
-    fd = take_lock(dir, LOCK, 0);
+    fd = take_dir(dir, 0, &open_lock);
     out->in_use = fd == SECKILL_ELOCKED;
     give_lock(fd);
+    give_lock(open_lock);
     skl_fs_close_dir(fs);
     return rc;
 }
@@ -552,7 +566,8 @@ static int repair_locked(const char *dir, skl_fs_t *fs,
                          const skl_identity_t *id, uint64_t *lsn, char *err,
                          size_t err_size)
 {
-    const int lock = take_lock(dir, LOCK, 1);
+    int open_lock;
+    const int lock = take_dir(dir, 1, &open_lock);
     const int snap = lock < 0 ? lock : take_lock(dir, SNAP_LOCK, 1);
     int rc = snap;
 
@@ -567,6 +582,7 @@ static int repair_locked(const char *dir, skl_fs_t *fs,
     }
     give_lock(snap);
     give_lock(lock);
+    give_lock(open_lock);
     return rc;
 }
 

@@ -206,21 +206,54 @@ static int64_t lag_of(const seckill_t *sk, int64_t now)
     return now - r.time;
 }
 
-static void count_files(seckill_log_stats_t *out, const seckill_dir_stats_t *d)
+typedef struct {
+    skl_fs_t *fs;
+    seckill_log_stats_t *out;
+} files_t;
+
+static void see_snapshot(void *arg, const char *name)
 {
-    out->first_lsn = d->first_lsn;
-    out->snapshot_lsn = d->snapshot_lsn;
-    out->bytes = d->bytes;
-    out->segments = d->segments;
-    out->free_segments = d->free_segments;
+    files_t *f = arg;
+    uint64_t lsn;
+    int64_t size;
+    int fd;
+
+    if (!skl_wal_parse_name(name, "snap.", &lsn)) {
+        return;
+    }
+    if (lsn > f->out->snapshot_lsn) {
+        f->out->snapshot_lsn = lsn;
+    }
+    fd = f->fs->open(f->fs, name, SKL_FS_READ);
+    if (fd >= 0) {
+        size = f->fs->size(f->fs, fd);
+        f->out->bytes += size > 0 ? (uint64_t)size : 0;
+        (void)f->fs->close(f->fs, fd);
+    }
+}
+
+/* By names and headers: seckill_dir_stats() looks into the snapshots, too. */
+static int count_files(seckill_t *sk, seckill_log_stats_t *out)
+{
+    files_t f = {sk->log.dir.fs, out};
+    skl_wal_segments_t s;
+    char err[160];
+    int rc = skl_wal_scan(f.fs, sk->log.writer.shm->uuid, &s, err, sizeof(err));
+
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    out->first_lsn = s.count > 0 ? s.list[0].first_lsn : 0;
+    out->segments = s.count;
+    out->free_segments = s.free_count;
+    out->bytes = s.bytes;
+    skl_wal_scan_free(&s);
+    return f.fs->list(f.fs, see_snapshot, &f) < 0 ? SECKILL_EIO : SECKILL_OK;
 }
 
 int seckill_log_stats(seckill_t *sk, seckill_log_stats_t *out)
 {
     const skl_wal_shm_t *shm = sk->log.writer.shm;
-    seckill_dir_stats_t dir;
-    char err[160];
-    int rc;
 
     memset(out, 0, sizeof(*out));
     if (!seckill_has_log(sk)) {
@@ -241,11 +274,7 @@ int seckill_log_stats(seckill_t *sk, seckill_log_stats_t *out)
     if (out->state != SECKILL_LOG_OK) {
         skl_wal_text_get(&shm->error, out->error);
     }
-    rc = seckill_dir_stats(shm->dir, &dir, err, sizeof(err));
-    if (rc == SECKILL_OK) {
-        count_files(out, &dir);
-    }
-    return rc;
+    return count_files(sk, out);
 }
 
 const char *skl_engine_dir(seckill_t *sk)

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #define SYNC_NS SKL_NS_PER_SEC
+#define SNAPSHOT_FULL_NS SKL_NS_PER_SEC
 #define SNAPSHOT_RETRY_NS (5 * SKL_NS_PER_SEC)
 
 enum { SEGMENTS_PER_SNAPSHOT = 4 };
@@ -94,13 +95,14 @@ static void end_child(seckill_t *sk, int64_t mono_now)
         atomic_fetch_add(&shm->snapshots, rc == SECKILL_OK);
         skl_wal_text_set(&shm->snapshot_error, "");
         sk->log.child_at = 0;
-        sk->log.recycle_at = mono_now + SNAPSHOT_RETRY_NS;
+        sk->log.recycle_at = mono_now + SNAPSHOT_FULL_NS;
     } else {
         (void)snprintf(why, sizeof(why), "%.40s: %.110s", seckill_errname(rc),
                        text);
         skl_wal_text_set(&shm->snapshot_error, why);
         atomic_fetch_add(&shm->snapshot_failures, rc != SECKILL_ELOCKED);
-        sk->log.child_at = mono_now + SNAPSHOT_RETRY_NS;
+        sk->log.child_at =
+            mono_now + (is_full(sk) ? SNAPSHOT_FULL_NS : SNAPSHOT_RETRY_NS);
     }
 }
 

@@ -498,6 +498,7 @@ static int compare_life(seckill_t *sk, char *err, size_t size)
     const skl_wal_shm_t *shm = sk->log.writer.shm;
     const uint32_t newest = id->lives[id->life_count - 1].incarnation;
 
+    skl_assert(sk->log.dir.alone && id->life_count > 0);
     if (memcmp(shm->uuid, id->uuid, sizeof(shm->uuid)) != 0 ||
         shm->incarnation > newest) {
         (void)snprintf(err, size,

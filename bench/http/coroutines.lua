@@ -10,6 +10,7 @@
 local ffi = require("ffi")
 local lib = require("resty.seckill.lib")
 local seckill = require("resty.seckill")
+local semaphore = require("ngx.semaphore")
 
 
 local C = lib.C
@@ -28,6 +29,7 @@ local _M = {}
 local O_RDWR, O_CREAT = 2, 64
 local BLOCK, BLOCKS, SYNCS = 4096, 1024, 200
 local ASYNC = { durability = "async" }
+local TURN = 60 -- seconds; never reached
 
 local engine, dir
 
@@ -95,20 +97,41 @@ local function time_disk(out)
 end
 
 
+-- Again where the log lags.
+local function reserve(stock, id, opts)
+    local order, code = stock:reserve("ticket", id, 1, id, opts)
+    while not order do
+        assert(code == "busy", code)
+        ngx.sleep(0.001)
+        order, code = stock:reserve("ticket", id, 1, id, opts)
+    end
+end
+
+
 -- One light thread. Times of the calls into `times`, where it is given. At
--- async a call does not yield, so that the others get their turn after it.
-local function reserve_until(stop, prefix, opts, times)
+-- async a call does not yield: with `turns`, semaphores in a ring, the others
+-- have their turn before the next one.
+local function reserve_until(stop, prefix, times, turns, i)
     local stock, n = engine.stock, 0
+    local own, other = turns and turns[i], turns and turns[i % #turns + 1]
+    local opts = turns and ASYNC or nil
+    if turns then
+        own:wait(TURN)
+    end
     while true do
         local begin = now()
         if begin >= stop then
+            if turns then
+                other:post(1)
+            end
             return n
         end
         n = n + 1
         local id = prefix .. n
-        assert(stock:reserve("ticket", id, 1, id, opts))
-        if opts == ASYNC then
-            ngx.sleep(0)
+        reserve(stock, id, opts)
+        if turns then
+            other:post(1)
+            own:wait(TURN)
         end
         if times then
             times[#times + 1] = now() - begin
@@ -118,13 +141,16 @@ end
 
 
 -- Calls and seconds of `threads` light threads.
-local function run(threads, seconds, tag, opts, times)
+local function run(threads, seconds, tag, times, turns)
     local begin = now()
     local stop, all, calls = begin + seconds * 1e9, {}, 0
     for i = 1, threads do
         all[i] = assert(ngx.thread.spawn(reserve_until, stop,
-                                         tag .. "-" .. i .. "-", opts,
-                                         times))
+                                         tag .. "-" .. i .. "-", times, turns,
+                                         i))
+    end
+    if turns then
+        turns[1]:post(1)
     end
     for i = 1, threads do
         local ok, n = ngx.thread.wait(all[i])
@@ -146,11 +172,14 @@ end
 function _M.latency()
     local args = ngx.req.get_uri_args()
     local threads, seconds = tonumber(args.threads), tonumber(args.seconds)
-    local disk, async, sync = {}, {}, {}
+    local disk, async, sync, turns = {}, {}, {}, {}
+    for i = 1, threads do
+        turns[i] = semaphore.new()
+    end
     time_disk(disk)
-    run(threads, seconds / 4, args.tag .. "-async", ASYNC, async)
+    run(threads, seconds / 4, args.tag .. "-async", async, turns)
     ngx.sleep(0.2) -- let the log come to rest
-    run(threads, seconds, args.tag, nil, sync)
+    run(threads, seconds, args.tag, sync)
     time_disk(disk)
     local unit = quantile(disk, 0.5)
     emit("wait_disk_us", unit / 1e3, "us")

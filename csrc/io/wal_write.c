@@ -170,10 +170,14 @@ static void check_room(skl_wal_writer_t *w)
 {
     skl_wal_shm_t *shm = w->shm;
     files_t f;
+    const uint64_t seq = SKL_LD(shm->seq);
     uint32_t refuse = 0;
 
-    if (SKL_LD(shm->offset) > shm->segment_bytes / 2 || SKL_LD(shm->seq) == 0) {
+    /* Only a new segment takes room away: once there was some, no new look. */
+    if (seq == 0 ||
+        (SKL_LD(shm->offset) > shm->segment_bytes / 2 && w->room_seq != seq)) {
         refuse = look(w, &f) == 0 && !has_room(shm, &f);
+        w->room_seq = refuse ? 0 : seq;
     }
     SKL_ST(w->ring->shm->refuse, refuse);
 }
@@ -594,8 +598,10 @@ static int flush_records(skl_wal_writer_t *w)
 /* Nothing waits to be written, and the last try failed. */
 static int heal(skl_wal_writer_t *w)
 {
-    int rc = skl_wal_begin_segment(w, 0);
+    int rc;
 
+    skl_assert(skl_ring_tail(w->ring) >= skl_wal_durable(w->ring));
+    rc = skl_wal_begin_segment(w, 0);
     if (rc == SECKILL_OK) {
         succeed(w->shm);
         check_room(w);

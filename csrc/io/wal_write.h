@@ -82,9 +82,10 @@ typedef struct {
     skl_wal_shm_t *shm;
     skl_ring_t *ring;
     skl_fs_t *fs;
-    char *buffer;    /* one batch */
-    uint64_t fd_seq; /* segment that fd is of */
-    int fd;          /* -1: none */
+    char *buffer;      /* one batch */
+    uint64_t fd_seq;   /* segment that fd is of */
+    uint64_t room_seq; /* segment behind which there is room for another */
+    int fd;            /* -1: none */
     int pad;
     /* Clocks: ledger time, and ledger time minus boot time. Tests bring their
      * own. */

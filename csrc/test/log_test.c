@@ -8,10 +8,11 @@
 #include <fcntl.h>
 #include <stddef.h>
 
-const char *__tsan_default_options(void);
+/* Lives start threads. The sanitizer is a library: it must see the symbol. */
+__attribute__((visibility("default"))) const char *__tsan_default_options(void);
 const char *__tsan_default_options(void)
 {
-    return "die_after_fork=0"; /* lives start threads */
+    return "die_after_fork=0";
 }
 
 enum { GO, DONE, READY };
@@ -830,6 +831,45 @@ TEST(a_removed_identity_is_refused_and_can_be_put_back)
     CHECK_INT(0, access(place_segment(&p), F_OK));
     CHECK_INT(0, rename(place_file(&p, "saved"), place_file(&p, "ledger")));
     CHECK_INT(KILLED, scratch_run(revived_life, &p));
+}
+
+static int look_all_the_time(void *arg)
+{
+    const place_t *p = arg;
+    seckill_dir_stats_t d;
+    char text[200];
+
+    place_tell(p, READY, 1);
+    while (atomic_load(&p->page->words[DONE]) == 0) {
+        (void)seckill_dir_stats(p->dir, &d, text, sizeof(text));
+    }
+    return 0;
+}
+
+static int open_and_leave(void *arg)
+{
+    return place_open(arg) != NULL ? die() : 1;
+}
+
+/* A monitor asks whether the directory is in use: openers must not take it for
+ * a user, nor lose their lock to it. */
+TEST(looking_at_a_directory_disturbs_no_opener)
+{
+    place_t p;
+    pid_t monitor;
+    int opened = 0;
+
+    place_new(&p);
+    p.o.max_log_bytes = 1 << 30;
+    CHECK_INT(KILLED, scratch_run(open_and_leave, &p));
+    monitor = scratch_fork(look_all_the_time, &p);
+    CHECK(place_await(&p, READY, 1));
+    for (int i = 0; i < 50; i++) {
+        opened += scratch_run(open_and_leave, &p) == KILLED;
+    }
+    place_tell(&p, DONE, 1);
+    CHECK_INT(0, scratch_wait(monitor));
+    CHECK_INT(50, opened);
 }
 
 /* ---- Room for another segment -------------------------------------------- */
