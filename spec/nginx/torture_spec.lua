@@ -618,6 +618,7 @@ local function sell_out(sale, item)
         local left = tonumber(body:match("^%d+ (%d+)"))
         local order = new_order(sale)
         order.item, order.level = item, "sync"
+        order.user = "last-" .. sale.last -- who has no ids of it yet
         order.qty = left > 3 and left - 3 or 1
         local id, code = reserve(sale, order)
         if not id then
