@@ -494,9 +494,11 @@ typedef struct {
     uint64_t batches, records; /* written by all processes of this segment */
     uint64_t sync_ns;          /* time spent in fdatasync */
     uint64_t failures;         /* of calls on the log */
+    uint64_t snapshots, snapshot_failures; /* built by this segment's users */
     char uuid[40];
     char dir[200];
     char error[160]; /* of the last failure; "" while the state is OK */
+    char snapshot_error[160]; /* of the last one; "": it is in place */
 } seckill_log_stats_t;
 
 /** Numbers of the log. ENOTFOUND: there is no dir; EIO. Makes system calls. */

@@ -269,6 +269,9 @@ int seckill_log_stats(seckill_t *sk, seckill_log_stats_t *out)
     out->records = atomic_load(&shm->records);
     out->sync_ns = atomic_load(&shm->sync_ns);
     out->failures = atomic_load(&shm->failures);
+    out->snapshots = atomic_load(&shm->snapshots);
+    out->snapshot_failures = atomic_load(&shm->snapshot_failures);
+    skl_wal_text_get(&shm->snapshot_error, out->snapshot_error);
     skl_identity_text(shm->uuid, out->uuid);
     (void)snprintf(out->dir, sizeof(out->dir), "%s", shm->dir);
     if (out->state != SECKILL_LOG_OK) {

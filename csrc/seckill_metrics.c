@@ -206,6 +206,10 @@ static void write_log(seckill_t *sk, skl_text_t *t)
     write_count(t, "seckill_log_records_total", "Records written", s.records);
     write_count(t, "seckill_log_failures_total", "Failed calls on the log",
                 s.failures);
+    write_count(t, "seckill_log_snapshots_total", "Snapshots built",
+                s.snapshots);
+    write_count(t, "seckill_log_snapshot_failures_total",
+                "Snapshots that could not be built", s.snapshot_failures);
     skl_text_family(t, "seckill_log_sync_seconds_total", "counter",
                     "Time spent in fdatasync");
     skl_text_printf(t, "seckill_log_sync_seconds_total %.9g\n",

@@ -58,7 +58,6 @@ typedef struct {
     _Atomic uint32_t failed_before; /* the step before failed, too */
     _Atomic int64_t retry_at;       /* mono; not before it after a failure */
     _Atomic int64_t quiet_since;    /* mono; of the last batch with records */
-    _Atomic uint64_t total_bytes;   /* of all segments, at the last roll */
     _Atomic uint64_t last_seq;      /* newest segment, full or not */
     _Atomic uint64_t snapshot_seq;  /* newest segment tried in a snapshot */
     /* Statistics. */

@@ -273,9 +273,11 @@ typedef struct {
     uint64_t batches, records;
     uint64_t sync_ns;
     uint64_t failures;
+    uint64_t snapshots, snapshot_failures;
     char uuid[40];
     char dir[200];
     char error[160];
+    char snapshot_error[160];
 } seckill_log_stats_t;
 int seckill_log_stats(seckill_t *sk, seckill_log_stats_t *out);
 typedef struct seckill_reader seckill_reader_t;

@@ -209,6 +209,9 @@ local function read_log(handle)
         batches = tonumber(log.batches), records = tonumber(log.records),
         sync_seconds = tonumber(log.sync_ns) / NS,
         failures = tonumber(log.failures),
+        snapshots = tonumber(log.snapshots),
+        snapshot_failures = tonumber(log.snapshot_failures),
+        snapshot_error = ffi_string(log.snapshot_error),
     }
 end
 
