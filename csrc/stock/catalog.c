@@ -273,9 +273,6 @@ static int put_existing(skl_held_t *h, uint32_t slot, const seckill_item_t *i,
         return SECKILL_ESTALE;
     }
     if (i->version == version) {
-        /* It rests on what the item is, not on the newest record of all: a
-         * reload must not wait for a disk that hangs. */
-        h->lsn = SKL_LD(row->lsn);
         return same_config(row, i) ? SECKILL_OK : SECKILL_ECONFLICT;
     }
     now = skl_item_now(row, now);
