@@ -133,6 +133,24 @@ static int open_segment(skl_wal_reader_t *r, uint32_t i)
     return check_file(r);
 }
 
+/* The segment that was read to its end is not kept any more. What comes next
+ * may be, behind it. */
+static int pass_over(skl_wal_reader_t *r)
+{
+    const uint64_t lsn = skl_wal_reader_next(r);
+    uint32_t i = r->segments.count;
+
+    r->at = 0;
+    while (i > 0 && r->segments.list[i - 1].first_lsn > lsn) {
+        i--;
+    }
+    if (i == 0) {
+        return gone(r);
+    }
+    r->want_lsn = lsn;
+    return open_segment(r, i - 1) == SECKILL_OK ? BATCH : r->failed;
+}
+
 /* The writer of a log in use has moved on to a segment that we do not know. */
 static int find_successor(skl_wal_reader_t *r)
 {
@@ -156,8 +174,7 @@ static int find_successor(skl_wal_reader_t *r)
             return BATCH;
         }
     }
-    r->at = 0;
-    return gone(r);
+    return pass_over(r);
 }
 
 /* ---- Batches ------------------------------------------------------------- */

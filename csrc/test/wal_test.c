@@ -578,6 +578,38 @@ TEST(wal_reader_notices_that_its_segment_was_recycled)
     log_close(&l);
 }
 
+/* All of it was read, and given up by the consumer: what follows is kept. */
+TEST(wal_reader_goes_on_behind_a_segment_that_was_recycled)
+{
+    const skl_record_t *got;
+    skl_wal_reader_t *r;
+    uint64_t lsn = 0;
+    log_t l;
+
+    log_open(&l, 2, 1 << 20);
+    logdir_work(&l.d, 40, 1);
+    CHECK_INT(SECKILL_OK, skl_wal_reader_open(&l.m->fs, l.d.id.uuid, 1, &r, err,
+                                              sizeof(err)));
+    skl_wal_reader_limit(r, l.d.written);
+    while (skl_wal_read(r, &got) == 1) {
+        lsn = got->lsn;
+    }
+    CHECK_INT(l.d.written, lsn);
+    logdir_roll(&l.d);
+    logdir_work(&l.d, 40, 2);
+    CHECK_INT(0, memfs_rename(&l.m->fs, "wal.0000000000000001",
+                              "free.0000000000000001"));
+    skl_wal_reader_limit(r, l.d.written);
+    CHECK_INT(1, skl_wal_read(r, &got));
+    CHECK_INT(lsn + 1, got->lsn);
+    while (skl_wal_read(r, &got) == 1) {
+        lsn = got->lsn;
+    }
+    CHECK_INT(l.d.written, lsn);
+    skl_wal_reader_close(r);
+    log_close(&l);
+}
+
 static ssize_t (*plain_pread)(skl_fs_t *, int, void *, size_t, uint64_t);
 static int recycles; /* at the next read */
 
