@@ -360,7 +360,11 @@ static int next_segment(skl_wal_reader_t *r)
     if (r->end_lsn == UINT64_MAX) {
         return r->limit == UINT64_MAX ? at_the_end(r) : find_successor(r);
     }
-    if (r->next_lsn != r->end_lsn) {
+    if (r->next_lsn > r->end_lsn) {
+        /* A tail that turned out to be void, read while this was the newest
+         * segment: the next one repeats it. */
+        r->want_lsn = r->next_lsn;
+    } else if (r->next_lsn != r->end_lsn) {
         int rc = check_file(r);
 
         return rc != SECKILL_OK
