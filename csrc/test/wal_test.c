@@ -610,6 +610,41 @@ TEST(wal_reader_goes_on_behind_a_segment_that_was_recycled)
     log_close(&l);
 }
 
+/* The last batch was read, then its writer died: the next segment repeats it. */
+TEST(wal_reader_passes_over_a_tail_that_became_void)
+{
+    const skl_record_t *got;
+    skl_wal_reader_t *r;
+    uint64_t lsn = 0, durable;
+    int rc;
+    log_t l;
+
+    log_open(&l, 2, 1 << 20);
+    logdir_work(&l.d, 40, 1);
+    durable = l.d.written;
+    logdir_work(&l.d, 10, 2);
+    CHECK(l.d.written > durable);
+    CHECK_INT(SECKILL_OK, skl_wal_reader_open(&l.m->fs, l.d.id.uuid, 1, &r, err,
+                                              sizeof(err)));
+    skl_wal_reader_limit(r, l.d.written);
+    while (skl_wal_read(r, &got) == 1) {
+        lsn = got->lsn;
+    }
+    CHECK_INT(l.d.written, lsn);
+    l.d.written = durable;
+    logdir_roll(&l.d);
+    logdir_work(&l.d, 40, 3);
+    skl_wal_reader_limit(r, l.d.written);
+    while ((rc = skl_wal_read(r, &got)) == 1) {
+        CHECK_INT(lsn + 1, got->lsn); /* none twice, none left out */
+        lsn = got->lsn;
+    }
+    CHECK_INT(0, rc);
+    CHECK_INT(l.d.written, lsn);
+    skl_wal_reader_close(r);
+    log_close(&l);
+}
+
 static ssize_t (*plain_pread)(skl_fs_t *, int, void *, size_t, uint64_t);
 static int recycles; /* at the next read */
 
