@@ -610,7 +610,7 @@ TEST(wal_reader_goes_on_behind_a_segment_that_was_recycled)
     log_close(&l);
 }
 
-/* The last batch was read, then its writer died: the next segment repeats it. */
+/* The last batch was read, then its writer died: the next segment has it. */
 TEST(wal_reader_passes_over_a_tail_that_became_void)
 {
     const skl_record_t *got;
