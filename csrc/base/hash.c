@@ -39,12 +39,17 @@ static inline uint64_t load_le64(const unsigned char *p)
     return x;
 }
 
-static inline uint64_t load_tail(const unsigned char *p, size_t len)
+/* The last `left` bytes, up to 7, of `len`; of long data with one load. */
+static inline uint64_t load_tail(const unsigned char *p, size_t left,
+                                 size_t len)
 {
     uint64_t x = 0;
 
-    skl_assert(len < 8);
-    for (size_t i = 0; i < len; i++) {
+    skl_assert(left < 8 && left <= len);
+    if (len >= 8) {
+        return left == 0 ? 0 : load_le64(p + left - 8) >> (64 - 8 * left);
+    }
+    for (size_t i = 0; i < left; i++) {
         x |= (uint64_t)p[i] << (8 * i);
     }
     return x;
@@ -80,7 +85,7 @@ skl_hash_t skl_hash128(const skl_hash_key_t *key, const void *data, size_t len)
         sip_round(&s);
         s.v0 ^= m;
     }
-    m = ((uint64_t)len << 56) | load_tail(p, left);
+    m = ((uint64_t)len << 56) | load_tail(p, left, len);
     s.v3 ^= m;
     sip_round(&s);
     s.v0 ^= m;

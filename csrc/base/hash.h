@@ -22,6 +22,17 @@ typedef struct {
 
 skl_hash_t skl_hash128(const skl_hash_key_t *key, const void *data, size_t len);
 
+/* Store a hash that a function returned. For an assignment of the struct gcc
+ * writes two words to the stack and loads them as one. That load cannot be
+ * served from the store buffer: it waits until all stores before it have left
+ * that, and some of them are to cold rows. */
+static inline void skl_hash_store(skl_hash_t *to, skl_hash_t from)
+{
+    __asm__("" : "+r"(from.lo), "+r"(from.hi)); /* two words, not a struct */
+    to->lo = from.lo;
+    to->hi = from.hi;
+}
+
 /* Map a hash word to [0, n) without a division (Lemire, 2016). */
 static inline uint32_t skl_hash_range(uint64_t h, uint32_t n)
 {

@@ -17,9 +17,11 @@ void skl_record_keys(const skl_tables_t *t, const skl_record_t *r,
                      skl_rec_keys_t *keys)
 {
     memset(keys, 0, sizeof(*keys));
-    keys->request = skl_key_of(t, skl_rec_request(r), r->request_len);
+    skl_hash_store(&keys->request,
+                   skl_key_of(t, skl_rec_request(r), r->request_len));
     if ((r->flags & SKL_FLAG_USER) || r->type == SKL_REC_ORDER) {
-        keys->user = skl_key_of(t, skl_rec_user(r), r->user_len);
+        skl_hash_store(&keys->user,
+                       skl_key_of(t, skl_rec_user(r), r->user_len));
     }
 }
 

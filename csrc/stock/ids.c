@@ -98,11 +98,8 @@ int skl_request_time(uint32_t format, const char *id, size_t len,
 static char *put_hex(char *out, uint64_t n)
 {
     static const char digits[] = "0123456789abcdef";
-    int shift = 60;
+    int shift = n == 0 ? 0 : (63 - __builtin_clzll(n)) & ~3;
 
-    while (shift > 0 && (n >> shift) == 0) {
-        shift -= 4;
-    }
     for (; shift >= 0; shift -= 4) {
         *out++ = digits[(n >> shift) & 15];
     }

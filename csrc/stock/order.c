@@ -442,7 +442,8 @@ static int look_up(const call_t *c, skl_held_t *h, place_t *p, uint32_t i)
     int rc;
 
     p->user = SKL_NONE;
-    p->item_key = skl_key_of(t, c->lines[i].item, c->lines[i].item_len);
+    skl_hash_store(&p->item_key,
+                   skl_key_of(t, c->lines[i].item, c->lines[i].item_len));
     rc = skl_lookup_item(c->s, p->item_key, &p->item, &h->wait);
     if (rc == SECKILL_OK) {
         p->born = SKL_LD(t->items[p->item].born);
@@ -501,7 +502,8 @@ int skl_stock_order(skl_stock_t *s, skl_bytes_t user, skl_bytes_t request,
     rc = check_args(&c, request);
     rc = rc == SECKILL_OK ? skl_new_request(s, request, now, &c.q) : rc;
     if (rc == SECKILL_OK) {
-        c.user_hash = skl_key_of(&s->tables, user.ptr, (uint32_t)user.len);
+        skl_hash_store(&c.user_hash,
+                       skl_key_of(&s->tables, user.ptr, (uint32_t)user.len));
         rc = with_locks(&c);
     }
     /* `busy` and `full` are of the whole order. */

@@ -106,13 +106,13 @@ static int peek_item(const call_t *c, uint32_t slot)
     return rc;
 }
 
-static void fetch_user(const call_t *c, uint32_t item)
+static void fetch_chains(const call_t *c, uint32_t item)
 {
     const skl_tables_t *t = &c->s->tables;
     const skl_hash_t key =
         skl_user_key(c->user_hash, SKL_LD(t->items[item].born));
 
-    skl_fetch_user(t, skl_shard_of(t, key), key);
+    skl_fetch_chains(t, c->q.shard, c->q.key, skl_shard_of(t, key), key);
 }
 
 /* A refusal that is certain without a lock, or AGAIN: look with locks. */
@@ -127,7 +127,7 @@ static int peek(const call_t *c)
     int rc;
 
     if (item != SKL_NONE) {
-        fetch_user(c, item);
+        fetch_chains(c, item);
     }
 #ifndef MUTANT_SOLD_OUT_BEFORE_LOOKUP
     if (skl_find_request(t, c->q.shard, c->q.key) != SKL_NONE) {
@@ -447,8 +447,10 @@ int skl_stock_reserve(skl_stock_t *s, skl_bytes_t item, skl_bytes_t user,
         return rc;
     }
     skl_fetch_request(&s->tables, c.q.shard, c.q.key);
-    c.item_key = skl_key_of(&s->tables, item.ptr, (uint32_t)item.len);
-    c.user_hash = skl_key_of(&s->tables, user.ptr, (uint32_t)user.len);
+    skl_hash_store(&c.item_key,
+                   skl_key_of(&s->tables, item.ptr, (uint32_t)item.len));
+    skl_hash_store(&c.user_hash,
+                   skl_key_of(&s->tables, user.ptr, (uint32_t)user.len));
     rc = peek(&c);
     return rc == AGAIN ? with_locks(&c) : rc;
 }

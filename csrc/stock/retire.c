@@ -23,7 +23,7 @@ int skl_new_request(const skl_stock_t *s, skl_bytes_t id, int64_t now,
         return SECKILL_EBADREQUEST;
     }
     out->id = id;
-    out->key = skl_key_of(&s->tables, id.ptr, (uint32_t)id.len);
+    skl_hash_store(&out->key, skl_key_of(&s->tables, id.ptr, (uint32_t)id.len));
     out->shard = skl_shard_of(&s->tables, out->key);
     return SECKILL_OK;
 }

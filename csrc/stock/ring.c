@@ -96,8 +96,9 @@ static int make_room(skl_ring_t *ring, uint64_t tail, uint64_t end)
         head++;
         atomic_store_explicit(&ring->shm->head, head, RELAXED);
     }
-    /* Readers check head after copying: it moves before the bytes do. */
-    atomic_thread_fence(memory_order_seq_cst);
+    /* Readers check head after copying, behind an acquire fence: who sees one
+     * of the bytes that now come sees that head moved. */
+    atomic_thread_fence(memory_order_release);
     return 1;
 }
 

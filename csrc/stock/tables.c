@@ -186,6 +186,18 @@ void skl_fetch_user(const skl_tables_t *t, uint32_t shard, skl_hash_t key)
     __builtin_prefetch(user_head(t, shard, key.lo));
 }
 
+void skl_fetch_chains(const skl_tables_t *t, uint32_t request_shard,
+                      skl_hash_t request, uint32_t user_shard, skl_hash_t user)
+{
+    const uint32_t shards = t->shm->shards;
+    const uint32_t q = SKL_LD(*request_head(t, request_shard, request.lo));
+    const uint32_t u = SKL_LD(*user_head(t, user_shard, user.lo));
+
+    /* No branch: it would wait for the head, which is what this is against. */
+    __builtin_prefetch(&t->requests[q < shards * t->shm->requests ? q : 0]);
+    __builtin_prefetch(&t->users[u < shards * t->shm->users ? u : 0]);
+}
+
 uint32_t skl_find_request(const skl_tables_t *t, uint32_t shard, skl_hash_t key)
 {
     const uint32_t end = t->shm->shards * t->shm->requests;

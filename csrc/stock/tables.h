@@ -221,6 +221,9 @@ uint32_t skl_find_item(const skl_tables_t *t, skl_hash_t key);
 /* Hints: fetch the chain's head, while something else is computed. */
 void skl_fetch_request(const skl_tables_t *t, uint32_t shard, skl_hash_t key);
 void skl_fetch_user(const skl_tables_t *t, uint32_t shard, skl_hash_t key);
+/* The rows that both chains begin with, so that the two are fetched at once. */
+void skl_fetch_chains(const skl_tables_t *t, uint32_t request_shard,
+                      skl_hash_t request, uint32_t user_shard, skl_hash_t user);
 
 /* ---- Single steps of apply(): each may be repeated after a death at any of
  * its instructions, as long as nothing else happened in the domain --------- */
