@@ -3,8 +3,10 @@
 --
 -- records are taken one after another, as the feed hands them on; answers are
 -- noted as they come. problems() compares them, in O(n):
---   - LSNs are dense; no item is oversold at any LSN; after each record the
---     item is what it was, changed by that record;
+--   - LSNs ascend, and are missing only where the feed leaves records out: two
+--     at most (the id, and the user) for each order older than the window; no
+--     item is oversold at any LSN; after each record the item is what it was,
+--     changed by that record;
 --   - a request id has one reservation, at most one end of each kind;
 --   - each answer is in the log: same id, item, user, qty. One may be missing
 --     if it was async and its life was lost with the memory, and only behind
@@ -17,15 +19,21 @@ local _M = {}
 local mt = { __index = _M }
 
 local PROBLEMS = 10
--- What becomes of available, for each unit of the record.
-local MOVES = { reserve = -1, cancel = 1, expire = 1, refund = 1, confirm = 0 }
+-- What becomes of available, reserved and sold, for each unit of the record.
+local MOVES = {
+    hold = { -1, 1, 0 }, sale = { -1, 0, 1 }, confirm = { 0, -1, 1 },
+    cancel = { 1, -1, 0 }, expire = { 1, -1, 0 }, refund = { 1, 0, -1 },
+}
 local ENDS = { confirm = true, cancel = true }
+local RETIRES = 2 -- records without a consumer at the end of an order
 
 
-function _M.new()
+--- window: seconds after which the id of an order may retire.
+function _M.new(window)
     return setmetatable({
         lsn = 0, records = 0, lives = {}, items = {}, orders = {}, by_id = {},
-        answers = {}, found = {}, found_count = 0, lost = 0,
+        answers = {}, found = {}, found_count = 0, lost = 0, window = window,
+        made = {}, old = 0, left_out = 0,
     }, mt)
 end
 
@@ -47,18 +55,34 @@ local function move_item(self, r)
                                sold = r.sold }
         return
     end
-    local move = MOVES[r.type]
+    local kind = r.type == "reserve"
+                 and (r.state == "confirmed" and "sale" or "hold") or r.type
+    local move = MOVES[kind]
     if not item or not move then
         return
     end
-    local total = item.available + item.reserved + item.sold
-    if r.available ~= item.available + move * r.qty
-       or r.available + r.reserved + r.sold ~= total
+    if r.available ~= item.available + move[1] * r.qty
+       or r.reserved ~= item.reserved + move[2] * r.qty
+       or r.sold ~= item.sold + move[3] * r.qty
        or math.min(r.available, r.reserved, r.sold) < 0 then
-        self:problem("LSN %d: %s of %d %s: %d + %d + %d", r.lsn, r.type, r.qty,
+        self:problem("LSN %d: %s of %d %s: %d + %d + %d", r.lsn, kind, r.qty,
                      r.item, r.available, r.reserved, r.sold)
     end
     item.available, item.reserved, item.sold = r.available, r.reserved, r.sold
+end
+
+
+-- LSNs between this record and the one before it.
+local function leave_out(self, r)
+    while self.made[self.old + 1]
+          and self.made[self.old + 1] <= r.time - self.window do
+        self.old = self.old + 1
+    end
+    self.left_out = self.left_out + r.lsn - self.lsn - 1
+    if self.left_out > RETIRES * self.old then
+        self:problem("LSN %d comes after %d", r.lsn, self.lsn)
+        self.left_out = RETIRES * self.old
+    end
 end
 
 
@@ -70,6 +94,7 @@ local function take_order(self, r)
                     lsn = r.lsn,
                     ended = r.state == "confirmed" and "confirm" or nil }
     self.orders[r.request_id], self.by_id[r.id] = order, order
+    self.made[#self.made + 1] = r.time
 end
 
 
@@ -85,16 +110,14 @@ local function take_end(self, r)
 end
 
 
---- The next record: lsn, life, type, id, item, user, qty, request_id,
+--- The next record: lsn, life, time, type, id, item, user, qty, request_id,
 --- available, reserved, sold, state. One that was handed on before is passed
 --- over.
 function _M:record(r)
     if r.lsn <= self.lsn then
         return
     end
-    if r.lsn ~= self.lsn + 1 then
-        self:problem("LSN %d comes after %d", r.lsn, self.lsn)
-    end
+    leave_out(self, r)
     local last = self.lives[#self.lives]
     if not last or last.life ~= r.life then
         if last and last.life > r.life then
