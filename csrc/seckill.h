@@ -575,6 +575,11 @@ SECKILL_API int seckill_dir_stats(const char *dir, seckill_dir_stats_t *out,
 SECKILL_API int seckill_cursor_set(const char *dir, const char *name,
                                    uint64_t lsn, uint32_t incarnation,
                                    int create);
+/** Make a cursor in front of the oldest record that is kept, also after a drop;
+ *  durable on return. EBUSY: the log was recycled faster than that; and as
+ *  above. */
+SECKILL_API int seckill_cursor_create(const char *dir, const char *name,
+                                      uint64_t *lsn, uint32_t *incarnation);
 /** ENOTFOUND: never made; ECURSORGONE: dropped. */
 SECKILL_API int seckill_cursor_get(const char *dir, const char *name,
                                    uint64_t *lsn, uint32_t *incarnation);

@@ -33,7 +33,7 @@
 #define OPEN_LOCK "open.lock"
 #define SNAP_LOCK "snap.lock"
 
-enum { PATH_BYTES = 512, TEXT = 400 };
+enum { PATH_BYTES = 512, TEXT = 400, CREATE_TRIES = 8 };
 
 /* ---- Directories and their locks ----------------------------------------- */
 
@@ -434,6 +434,59 @@ int seckill_cursor_set(const char *dir, const char *name, uint64_t lsn,
         rc = skl_cursor_set(fs, &id, name, lsn, incarnation, create);
         skl_fs_close_dir(fs);
     }
+    return rc;
+}
+
+/* LSN in front of the oldest record that is kept. */
+static int oldest_place(skl_fs_t *fs, const skl_identity_t *id, uint64_t *lsn)
+{
+    skl_wal_segments_t s;
+    char err[TEXT];
+    int rc = skl_wal_scan(fs, id->uuid, &s, err, sizeof(err));
+
+    if (rc == SECKILL_OK) {
+        skl_assert(s.count == 0 || s.list[0].first_lsn > 0);
+        *lsn = s.count > 0 ? s.list[0].first_lsn - 1 : 0;
+        skl_wal_scan_free(&s);
+    }
+    return rc;
+}
+
+/* The segment behind the place may be recycled before the cursor is there to
+ * keep it: then once more, a place further on. */
+static int create_cursor(skl_fs_t *fs, const skl_identity_t *id,
+                         const char *name, skl_cursor_t *c)
+{
+    uint64_t lsn = 0;
+    int rc = oldest_place(fs, id, &lsn);
+
+    for (int i = 0; i < CREATE_TRIES && rc == SECKILL_OK; i++) {
+        c->lsn = lsn;
+        c->incarnation = skl_identity_incarnation(id, lsn > 0 ? lsn : 1);
+        rc = skl_cursor_set(fs, id, name, c->lsn, c->incarnation, 1);
+        rc = rc == SECKILL_OK ? oldest_place(fs, id, &lsn) : rc;
+        if (rc == SECKILL_OK && lsn <= c->lsn) {
+            return SECKILL_OK;
+        }
+    }
+    return rc == SECKILL_OK ? SECKILL_EBUSY : rc;
+}
+
+int seckill_cursor_create(const char *dir, const char *name, uint64_t *lsn,
+                          uint32_t *incarnation)
+{
+    char err[TEXT];
+    skl_cursor_t c = {.lsn = 0};
+    skl_identity_t id;
+    skl_fs_t *fs;
+    int rc = open_dir(dir, &fs, &id, err, sizeof(err));
+
+    if (rc == SECKILL_OK) {
+        rc = create_cursor(fs, &id, name, &c);
+        skl_fs_close_dir(fs);
+    }
+    *lsn = c.lsn;
+    *incarnation = c.incarnation;
     return rc;
 }
 

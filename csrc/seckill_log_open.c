@@ -18,6 +18,7 @@
 #include "io/recover.h"
 #include "io/snapshot.h"
 #include "seckill_internal.h"
+#include "stock/rebuild.h"
 #include "stock/shift.h"
 
 #include <stdio.h>
@@ -274,7 +275,8 @@ static int64_t set_clock(skl_header_t *h, const skl_recovered_t *rec)
 }
 
 /* The tables with their time given back, durably: as a snapshot of the record
- * at which they stand. */
+ * at which they stand. It has the time of now: the next recovery counts from
+ * here, whether a record follows or not. 1: they were moved; 0; or a code. */
 static int give_time_back(seckill_t *sk, const skl_recovered_t *rec, int64_t ns,
                           char *err, size_t size)
 {
@@ -282,16 +284,17 @@ static int give_time_back(seckill_t *sk, const skl_recovered_t *rec, int64_t ns,
     int rc;
 
     if (ns < SKL_NS_PER_SEC || skl_tables_shift(&sk->stock.tables, ns) == 0) {
-        return SECKILL_OK;
+        return 0;
     }
     rc =
         skl_snapshot_write(sk->log.dir.fs, &sk->log.identity, &sk->stock.tables,
-                           rec->last_lsn, rec->last_time, why, sizeof(why));
+                           rec->last_lsn, ledger_now(sk), why, sizeof(why));
     if (rc != SECKILL_OK) {
         (void)snprintf(err, size, "dir: %s: snapshot: %s", sk->log.path, why);
     }
-    return rc;
+    return rc == SECKILL_OK ? 1 : rc;
 }
+
 static void fill_log(seckill_t *sk, skl_header_t *h)
 {
     skl_wal_shm_t *shm = skl_section(h, SKL_SECTION_LOG);
@@ -329,7 +332,35 @@ static void fill_lives(seckill_t *sk)
     sk->log.writer.shm->incarnation = id->lives[id->life_count - 1].incarnation;
 }
 
-/* A life begins durably, before it can give out an id. */
+/* Does an order that is still known, or a record that is still kept, need the
+ * oldest life for its name? */
+static int needs_oldest_life(seckill_t *sk)
+{
+    const skl_identity_t *id = &sk->log.identity;
+    const skl_tables_t *t = &sk->stock.tables;
+    const uint64_t end = id->lives[1].first_lsn;
+    const int64_t since = ledger_now(sk) - id->window_ns;
+    skl_wal_segments_t s;
+    char why[160];
+    int needs = 0;
+
+    skl_assert(id->life_count > 1);
+    for (uint32_t i = 0; i < t->shm->shards * t->shm->rows && !needs; i++) {
+        const uint64_t lsn = SKL_LD(t->rows[i].lsn);
+
+        needs = lsn != 0 && lsn < end && t->rows[i].created > since;
+    }
+    if (skl_wal_scan(sk->log.dir.fs, id->uuid, &s, why, sizeof(why)) ==
+        SECKILL_OK) {
+        /* A cursor in front of the oldest record has the LSN before it. */
+        needs |= s.count > 0 && s.list[0].first_lsn <= end;
+        skl_wal_scan_free(&s);
+    }
+    return needs;
+}
+
+/* A life begins durably, before it can give out an id; also after one that has
+ * written nothing: its segment may be there, with records in the ring. */
 static int raise_life(seckill_t *sk, const skl_recovered_t *rec, char *err,
                       size_t size)
 {
@@ -339,8 +370,19 @@ static int raise_life(seckill_t *sk, const skl_recovered_t *rec, char *err,
         sk->log.is_new = 0;
         return skl_identity_write(sk->log.dir.fs, id, err, size);
     }
+#ifdef MUTANT_FIRST_LIFE_TWICE
     if (rec->last_lsn == 0 && rec->end.seq == 0) {
-        return SECKILL_OK; /* nobody has used the first one */
+        return SECKILL_OK;
+    }
+#endif
+    if (skl_identity_is_full(id, rec->last_lsn + 1) && needs_oldest_life(sk)) {
+        (void)snprintf(err, size,
+                       "dir: %s was recovered %d times while orders of the "
+                       "first time are remembered, or a cursor keeps their "
+                       "records: find out what ends the processes; when the "
+                       "window is over, build a snapshot and open again",
+                       sk->log.path, SKL_LIVES_MAX);
+        return SECKILL_EFULL;
     }
     skl_identity_raise(id, rec->last_lsn + 1);
     return skl_identity_write(sk->log.dir.fs, id, err, size);
@@ -358,11 +400,19 @@ static int log_failed(seckill_t *sk, int rc, char *err, size_t size)
 }
 
 /* Where there is no room for a segment the engine is open all the same, and in
- * the state FULL: so that its threads can make room. */
-static int begin_log(seckill_t *sk, char *err, size_t size)
+ * the state FULL: so that its threads can make room. Tables that are not what
+ * the records give have no digest: those whose time was moved, and those with
+ * an item that is still to be rebuilt. */
+static int begin_log(seckill_t *sk, int moved, char *err, size_t size)
 {
-    int rc = skl_wal_begin_segment(&sk->log.writer,
-                                   skl_tables_digest(&sk->stock.tables));
+    uint32_t slot = 0;
+    const int differ = moved || skl_next_quarantined(&sk->stock, &slot);
+    const uint64_t digest = differ ? 0 : skl_tables_digest(&sk->stock.tables);
+#ifdef MUTANT_LIFE_WITHOUT_CLOCK
+    int rc = skl_wal_begin_segment(&sk->log.writer, digest);
+#else
+    int rc = skl_wal_begin_life(&sk->log.writer, digest);
+#endif
 
     return rc == SECKILL_ENOSPACE ? SECKILL_OK : log_failed(sk, rc, err, size);
 }
@@ -373,7 +423,7 @@ static int go_on(seckill_t *sk, const skl_recovered_t *rec, int64_t unknown,
                  char *err, size_t size)
 {
     skl_wal_writer_t *w = &sk->log.writer;
-    int rc;
+    int rc, moved;
 
     w->shm->incarnation =
         skl_identity_incarnation(&sk->log.identity, rec->last_lsn);
@@ -381,13 +431,22 @@ static int go_on(seckill_t *sk, const skl_recovered_t *rec, int64_t unknown,
     if (rc != SECKILL_OK) {
         return log_failed(sk, rc, err, size);
     }
-    rc = give_time_back(sk, rec, unknown, err, size);
-    rc = rc == SECKILL_OK ? raise_life(sk, rec, err, size) : rc;
+    moved = give_time_back(sk, rec, unknown, err, size);
+    rc = moved >= 0 ? raise_life(sk, rec, err, size) : moved;
     if (rc != SECKILL_OK) {
         return rc;
     }
     fill_lives(sk);
-    return begin_log(sk, err, size);
+    return begin_log(sk, moved, err, size);
+}
+
+static int locked(const seckill_t *sk, char *err, size_t size)
+{
+    (void)snprintf(err, size,
+                   "dir: %s is in use by processes of another segment; stop "
+                   "them first",
+                   sk->log.path);
+    return SECKILL_ELOCKED;
 }
 
 int seckill_log_fill(void *ctx, skl_header_t *h, char *err, size_t err_size)
@@ -402,11 +461,7 @@ int seckill_log_fill(void *ctx, skl_header_t *h, char *err, size_t err_size)
         return SECKILL_OK;
     }
     if (!sk->log.dir.alone) {
-        (void)snprintf(err, err_size,
-                       "dir: %s is in use by processes of another segment; "
-                       "stop them first",
-                       sk->log.path);
-        return SECKILL_ELOCKED;
+        return locked(sk, err, err_size);
     }
     h->key = sk->log.identity.key;
     sk->segment.header = h;
@@ -498,7 +553,7 @@ static int compare_life(seckill_t *sk, char *err, size_t size)
     const skl_wal_shm_t *shm = sk->log.writer.shm;
     const uint32_t newest = id->lives[id->life_count - 1].incarnation;
 
-    skl_assert(sk->log.dir.alone && id->life_count > 0);
+    skl_assert(id->life_count > 0);
     if (memcmp(shm->uuid, id->uuid, sizeof(shm->uuid)) != 0 ||
         shm->incarnation > newest) {
         (void)snprintf(err, size,
@@ -538,11 +593,25 @@ static int revive(seckill_t *sk, char *err, size_t size)
     if (rc == SECKILL_ENOSPACE) {
         return SECKILL_OK; /* as in begin_log() */
     }
-    rc = rc == 0 ? begin_log(sk, err, size) : rc;
-    if (rc < 0) {
-        return log_failed(sk, rc, err, size);
-    }
-    return rc;
+    return rc == 0 ? begin_log(sk, 0, err, size)
+                   : log_failed(sk, rc, err, size);
+}
+
+/* Others use the directory: with this segment, or with another one that has
+ * begun a life since. */
+static int join(const seckill_t *sk, char *err, size_t size)
+{
+    const skl_identity_t *id = &sk->log.identity;
+    const skl_wal_shm_t *shm = sk->log.writer.shm;
+
+    skl_assert(!sk->log.dir.alone && id->life_count > 0);
+#ifdef MUTANT_JOIN_ANY_LIFE
+    return SECKILL_OK;
+#endif
+    return memcmp(shm->uuid, id->uuid, sizeof(shm->uuid)) == 0 &&
+                   shm->incarnation == id->lives[id->life_count - 1].incarnation
+               ? SECKILL_OK
+               : locked(sk, err, size);
 }
 
 /* An attacher that did not name the directory uses the segment's. */
@@ -573,8 +642,9 @@ int seckill_log_adopt(seckill_t *sk, const seckill_options_t *o, char *err,
     if (rc == SECKILL_OK && sk->log.writer.shm == NULL) {
         rc = init_writer(sk);
     }
-    if (rc == SECKILL_OK && sk->log.dir.alone && !sk->segment.created) {
-        rc = revive(sk, err, err_size);
+    if (rc == SECKILL_OK && !sk->segment.created) {
+        rc = sk->log.dir.alone ? revive(sk, err, err_size)
+                               : join(sk, err, err_size);
     }
     if (rc == SECKILL_OK) {
         sk->segment.created = 0; /* when it is opened again: as any other */

@@ -116,6 +116,23 @@ int skl_identity_write(skl_fs_t *fs, const skl_identity_t *id, char *err,
     return SECKILL_OK;
 }
 
+/* Lives that wrote nothing that was kept: a log that was cut off. */
+static uint32_t lives_before(const skl_identity_t *id, uint64_t first_lsn)
+{
+    uint32_t n = id->life_count;
+
+    while (n > 0 && id->lives[n - 1].first_lsn >= first_lsn) {
+        n--;
+    }
+    return n;
+}
+
+int skl_identity_is_full(const skl_identity_t *id, uint64_t first_lsn)
+{
+    skl_assert(id->life_count >= 1 && first_lsn >= 1);
+    return lives_before(id, first_lsn) == SKL_LIVES_MAX;
+}
+
 void skl_identity_raise(skl_identity_t *id, uint64_t first_lsn)
 {
 #ifdef MUTANT_INCARNATION_NOT_RAISED
@@ -125,11 +142,7 @@ void skl_identity_raise(skl_identity_t *id, uint64_t first_lsn)
 #endif
 
     skl_assert(id->life_count >= 1 && first_lsn >= 1);
-    /* Lives that wrote nothing that was kept: a log that was cut off. */
-    while (id->life_count > 0 &&
-           id->lives[id->life_count - 1].first_lsn >= first_lsn) {
-        id->life_count--;
-    }
+    id->life_count = lives_before(id, first_lsn);
     if (id->life_count == SKL_LIVES_MAX) {
         memmove(&id->lives[0], &id->lives[1],
                 (SKL_LIVES_MAX - 1) * sizeof(id->lives[0]));

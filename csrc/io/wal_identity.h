@@ -33,6 +33,8 @@ int skl_identity_read(skl_fs_t *fs, skl_identity_t *out, char *err,
 int skl_identity_make(skl_identity_t *id);
 int skl_identity_write(skl_fs_t *fs, const skl_identity_t *id, char *err,
                        size_t err_size);
+/* Does a life that begins with `first_lsn` push the oldest one out? */
+int skl_identity_is_full(const skl_identity_t *id, uint64_t first_lsn);
 /* Begin another life with `first_lsn`. */
 void skl_identity_raise(skl_identity_t *id, uint64_t first_lsn);
 /* The incarnation that wrote an LSN; 0: before the lives that are known. */

@@ -208,6 +208,7 @@ static uint64_t zeros_end(const skl_wal_shm_t *shm, uint64_t from)
 typedef struct {
     uint64_t seq, salt, digest, first_lsn, zeroed;
     uint64_t batch; /* bytes of its first batch, in the buffer; 0: none yet */
+    int always;     /* at the limit, too */
 } plan_t;
 
 static int write_header(skl_wal_writer_t *w, int fd, const plan_t *p)
@@ -270,7 +271,13 @@ static int build_file(skl_wal_writer_t *w, int fd, plan_t *p)
     char name[SKL_WAL_NAME];
     int rc = 0;
 
-    if (p->zeroed < need) {
+#ifndef MUTANT_WAL_NAME_NOT_GONE
+    /* Names of before that may not be durable yet, if a sync failed or a writer
+     * died: the one of this file, whose header is overwritten now, and the one
+     * of the segment before, because numbers must have no hole. */
+    rc = w->fs->sync_dir(w->fs);
+#endif
+    if (rc == 0 && p->zeroed < need) {
         const uint64_t to = zeros_end(w->shm, need - SKL_WAL_BLOCK);
 
         rc = write_zeros(w, fd, 0, to);
@@ -283,11 +290,27 @@ static int build_file(skl_wal_writer_t *w, int fd, plan_t *p)
 #ifdef MUTANT_WAL_NO_DIR_SYNC
     return rc == 0 ? w->fs->rename(w->fs, NEW_FILE, name) : rc;
 #endif
-    /* The name of the segment before may not be durable, if its sync failed or
-     * its writer died: numbers must have no hole. */
-    rc = rc == 0 ? w->fs->sync_dir(w->fs) : rc;
     rc = rc == 0 ? w->fs->rename(w->fs, NEW_FILE, name) : rc;
     return rc == 0 ? w->fs->sync_dir(w->fs) : rc;
+}
+
+static void fill_header(skl_wal_writer_t *w, uint64_t first_lsn, uint32_t count,
+                        uint32_t units)
+{
+    skl_batch_header_t *b = (void *)w->buffer;
+    const uint64_t used = SKL_UNIT * (1ULL + units);
+
+    memset(b, 0, sizeof(*b));
+    b->salt = SKL_LD(w->shm->salt);
+    b->first_lsn = first_lsn;
+    b->durable = first_lsn - 1;
+    b->count = count;
+    b->units = units;
+    b->time = w->ledger_now(w->ctx);
+    b->clock_offset = w->clock_offset(w->ctx);
+    memcpy(b->boot_id, w->shm->boot_id, sizeof(b->boot_id));
+    skl_batch_header_seal(b);
+    memset(w->buffer + used, 0, (size_t)(skl_batch_bytes(units) - used));
 }
 
 static void use_file(skl_wal_writer_t *w, int fd, const plan_t *p)
@@ -320,8 +343,7 @@ static int begin_planned(skl_wal_writer_t *w, plan_t *p)
         return fail(w, "list", rc);
     }
     SKL_ST(w->shm->last_seq, f.last_seq);
-    /* Opening repeats the last batch, at the limit too. */
-    if (p->batch == 0 && !has_room(w->shm, &f)) {
+    if (!p->always && !has_room(w->shm, &f)) {
         return fail(w, "max_log_bytes", -ENOSPC);
     }
     fd = take_file(w, &f, &p->zeroed);
@@ -342,6 +364,16 @@ int skl_wal_begin_segment(skl_wal_writer_t *w, uint64_t digest)
 {
     plan_t p = {.digest = digest, .first_lsn = skl_wal_durable(w->ring) + 1};
 
+    return begin_planned(w, &p);
+}
+
+int skl_wal_begin_life(skl_wal_writer_t *w, uint64_t digest)
+{
+    plan_t p = {.digest = digest,
+                .first_lsn = skl_wal_durable(w->ring) + 1,
+                .batch = skl_batch_bytes(0)};
+
+    fill_header(w, p.first_lsn, 0, 0);
     return begin_planned(w, &p);
 }
 
@@ -373,7 +405,7 @@ static int read_batch(skl_wal_writer_t *w, uint64_t seq, uint64_t offset)
 int skl_wal_repeat_tail(skl_wal_writer_t *w, const skl_wal_end_t *end)
 {
     const skl_batch_header_t *b = (const void *)w->buffer;
-    plan_t p = {0};
+    plan_t p = {.always = 1}; /* nothing opens without it */
     uint64_t used;
     int rc;
 
@@ -466,25 +498,6 @@ static uint32_t room_units(const skl_wal_shm_t *shm)
     }
     return units - 1 < SKL_BATCH_UNITS_MAX ? (uint32_t)(units - 1)
                                            : SKL_BATCH_UNITS_MAX;
-}
-
-static void fill_header(skl_wal_writer_t *w, uint64_t first_lsn, uint32_t count,
-                        uint32_t units)
-{
-    skl_batch_header_t *b = (void *)w->buffer;
-    const uint64_t used = SKL_UNIT * (1ULL + units);
-
-    memset(b, 0, sizeof(*b));
-    b->salt = SKL_LD(w->shm->salt);
-    b->first_lsn = first_lsn;
-    b->durable = first_lsn - 1;
-    b->count = count;
-    b->units = units;
-    b->time = w->ledger_now(w->ctx);
-    b->clock_offset = w->clock_offset(w->ctx);
-    memcpy(b->boot_id, w->shm->boot_id, sizeof(b->boot_id));
-    skl_batch_header_seal(b);
-    memset(w->buffer + used, 0, (size_t)(skl_batch_bytes(units) - used));
 }
 
 /* Zeros ahead of the batch. They can fail without harm. */

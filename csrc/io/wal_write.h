@@ -102,6 +102,9 @@ void skl_wal_writer_free(skl_wal_writer_t *w);
 /* Begin a new segment with the first record that is not durable; `digest` of
  * the tables before it, or 0. OK; a code after a failure (shm->error). */
 int skl_wal_begin_segment(skl_wal_writer_t *w, uint64_t digest);
+/* The same for an opener: the segment begins with a batch without records, for
+ * the clock of this boot must be in the log before time passes. */
+int skl_wal_begin_life(skl_wal_writer_t *w, uint64_t digest);
 /* For an opener, before the identity is raised and before anything is promised:
  * make sure of what a recovery found. The last batch may be in the cache of the
  * system only, its writer having died before the sync, or after one that failed

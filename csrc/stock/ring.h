@@ -25,7 +25,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-enum { SKL_LIVES_MAX = 64 };
+enum { SKL_LIVES_MAX = 1024 };
 
 /* A life of the ledger: the incarnation that ids of its reservations carry. A
  * ledger in memory has one, a ledger on disk one more for each recovery. */

@@ -172,6 +172,14 @@ TEST(files_cursors_live_and_die)
     CHECK_INT(SECKILL_OK,
               seckill_cursor_at(dir, 0, name, &lsn, &incarnation, &dropped));
     CHECK_INT(1, dropped);
+    /* In front of the oldest record; of no life yet. */
+    CHECK_INT(SECKILL_OK,
+              seckill_cursor_create(dir, "feed", &lsn, &incarnation));
+    CHECK_INT(0, lsn);
+    CHECK_INT(d.id.lives[0].incarnation, incarnation);
+    CHECK_INT(SECKILL_OK, seckill_cursor_get(dir, "feed", &lsn, &incarnation));
+    CHECK_INT(SECKILL_EBADNAME,
+              seckill_cursor_create(dir, "FEED", &lsn, &incarnation));
     close_log(&d, fs);
 }
 

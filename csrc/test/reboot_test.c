@@ -6,67 +6,8 @@
  * A reboot is made by hand: the segment is removed, and the batches of the log
  * get the id of another boot.
  */
-#include "base/clock.h"
 #include "io/wal.h"
-#include "seckill_internal.h"
-#include "test/support/scratch.h"
-#include "test/support/tap.h"
-
-#define SEC 1000000000LL
-#define HOUR (3600 * SEC)
-#define HOLD (100 * SEC)
-
-static char err[512];
-static seckill_reservation_t last;
-static seckill_t *kept[32];
-static int kept_count;
-
-static seckill_t *open_it(const char *name)
-{
-    seckill_options_t o = {.struct_size = sizeof(o),
-                           .name = name,
-                           .shm_dir = scratch_dir(),
-                           .dir = scratch_path(name),
-                           .window_ns = HOUR,
-                           .items = 8,
-                           .reservations = 64,
-                           .users = 64,
-                           .requests = 128,
-                           .limit_keys = 64,
-                           .limiters = 1,
-                           .lists = 1,
-                           .list_overlay = 64,
-                           .log_units = 4096};
-    seckill_t *sk = NULL;
-
-    CHECK_INT(SECKILL_OK, seckill_open(&o, &sk, err, sizeof(err)));
-    CHECK_STR("", err);
-    kept[kept_count++] = sk;
-    return sk;
-}
-
-static int put(seckill_t *sk)
-{
-    seckill_item_t i = {.struct_size = sizeof(i),
-                        .item_len = 3,
-                        .item = "cup",
-                        .total = 10,
-                        .hold_ns = HOLD,
-                        .version = 1};
-
-    return seckill_put(sk, &i);
-}
-
-static int reserve(seckill_t *sk, const char *id)
-{
-    return seckill_reserve(sk, "cup", 3, id, strlen(id), 1, id, strlen(id),
-                           &last);
-}
-
-static int find(seckill_t *sk, const char *id)
-{
-    return seckill_find(sk, id, strlen(id), &last);
-}
+#include "test/support/engine.h"
 
 /* Another boot wrote this batch. */
 static void spoil(FILE *f, long at)
@@ -100,27 +41,20 @@ static void spoil_segment(const char *path)
     (void)fclose(f);
 }
 
-/* Else a leap of the clock is a lag of the log. */
-static void flush(seckill_t *sk)
-{
-    CHECK_INT(SECKILL_OK, seckill_sync_wait(sk, seckill_lsn(sk), SEC));
-}
-
-static seckill_t *reboot(seckill_t *sk, const char *name, int other_boot)
+static seckill_t *reboot(seckill_t *sk, const char *name)
 {
     char path[512];
 
-    flush(sk);
-    seckill_close(sk);
-    CHECK_INT(SECKILL_OK, seckill_destroy(name, scratch_dir()));
-    for (uint64_t seq = 1; other_boot && seq < 8; seq++) {
+    engine_flush(sk);
+    engine_end(sk, name);
+    for (uint64_t seq = 1; seq < 8; seq++) {
         char file[SKL_WAL_NAME];
 
         skl_wal_name(file, "wal.", seq);
         snprintf(path, sizeof(path), "%s/%s/%s", scratch_dir(), name, file);
         spoil_segment(path);
     }
-    return open_it(name);
+    return engine_open(name);
 }
 
 static void check_sells_out(seckill_t *sk)
@@ -129,94 +63,155 @@ static void check_sells_out(seckill_t *sk)
     char id[16];
     int sold = 0;
 
-    flush(sk);
+    engine_flush(sk);
     for (int n = 0; n < 20; n++) {
         snprintf(id, sizeof(id), "end%d", n);
-        sold += reserve(sk, id) == SECKILL_OK;
+        sold += engine_reserve(sk, id) == SECKILL_OK;
     }
     CHECK_INT(SECKILL_OK, seckill_get(sk, "cup", 3, &i));
     CHECK_INT(0, i.available);
     CHECK(sold > 0);
-    CHECK_INT(0, seckill_audit(sk, err, sizeof(err)));
-}
-
-static void end(seckill_t *sk, const char *name)
-{
-    seckill_close(sk);
-    CHECK_INT(SECKILL_OK, seckill_destroy(name, scratch_dir()));
+    CHECK_INT(0, seckill_audit(sk, engine_err, sizeof(engine_err)));
 }
 
 /* The machine was off for months, or the clock is ahead by them. */
 TEST(a_hold_gets_back_the_time_that_nobody_knows)
 {
     const int64_t t0 = seckill_wall_now() - 2000 * HOUR;
-    seckill_t *sk = open_it("off");
+    seckill_t *sk = engine_open("off");
 
     seckill_set_test_clock(sk, t0);
-    CHECK_INT(SECKILL_OK, put(sk));
-    CHECK_INT(SECKILL_OK, reserve(sk, "a"));
-    CHECK_INT(t0 + HOLD, last.expires_at);
-    flush(sk);
+    CHECK_INT(SECKILL_OK, engine_put(sk, 10));
+    CHECK_INT(SECKILL_OK, engine_reserve(sk, "a"));
+    CHECK_INT(t0 + HOLD, engine_last.expires_at);
+    engine_flush(sk);
     seckill_set_test_clock(sk, t0 + HOLD / 4);
-    CHECK_INT(SECKILL_OK, reserve(sk, "b"));
-    sk = reboot(sk, "off", 1);
+    CHECK_INT(SECKILL_OK, engine_reserve(sk, "b"));
+    sk = reboot(sk, "off");
     CHECK(seckill_now(sk) > seckill_wall_now() - 10 * SEC);
-    CHECK_INT(SECKILL_OK, find(sk, "a"));
+    CHECK_INT(SECKILL_OK, engine_find(sk, "a"));
     /* What passed since the boot counts, no more. */
     if (skl_clock_boot_ns() < HOLD / 2) {
-        CHECK_INT(SECKILL_STATE_RESERVED, last.state);
+        CHECK_INT(SECKILL_STATE_RESERVED, engine_last.state);
     }
-    CHECK(last.expires_at == 0 || last.expires_at <= seckill_now(sk) + HOLD);
-    CHECK_INT(SECKILL_OK, reserve(sk, "a")); /* the id is not forgotten */
-    CHECK_INT(1, last.replayed);
+    CHECK(engine_last.expires_at == 0 ||
+          engine_last.expires_at <= seckill_now(sk) + HOLD);
+    CHECK_INT(SECKILL_OK,
+              engine_reserve(sk, "a")); /* the id is not forgotten */
+    CHECK_INT(1, engine_last.replayed);
     /* And it ends: nothing is held for ever. */
     seckill_set_test_clock(sk, seckill_now(sk) + 2 * HOLD);
-    CHECK_INT(SECKILL_OK, find(sk, "b"));
-    CHECK_INT(SECKILL_STATE_EXPIRED, last.state);
+    CHECK_INT(SECKILL_OK, engine_find(sk, "b"));
+    CHECK_INT(SECKILL_STATE_EXPIRED, engine_last.state);
     check_sells_out(sk);
-    end(sk, "off");
+    engine_end(sk, "off");
 }
 
 /* The clock of the first boot was ahead, or that of the second is behind. */
 TEST(time_does_not_go_back)
 {
     const int64_t ahead = seckill_wall_now() + 5 * HOUR;
-    seckill_t *sk = open_it("ahead");
+    seckill_t *sk = engine_open("ahead");
 
     seckill_set_test_clock(sk, ahead);
-    CHECK_INT(SECKILL_OK, put(sk));
-    CHECK_INT(SECKILL_OK, reserve(sk, "a"));
-    sk = reboot(sk, "ahead", 1);
+    CHECK_INT(SECKILL_OK, engine_put(sk, 10));
+    CHECK_INT(SECKILL_OK, engine_reserve(sk, "a"));
+    sk = reboot(sk, "ahead");
     CHECK(seckill_now(sk) >= ahead);
     CHECK(seckill_now(sk) < ahead + HOLD / 2);
-    CHECK_INT(SECKILL_OK, find(sk, "a"));
-    CHECK_INT(SECKILL_STATE_RESERVED, last.state);
-    CHECK_INT(ahead + HOLD, last.expires_at);
+    CHECK_INT(SECKILL_OK, engine_find(sk, "a"));
+    CHECK_INT(SECKILL_STATE_RESERVED, engine_last.state);
+    CHECK_INT(ahead + HOLD, engine_last.expires_at);
     seckill_set_test_clock(sk, ahead + HOLD);
-    CHECK_INT(SECKILL_OK, find(sk, "a"));
-    CHECK_INT(SECKILL_STATE_EXPIRED, last.state);
+    CHECK_INT(SECKILL_OK, engine_find(sk, "a"));
+    CHECK_INT(SECKILL_STATE_EXPIRED, engine_last.state);
     check_sells_out(sk);
-    end(sk, "ahead");
+    engine_end(sk, "ahead");
 }
 
 /* All processes died, the machine did not: the clock has never stopped. */
 TEST(in_the_same_boot_downtime_counts_exactly)
 {
-    seckill_t *sk = open_it("same");
+    seckill_t *sk = engine_open("same");
     int64_t before, offset;
 
-    CHECK_INT(SECKILL_OK, put(sk));
-    CHECK_INT(SECKILL_OK, reserve(sk, "a"));
-    before = last.expires_at;
+    CHECK_INT(SECKILL_OK, engine_put(sk, 10));
+    CHECK_INT(SECKILL_OK, engine_reserve(sk, "a"));
+    before = engine_last.expires_at;
     offset = 1234567;
     atomic_fetch_add(&sk->segment.header->clock_offset, offset);
-    CHECK_INT(SECKILL_OK, reserve(sk, "b"));
+    CHECK_INT(SECKILL_OK, engine_reserve(sk, "b"));
     offset = atomic_load(&sk->segment.header->clock_offset);
-    sk = reboot(sk, "same", 0);
+    sk = engine_again(sk, "same");
     CHECK_INT(offset, atomic_load(&sk->segment.header->clock_offset));
-    CHECK_INT(SECKILL_OK, find(sk, "a"));
-    CHECK_INT(before, last.expires_at);
-    end(sk, "same");
+    CHECK_INT(SECKILL_OK, engine_find(sk, "a"));
+    CHECK_INT(before, engine_last.expires_at);
+    engine_end(sk, "same");
+}
+
+/* No record between them: what was given back once is not given back again,
+ * and what comes after is still behind the holds before. */
+TEST(two_reboots_give_each_stretch_back_once)
+{
+    const int64_t t0 = seckill_wall_now() - 2000 * HOUR;
+    seckill_t *sk = engine_open("twice");
+
+    seckill_set_test_clock(sk, t0);
+    CHECK_INT(SECKILL_OK, engine_put(sk, 10));
+    CHECK_INT(SECKILL_OK, engine_reserve(sk, "a"));
+    sk = reboot(sk, "twice");
+    sk = engine_again(sk, "twice");
+    sk = reboot(sk, "twice");
+    CHECK_INT(SECKILL_OK, engine_find(sk, "a"));
+    CHECK(engine_last.expires_at <= seckill_now(sk) + HOLD);
+    CHECK_INT(SECKILL_OK, engine_reserve(sk, "b"));
+    CHECK_INT(SECKILL_OK,
+              seckill_confirm(sk, engine_last.id, engine_last.id_len));
+    sk = engine_again(sk, "twice");
+    CHECK_INT(SECKILL_OK, engine_find(sk, "b"));
+    engine_end(sk, "twice");
+}
+
+/* The segment of the restart begins with the same LSN as that of the reboot,
+ * with a digest of tables whose time had not been moved. */
+TEST(a_restart_before_a_reboot_leaves_a_log_that_can_be_checked)
+{
+    const int64_t t0 = seckill_wall_now() - 2000 * HOUR;
+    seckill_t *sk = engine_open("digest");
+
+    seckill_set_test_clock(sk, t0);
+    CHECK_INT(SECKILL_OK, engine_put(sk, 10));
+    CHECK_INT(SECKILL_OK, engine_reserve(sk, "a"));
+    engine_flush(sk);
+    seckill_close(sk);
+    sk = engine_open("digest");
+    sk = reboot(sk, "digest");
+    engine_verify("digest");
+    CHECK_INT(SECKILL_OK, engine_reserve(sk, "b"));
+    sk = engine_again(sk, "digest");
+    engine_verify("digest");
+    CHECK(engine_snapshots("digest") >= 1);
+    engine_end(sk, "digest");
+}
+
+/* Then recovery reads no record, and the segment has none. */
+TEST(the_clock_goes_on_behind_a_snapshot_of_everything)
+{
+    seckill_t *sk = engine_open("all");
+    int64_t offset;
+
+    /* The wall clock was set forward by half an hour since. */
+    atomic_fetch_sub(&sk->segment.header->clock_offset, HOUR / 2);
+    offset = atomic_load(&sk->segment.header->clock_offset);
+    CHECK_INT(SECKILL_OK, engine_put(sk, 10));
+    CHECK_INT(SECKILL_OK, engine_reserve(sk, "a"));
+    sk = engine_again(sk, "all");
+    CHECK_INT(1, engine_snapshots("all"));
+    sk = engine_again(sk, "all");
+    CHECK_INT(offset, atomic_load(&sk->segment.header->clock_offset));
+    CHECK_INT(SECKILL_OK, engine_find(sk, "a"));
+    CHECK_INT(SECKILL_STATE_RESERVED, engine_last.state);
+    engine_end(sk, "all");
 }
 
 TAP_MAIN()

@@ -92,13 +92,15 @@ TEST(identity_keeps_the_newest_lives)
     const uint32_t first = id.lives[0].incarnation;
     memfs_t *m = memfs_new();
 
-    for (uint32_t i = 1; i <= 100; i++) {
+    for (uint32_t i = 1; i <= SKL_LIVES_MAX; i++) {
+        CHECK_INT(i == SKL_LIVES_MAX, skl_identity_is_full(&id, 1 + 10ULL * i));
+        CHECK_INT(0, skl_identity_is_full(&id, id.life_count));
         skl_identity_raise(&id, 1 + 10ULL * i);
     }
     CHECK_INT(SKL_LIVES_MAX, id.life_count);
     CHECK_INT(first + 100, skl_identity_incarnation(&id, 1001));
-    CHECK_INT(first + 37, skl_identity_incarnation(&id, 371));
-    CHECK_INT(0, skl_identity_incarnation(&id, 370)); /* too long ago */
+    CHECK_INT(first + 1, skl_identity_incarnation(&id, 11));
+    CHECK_INT(0, skl_identity_incarnation(&id, 10)); /* too long ago */
     CHECK_INT(SECKILL_OK, skl_identity_write(&m->fs, &id, err, sizeof(err)));
     CHECK_INT(SECKILL_OK, skl_identity_read(&m->fs, &back, err, sizeof(err)));
     CHECK_MEM(&id, &back, sizeof(id));

@@ -164,7 +164,7 @@ static int recover(simledger_t *l)
     if (rc != SECKILL_OK) {
         return rc;
     }
-    rc = skl_wal_begin_segment(&l->writer, skl_image_digest(&l->stock.tables));
+    rc = skl_wal_begin_life(&l->writer, skl_image_digest(&l->stock.tables));
     return rc == SECKILL_ENOSPACE ? SECKILL_OK : rc; /* open, and full */
 }
 

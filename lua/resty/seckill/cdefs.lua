@@ -324,6 +324,8 @@ int seckill_dir_stats(const char *dir, seckill_dir_stats_t *out, char *err,
     size_t err_size);
 int seckill_cursor_set(const char *dir, const char *name, uint64_t lsn,
     uint32_t incarnation, int create);
+int seckill_cursor_create(const char *dir, const char *name, uint64_t *lsn,
+    uint32_t *incarnation);
 int seckill_cursor_get(const char *dir, const char *name, uint64_t *lsn,
     uint32_t *incarnation);
 int seckill_cursor_drop(const char *dir, const char *name);
@@ -550,6 +552,7 @@ return {
         "seckill_record_name",
         "seckill_dir_stats",
         "seckill_cursor_set",
+        "seckill_cursor_create",
         "seckill_cursor_get",
         "seckill_cursor_drop",
         "seckill_cursor_at",

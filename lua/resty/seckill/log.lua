@@ -25,7 +25,6 @@ local NS = 1e9
 local ERR_SIZE = 512
 local LSN_MAX = 2^53 - 1
 local INCARNATION_MAX = 2^32 - 1
-local LIVES_MAX = 64 -- that a ledger knows of
 
 local STATES = { "reserved", "confirmed", "cancelled", "expired", "refunded" }
 
@@ -283,47 +282,21 @@ function _M.cursor_set(dir, name, incarnation, lsn, create)
 end
 
 
--- The place in front of the oldest record kept: incarnation, lsn.
-local function oldest(dir)
-    local stats, code = _M.dir_stats(dir)
-    if not stats then
-        return nil, code
-    end
-    local source
-    source, code = _M.reader(dir, 0)
-    if not source then
-        return nil, code
-    end
-    local record = source:next() or nil
-    local lsn = record and tonumber(record.lsn) or source:lsn()
-    local incarnation = record and record.incarnation or stats.incarnation
-    source:close()
-    return incarnation, lsn > 0 and lsn - 1 or 0
-end
-
-
 --- Make a named cursor in front of the oldest record kept; also after a drop.
---- The record before it may be of an earlier life than the record itself; only
---- the life that wrote it is taken.
 ---@param dir string
 ---@param name string
 ---@return integer? incarnation
----@return integer|string lsn or code
+---@return integer|string lsn or code: bad_name, full, busy, io_error
 function _M.cursor_create(dir, name)
-    local incarnation, lsn = oldest(dir)
-    if not incarnation then
-        return nil, lsn
+    if not _M.is_name(name) then
+        return nil, "bad_name"
     end
-    local ok, code
-    for life = incarnation, math.max(1, incarnation - LIVES_MAX), -1 do
-        ok, code = _M.cursor_set(dir, name, life, lsn, true)
-        if ok then
-            return life, lsn
-        elseif code ~= "bad_cursor" then
-            break
-        end
+    local lsn, incarnation = ffi.new("uint64_t[1]"), ffi.new("uint32_t[1]")
+    local rc = C.seckill_cursor_create(dir, name, lsn, incarnation)
+    if rc ~= OK then
+        return nil, errname(rc)
     end
-    return nil, code
+    return tonumber(incarnation[0]), tonumber(lsn[0])
 end
 
 
