@@ -26,7 +26,8 @@ struct skl_replay {
     skl_rec_keys_t keys[AHEAD]; /* by LSN */
     const skl_record_t *records[AHEAD];
     int digests;
-    uint32_t segment; /* the next one whose digest is to be compared */
+    uint32_t segment;    /* the next one whose digest is to be compared */
+    uint64_t bad_digest; /* the one whose digest was another; 0: none */
 };
 
 /* ---- Tables -------------------------------------------------------------- */
@@ -258,6 +259,7 @@ static int compare_digests(skl_replay_t *p, char *err, size_t err_size)
         segment->digest == skl_image_digest(p->t)) {
         return SECKILL_OK;
     }
+    p->bad_digest = segment->seq;
     (void)snprintf(err, err_size,
                    "segment wal.%016" PRIx64
                    ", offset 0: the digest of the tables before LSN %" PRIu64
@@ -308,9 +310,6 @@ int skl_replay_begin(skl_fs_t *fs, const skl_identity_t *id, skl_tables_t *t,
                            err_size);
     p->snapshot_lsn = p->first_lsn = p->last_lsn;
     rc = rc == SECKILL_OK ? open_log(fs, id, p, err, err_size) : rc;
-    if (rc == SECKILL_OK && digests && p->reader != NULL) {
-        rc = compare_digests(p, err, err_size);
-    }
     if (rc != SECKILL_OK) {
         skl_replay_end(p);
         return rc;
@@ -386,8 +385,12 @@ static int next_record(skl_replay_t *p, char *err, size_t err_size)
 
 static int do_steps(skl_replay_t *p, uint64_t max, char *err, size_t err_size)
 {
-    int rc = 1;
+    int rc = p->digests ? compare_digests(p, err, err_size) : SECKILL_OK;
 
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    rc = 1;
     for (uint64_t n = 0; n < max && rc == 1; n++) {
         rc = next_record(p, err, err_size);
     }
@@ -425,6 +428,11 @@ void skl_replay_place(const skl_replay_t *p, skl_wal_place_t *out)
 {
     skl_assert(p->reader != NULL);
     skl_wal_reader_place(p->reader, out);
+}
+
+uint64_t skl_replay_bad_digest(const skl_replay_t *p)
+{
+    return p->bad_digest;
 }
 
 const skl_wal_segments_t *skl_replay_segments(const skl_replay_t *p)

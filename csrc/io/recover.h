@@ -56,6 +56,9 @@ int skl_replay_step(skl_replay_t *p, uint64_t limit, uint64_t max, char *err,
 void skl_replay_state(const skl_replay_t *p, skl_recovered_t *out);
 /* Of the record read last: where one that does not follow stands. */
 void skl_replay_place(const skl_replay_t *p, skl_wal_place_t *out);
+/* After ECORRUPT: the segment whose digest is another one than that of the
+ * tables before it; 0: it was something else. */
+uint64_t skl_replay_bad_digest(const skl_replay_t *p);
 /* Segments of the log; NULL: there is none. */
 const skl_wal_segments_t *skl_replay_segments(const skl_replay_t *p);
 void skl_replay_end(skl_replay_t *p);

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TEXT = 200, WHOLE = 0, CUT = 1 };
+enum { TEXT = 200, WHOLE = 0, CUT = 1, SECTOR = 512 };
 
 typedef struct {
     skl_fs_t *fs;
@@ -22,7 +22,7 @@ typedef struct {
     int64_t time;
     uint64_t lsn;  /* of the last record kept */
     uint32_t lost; /* files put aside */
-    uint64_t cut;  /* places cut off */
+    uint64_t cut;  /* places cut off, and digests */
     char *err;
     size_t err_size;
     char first[TEXT]; /* what was wrong, at first */
@@ -217,6 +217,32 @@ static int look_at_batches(repair_t *r, const skl_wal_segments_t *s)
     return rc;
 }
 
+/* The tables in use were not what the records give: they were damaged in
+ * memory. The records count, so the digest goes. It is in the first sector of
+ * the file, which is written as a whole. */
+static int forget_digest(repair_t *r, uint64_t seq)
+{
+    char name[SKL_WAL_NAME], sector[SECTOR];
+    skl_wal_header_t *h = (void *)sector;
+    int fd, rc;
+
+    skl_wal_name(name, "wal.", seq);
+    fd = r->fs->open(r->fs, name, SKL_FS_WRITE);
+    rc = fd < 0 ? fd : skl_fs_read_all(r->fs, fd, sector, SECTOR, 0);
+    if (rc == 0) {
+        skl_assert(skl_wal_header_valid(h, r->id->uuid) && h->digest != 0);
+        h->digest = 0;
+        skl_wal_header_seal(h);
+        rc = skl_fs_write_all(r->fs, fd, sector, SECTOR, 0);
+    }
+    rc = rc == 0 ? r->fs->sync(r->fs, fd) : rc;
+    if (fd >= 0) {
+        (void)r->fs->close(r->fs, fd);
+    }
+    r->cut++;
+    return rc == 0 ? CUT : io_error(r, name, rc);
+}
+
 /* Replay it: does every record follow? */
 static int look_at_records(repair_t *r, const skl_wal_segments_t *s,
                            skl_tables_t *t)
@@ -224,7 +250,7 @@ static int look_at_records(repair_t *r, const skl_wal_segments_t *s,
     skl_replay_t *p = NULL;
     skl_wal_place_t place;
     skl_recovered_t now;
-    int rc = skl_replay_begin(r->fs, r->id, t, 0, &p, r->err, r->err_size);
+    int rc = skl_replay_begin(r->fs, r->id, t, 1, &p, r->err, r->err_size);
 
     if (rc != SECKILL_OK) {
         return rc;
@@ -232,7 +258,10 @@ static int look_at_records(repair_t *r, const skl_wal_segments_t *s,
     rc = skl_replay_step(p, UINT64_MAX, UINT64_MAX, r->err, r->err_size);
     skl_replay_state(p, &now);
     r->lsn = now.last_lsn;
-    if (rc == SECKILL_ECORRUPT && s->count > 0) {
+    if (rc == SECKILL_ECORRUPT && skl_replay_bad_digest(p) != 0) {
+        note(r, r->err);
+        rc = forget_digest(r, skl_replay_bad_digest(p));
+    } else if (rc == SECKILL_ECORRUPT && s->count > 0) {
         note(r, r->err);
         skl_replay_place(p, &place);
         rc = bad_batch(r, s, index_of(s, place.seq), place.offset,

@@ -11,7 +11,9 @@
  *     record, or a log that ends before it: all segments are put aside, and an
  *     empty one begins behind the snapshot
  * A record that does not follow from the ones before it is damage, too: the
- * log is cut off before its batch. Put aside: <name>.lost.
+ * log is cut off before its batch. Put aside: <name>.lost. A digest that is not
+ * that of the records (the tables in use were damaged in memory) is removed,
+ * and no record is lost.
  *
  * Threads: one, and no engine has the directory open.
  */
