@@ -330,6 +330,7 @@ static void fill_lives(seckill_t *sk)
                             id->lives[i].incarnation);
     }
     sk->log.writer.shm->incarnation = id->lives[id->life_count - 1].incarnation;
+    sk->log.writer.shm->nonce = id->lives[id->life_count - 1].nonce;
 }
 
 /* Does an order that is still known, or a record that is still kept, need the
@@ -545,27 +546,41 @@ static int check_log_end(seckill_t *sk, char *err, size_t size)
     return SECKILL_ECORRUPT;
 }
 
-/* Is the segment of the directory's newest life? REBUILD: of one before; or it
- * is newer than the directory. */
-static int compare_life(seckill_t *sk, char *err, size_t size)
+/* Is the segment of this history, and of which life? <0: an earlier one; 0: the
+ * newest; 1: a later one, or one that a restored backup does not know. */
+static int compare_life(const seckill_t *sk)
 {
     const skl_identity_t *id = &sk->log.identity;
     const skl_wal_shm_t *shm = sk->log.writer.shm;
-    const uint32_t newest = id->lives[id->life_count - 1].incarnation;
+    const skl_life_t *newest = &id->lives[id->life_count - 1];
 
     skl_assert(id->life_count > 0);
-    if (memcmp(shm->uuid, id->uuid, sizeof(shm->uuid)) != 0 ||
-        shm->incarnation > newest) {
+    if (shm->incarnation != newest->incarnation) {
+        return shm->incarnation < newest->incarnation ? -1 : 1;
+    }
+    return shm->nonce == newest->nonce ? 0 : 1;
+}
+
+/* Can the log go on where the segment stands? OK, REBUILD, or a code: it is
+ * newer than the directory. */
+static int check_life(seckill_t *sk, char *err, size_t size)
+{
+    const skl_identity_t *id = &sk->log.identity;
+    const skl_wal_shm_t *shm = sk->log.writer.shm;
+    const int same = memcmp(shm->uuid, id->uuid, sizeof(shm->uuid)) == 0;
+    const int life = compare_life(sk);
+
+    skl_assert(sk->log.dir.alone);
+    if (!same || life > 0) {
         (void)snprintf(err, size,
                        "dir: %s has not the log of the segment '%s', which is "
                        "of %s; if the directory was emptied, or restored from "
                        "a backup, destroy the segment first",
                        sk->log.path, sk->segment.name,
-                       shm->incarnation > newest ? "a later life"
-                                                 : "another ledger");
+                       same ? "another life" : "another ledger");
         return SECKILL_ECORRUPT;
     }
-    return shm->incarnation == newest &&
+    return life == 0 &&
                    memcmp(&sk->segment.header->key, &id->key,
                           sizeof(id->key)) == 0 &&
                    skl_ring_head(&sk->stock.ring) <=
@@ -578,7 +593,7 @@ static int compare_life(seckill_t *sk, char *err, size_t size)
 static int revive(seckill_t *sk, char *err, size_t size)
 {
     skl_wal_shm_t *shm = sk->log.writer.shm;
-    int rc = compare_life(sk, err, size);
+    int rc = check_life(sk, err, size);
 
     rc = rc == SECKILL_OK ? check_log_end(sk, err, size) : rc;
     rc = rc == SECKILL_OK ? repair_all(sk) : rc;
@@ -604,12 +619,12 @@ static int join(const seckill_t *sk, char *err, size_t size)
     const skl_identity_t *id = &sk->log.identity;
     const skl_wal_shm_t *shm = sk->log.writer.shm;
 
-    skl_assert(!sk->log.dir.alone && id->life_count > 0);
+    skl_assert(!sk->log.dir.alone);
 #ifdef MUTANT_JOIN_ANY_LIFE
     return SECKILL_OK;
 #endif
     return memcmp(shm->uuid, id->uuid, sizeof(shm->uuid)) == 0 &&
-                   shm->incarnation == id->lives[id->life_count - 1].incarnation
+                   compare_life(sk) == 0
                ? SECKILL_OK
                : locked(sk, err, size);
 }

@@ -83,6 +83,14 @@ int skl_identity_read(skl_fs_t *fs, skl_identity_t *out, char *err,
     return SECKILL_OK;
 }
 
+/* 0 where there is no randomness: then only the number tells lives apart. */
+static uint32_t nonce(void)
+{
+    uint32_t n;
+
+    return skl_os_random(&n, sizeof(n)) == 0 ? n : 0;
+}
+
 int skl_identity_make(skl_identity_t *id)
 {
     uint32_t first;
@@ -97,6 +105,7 @@ int skl_identity_make(skl_identity_t *id)
     id->life_count = 1;
     id->lives[0].first_lsn = 1;
     id->lives[0].incarnation = (first & 0x7fffffffU) | 1;
+    id->lives[0].nonce = nonce();
     return SECKILL_OK;
 }
 
@@ -150,6 +159,7 @@ void skl_identity_raise(skl_identity_t *id, uint64_t first_lsn)
     }
     id->lives[id->life_count].first_lsn = first_lsn;
     id->lives[id->life_count].incarnation = next;
+    id->lives[id->life_count].nonce = nonce();
     id->life_count++;
 }
 

@@ -45,7 +45,7 @@ typedef struct {
 typedef struct {
     char dir[SKL_WAL_DIR]; /* "": memory only */
     uint8_t uuid[16];
-    uint32_t incarnation;
+    uint32_t incarnation, nonce; /* of the life that writes it */
     uint32_t durability; /* default of the engine: SECKILL_ASYNC, SYNC */
     uint64_t segment_bytes, max_bytes;
     char boot_id[SKL_BOOT_ID];

@@ -32,7 +32,8 @@ enum { SKL_LIVES_MAX = 1024 };
 typedef struct {
     uint64_t first_lsn;
     uint32_t incarnation;
-    uint32_t pad;
+    uint32_t nonce; /* random: a directory and a backup of it go on with the
+                       same number, but are not the same life */
 } skl_life_t;
 
 /* Lines by who writes them: a publisher at each record, the flusher at each

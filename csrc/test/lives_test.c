@@ -63,6 +63,43 @@ TEST(a_life_that_wrote_nothing_is_not_used_again)
     engine_verify("room");
 }
 
+static void copy_directory(const char *from, const char *to)
+{
+    char command[700];
+
+    snprintf(command, sizeof(command), "rm -rf '%s' && cp -a '%s' '%s'",
+             scratch_path(to), scratch_path(from), scratch_path(to));
+    REQUIRE(system(command) == 0);
+}
+
+/* The backup goes on with the same number of its life. */
+TEST(a_segment_does_not_go_on_with_the_history_of_a_backup)
+{
+    seckill_t *a = engine_open_as("was", "data"), *b, *none = NULL;
+
+    CHECK_INT(SECKILL_OK, engine_put(a, 10));
+    engine_flush(a);
+    engine_end(a, "was");
+    copy_directory("data", "backup");
+    a = engine_open_as("was", "data");
+    CHECK_INT(SECKILL_OK, engine_reserve(a, "lost"));
+    engine_flush(a);
+    seckill_close(a);
+    copy_directory("backup", "data");
+    b = engine_open_as("now", "data");
+    CHECK_INT(SECKILL_OK, engine_reserve(b, "b"));
+    CHECK_INT(SECKILL_OK, engine_reserve(b, "c"));
+    engine_flush(b);
+    engine_end(b, "now");
+    CHECK_INT(SECKILL_ECORRUPT, engine_try("was", "data", &none));
+    CHECK(none == NULL && strstr(engine_err, "restored") != NULL);
+    CHECK_INT(SECKILL_OK, seckill_destroy("was", scratch_dir()));
+    a = engine_open_as("was", "data");
+    CHECK_INT(SECKILL_OK, engine_find(a, "c"));
+    CHECK_INT(SECKILL_EUNKNOWNREQUEST, engine_find(a, "lost"));
+    engine_end(a, "was");
+}
+
 TEST(a_restart_under_quarantine_does_not_spoil_the_log)
 {
     seckill_t *sk = engine_open("hurt");
