@@ -244,8 +244,8 @@ SECKILL_API void seckill_set_test_clock(seckill_t *sk, int64_t now_ns);
 
 /* ---- Stock ledger -------------------------------------------------------- */
 
-/* QUARANTINED: its counters do not add up; it is being rebuilt from the log,
- * or, without one, stays like that. */
+/* QUARANTINED: its counters do not add up; the sweeper rebuilds it from the
+ * log or, without one, from its rows, as long as these agree. */
 enum {
     SECKILL_ITEM_OPEN = 1,
     SECKILL_ITEM_PAUSED = 2,
@@ -437,10 +437,11 @@ SECKILL_API int seckill_find_order(seckill_t *sk, const char *request_id,
                                    size_t request_len, seckill_order_t *out);
 /**
  * One bounded step of housekeeping: ends holds that are due, retires rows whose
- * window has passed, slews the clock, repairs what dead processes left. At most
- * `max` records are written. The io thread calls it; without threads call it
- * yourself (then it also writes the log to disk). Returns the number of records
- * written, or a negative code.
+ * window has passed, slews the clock, repairs what dead processes left, and
+ * without a log rebuilds damaged items from their rows. At most `max` records
+ * are written. The io thread calls it; without threads call it yourself (then
+ * it also writes the log to disk). Returns the number of records written, or a
+ * negative code.
  */
 SECKILL_API int seckill_sweep(seckill_t *sk, int max);
 /**

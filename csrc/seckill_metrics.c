@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "metrics/text.h"
 #include "seckill_internal.h"
+#include "stock/rebuild.h"
 
 #include <stdio.h>
 
@@ -155,6 +156,17 @@ static void write_gauge(skl_text_t *t, const char *name, const char *help,
     skl_text_printf(t, "%s %.9g\n", name, value);
 }
 
+/* Also removed ones, which are in no list, but keep their ids. */
+static void write_quarantine(seckill_t *sk, skl_text_t *t)
+{
+    uint32_t slot = 0, n = 0;
+
+    for (; skl_next_quarantined(&sk->stock, &slot); slot++) {
+        n++;
+    }
+    write_gauge(t, "seckill_quarantine_items", "Items under quarantine now", n);
+}
+
 static void write_engine(seckill_t *sk, skl_text_t *t)
 {
     const skl_header_t *h = sk->segment.header;
@@ -226,6 +238,7 @@ size_t seckill_metrics(seckill_t *sk, char *out, size_t out_size)
     write_engine(sk, &t);
     write_log(sk, &t);
     write_items(sk, &t);
+    write_quarantine(sk, &t);
     write_tables(sk, &t);
     write_results(sk, &t);
     write_events(sk, &t);

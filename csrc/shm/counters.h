@@ -44,7 +44,7 @@ enum { SKL_STRIPES = 16, SKL_CODES = 112 };
     X(log_corrupt, "log records with a wrong checksum")                        \
     X(log_skipped, "log records overwritten before they were verified")        \
     X(items_quarantined, "items that failed their sum")                        \
-    X(items_rebuilt, "items rebuilt from the log")                             \
+    X(items_rebuilt, "items rebuilt from the log or from their rows")          \
     X(log_refused, "reserve calls refused because the log lags or is full")    \
     X(limiter_overflow, "takes that fell to the overflow bucket")              \
     X(limiter_shadow, "takes that shadow mode did not refuse")                 \

@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "stock/commit.h"
 #include "stock/lines.h"
+#include "stock/rebuild.h"
 #include "stock/stock.h"
 
 #include <stdarg.h>
@@ -183,155 +184,65 @@ static void audit_shard_held(report_t *r, uint32_t shard)
 
 /* ---- Items: counters against rows ---------------------------------------- */
 
-typedef struct {
-    int64_t pending_qty, user_units, listed_qty;
-    uint64_t rows, ids, users, wrong_ids, wrong_lines;
-} recount_t;
-
-/* An id under a wrong hash would be executed again by a retry. */
-static int has_its_id(const skl_tables_t *t, const skl_row_t *row)
+static void audit_counters(report_t *r, uint32_t slot, const skl_recount_t *n)
 {
-    const skl_request_row_t *q = &t->requests[row->request];
-    const skl_hash_t key = skl_key_of(t, row->request_id, row->request_len);
-
-    return SKL_LD(q->lo) == key.lo && SKL_LD(q->hi) == key.hi;
-}
-
-/* The id of a row stands for an order exactly if the row is a line of one. */
-static int has_its_kind(const skl_tables_t *t, const skl_row_t *row)
-{
-    return t->requests[row->request].kind == (SKL_LD(row->line) != 0
-                                                  ? (uint32_t)SKL_REQ_ORDER
-                                                  : (uint32_t)SKL_REQ_RESERVE);
-}
-
-static void recount_row(const skl_tables_t *t, const skl_row_t *row,
-                        recount_t *c)
-{
-    c->rows++;
-    c->wrong_ids += !has_its_id(t, row);
-    c->wrong_lines += !has_its_kind(t, row);
-    if (row->state == SECKILL_STATE_RESERVED) {
-        c->pending_qty += row->qty;
-    }
-}
-
-static void recount_user(const skl_user_row_t *user, recount_t *c)
-{
-    c->users++;
-    c->ids += SKL_LD(user->ids);
-    c->user_units += SKL_LD(user->count);
-}
-
-/* The item of a reservation row; SKL_NONE: the row is free. */
-static uint32_t item_of(const skl_row_t *row)
-{
-    return atomic_load_explicit(&row->lsn, memory_order_acquire) != 0
-               ? SKL_LD(row->item)
-               : SKL_NONE;
-}
-
-static void recount(const skl_tables_t *t, uint32_t item, recount_t *c)
-{
-    const uint32_t rows = t->shm->shards * t->shm->rows;
-    const uint32_t users = t->shm->shards * t->shm->users;
-
-    for (uint32_t i = 0; i < rows; i++) {
-        if (item_of(&t->rows[i]) == item) {
-            recount_row(t, &t->rows[i], c);
-        }
-    }
-    for (uint32_t i = 0; i < users; i++) {
-        if (SKL_LD(t->users[i].item) == item) {
-            recount_user(&t->users[i], c);
-        }
-    }
-}
-
-/* The same for all items at once. */
-static void recount_all(const skl_tables_t *t, recount_t *by_item)
-{
-    const uint32_t rows = t->shm->shards * t->shm->rows;
-    const uint32_t users = t->shm->shards * t->shm->users;
-
-    for (uint32_t i = 0; i < rows; i++) {
-        const uint32_t item = item_of(&t->rows[i]);
-
-        if (item < t->shm->items) {
-            recount_row(t, &t->rows[i], &by_item[item]);
-        }
-    }
-    for (uint32_t i = 0; i < users; i++) {
-        const uint32_t item = SKL_LD(t->users[i].item);
-
-        if (item < t->shm->items) {
-            recount_user(&t->users[i], &by_item[item]);
-        }
-    }
-}
-
-static void recount_holds(report_t *r, const skl_item_row_t *item, recount_t *c)
-{
-    const skl_tables_t *t = &r->s->tables;
-
-    for (int i = 0; i < SKL_HOLD_LISTS; i++) {
-        uint32_t slot = SKL_LD(item->lists[i].head);
-        uint32_t before = SKL_NONE;
-        uint64_t steps = 0;
-
-        while (slot != SKL_NONE && steps++ <= c->rows) {
-            const skl_row_t *row = &t->rows[slot];
-
-            c->listed_qty += row->qty;
-            if (row->prev != before || row->state != SECKILL_STATE_RESERVED ||
-                (before != SKL_NONE &&
-                 t->rows[before].deadline > row->deadline)) {
-                problem(r, "hold list %d: broken at slot %u\n", i, slot);
-            }
-            before = slot;
-            slot = row->next;
-        }
-    }
-}
-
-/* `n` has the rows and users of the item. */
-static void audit_item(report_t *r, uint32_t slot, recount_t n)
-{
-    const skl_tables_t *t = &r->s->tables;
-    const skl_item_row_t *item = &t->items[slot];
+    const skl_item_row_t *item = &r->s->tables.items[slot];
     const int64_t a = SKL_LD(item->available), b = SKL_LD(item->reserved);
     const int64_t c = SKL_LD(item->sold);
 
-    skl_assert(slot < t->shm->items);
-    recount_holds(r, item, &n);
-    if (a < 0 || b < 0 || c < 0 || a + b + c != SKL_LD(item->total)) {
+    if (!skl_item_is_sound(item)) {
         problem(r,
                 "item %u: available %lld + reserved %lld + sold %lld is not "
                 "total %lld\n",
                 slot, (long long)a, (long long)b, (long long)c,
                 (long long)SKL_LD(item->total));
     }
-    if (n.pending_qty != b || n.listed_qty != b) {
+    if (n->pending_qty != b || n->listed_qty != b) {
         problem(r, "item %u: reserved %lld, pending rows %lld, listed %lld\n",
-                slot, (long long)b, (long long)n.pending_qty,
-                (long long)n.listed_qty);
+                slot, (long long)b, (long long)n->pending_qty,
+                (long long)n->listed_qty);
     }
-    if (n.user_units != b + c) {
-        problem(r, "item %u: users have %lld, reserved + sold is %lld\n", slot,
-                (long long)n.user_units, (long long)(b + c));
+    /* Damaged numbers may be any: the difference is that of words. */
+    if ((uint64_t)n->user_units - (uint64_t)b != (uint64_t)c) {
+        problem(r, "item %u: users have %lld, reserved %lld, sold %lld\n", slot,
+                (long long)n->user_units, (long long)b, (long long)c);
     }
-    if (n.ids != n.rows || n.users != SKL_LD(item->users)) {
+}
+
+static void audit_rows(report_t *r, uint32_t slot, const skl_recount_t *n)
+{
+    const skl_item_row_t *item = &r->s->tables.items[slot];
+
+    if (n->ids != n->rows || n->users != SKL_LD(item->users)) {
         problem(r, "item %u: rows and ids of users differ\n", slot);
     }
-    if (n.wrong_ids > 0) {
+    if (n->wrong_rows > 0 || n->wrong_users > 0) {
+        problem(r, "item %u: %llu rows are broken, %llu are not their users'\n",
+                slot, (unsigned long long)n->wrong_rows,
+                (unsigned long long)n->wrong_users);
+    }
+    if (n->wrong_ids > 0) {
         problem(r, "item %u: %llu request ids have a wrong hash\n", slot,
-                (unsigned long long)n.wrong_ids);
+                (unsigned long long)n->wrong_ids);
     }
-    if (n.wrong_lines > 0) {
+    if (n->wrong_lines > 0) {
         problem(r, "item %u: %llu rows are no lines of their orders\n", slot,
-                (unsigned long long)n.wrong_lines);
+                (unsigned long long)n->wrong_lines);
     }
-    if (SKL_LD(item->earliest) != skl_hold_earliest(t, item)) {
+}
+
+static void audit_item(report_t *r, uint32_t slot, const skl_recount_t *n)
+{
+    const skl_tables_t *t = &r->s->tables;
+    const skl_item_row_t *item = &t->items[slot];
+
+    skl_assert(slot < t->shm->items);
+    audit_counters(r, slot, n);
+    audit_rows(r, slot, n);
+    if (n->is_list_broken) {
+        problem(r, "item %u: hold list %u: broken at slot %u\n", slot,
+                n->broken_list, n->broken_slot);
+    } else if (SKL_LD(item->earliest) != skl_hold_earliest(t, item)) {
         problem(r, "item %u: the first deadline is wrong\n", slot);
     }
 }
@@ -362,11 +273,9 @@ static void mark_item(report_t *r, const skl_item_row_t *item, uint32_t slot)
     m->users = SKL_LD(item->users);
 }
 
-/* With a log an item that is wrong is put under quarantine: it will be rebuilt.
- * Without one it sells on, as wrong as it is: nothing could bring it back. */
 static void set_fault(skl_stock_t *s, skl_item_row_t *item)
 {
-    if (s->ring.shm->max_lag_ns != 0 && SKL_LD(item->fault) == 0) {
+    if (SKL_LD(item->fault) == 0) {
         SKL_ST(item->fault, 1);
         skl_count(s->counters, SKL_EV_items_quarantined, 1);
     }
@@ -384,6 +293,16 @@ void skl_quarantine(skl_stock_t *s, uint32_t slot, uint64_t lsn)
     skl_release(&h);
 }
 
+/* An item that is wrong is put under quarantine if it will be rebuilt. Else it
+ * sells on, as wrong as it is: nothing could bring it back. */
+static int has_a_witness(skl_stock_t *s, uint32_t slot, const skl_recount_t *n)
+{
+    skl_units_t units;
+
+    return skl_stock_has_log(s) ||
+           skl_units_of_rows(s, slot, n, &units) == SECKILL_OK;
+}
+
 static int audit_item_locked(report_t *r, uint32_t slot)
 {
     skl_item_row_t *item = &r->s->tables.items[slot];
@@ -393,12 +312,14 @@ static int audit_item_locked(report_t *r, uint32_t slot)
 
     skl_assert(slot < r->s->tables.shm->items);
     if (rc == SECKILL_OK && auditable(item)) {
-        recount_t n = {0};
+        skl_recount_t n;
 
-        recount(&r->s->tables, slot, &n);
-        audit_item(r, slot, n);
+        skl_recount_item(&r->s->tables, slot, &n);
+        audit_item(r, slot, &n);
         if (r->problems > before) {
-            set_fault(r->s, item);
+            if (has_a_witness(r->s, slot, &n)) {
+                set_fault(r->s, item);
+            }
         } else if (SKL_LD(item->fault) == 0) {
             mark_item(r, item, slot);
         }
@@ -443,7 +364,7 @@ int skl_tables_audit(const skl_tables_t *t, char *text, size_t size)
 {
     skl_stock_t s = {.tables = *t};
     report_t r = {.s = &s, .text = text, .size = size};
-    recount_t *by_item = calloc(t->shm->items, sizeof(*by_item));
+    skl_recount_t *by_item = calloc(t->shm->items, sizeof(*by_item));
 
     if (by_item == NULL) {
         return SECKILL_ENOMEM;
@@ -454,10 +375,10 @@ int skl_tables_audit(const skl_tables_t *t, char *text, size_t size)
     for (uint32_t i = 0; i < t->shm->shards; i++) {
         audit_shard_held(&r, i);
     }
-    recount_all(t, by_item);
+    skl_recount_all(t, by_item);
     for (uint32_t i = 0; i < SKL_LD(t->shm->high_water); i++) {
         if (auditable(&t->items[i])) {
-            audit_item(&r, i, by_item[i]);
+            audit_item(&r, i, &by_item[i]);
         }
     }
     free(by_item);

@@ -134,6 +134,11 @@ static int item_name_ok(const skl_tables_t *t, const skl_item_row_t *i)
     return key.lo == SKL_LD(i->lo) && key.hi == SKL_LD(i->hi);
 }
 
+int skl_item_is_sane(const skl_tables_t *t, const skl_item_row_t *item)
+{
+    return item_config_ok(item) && item_name_ok(t, item);
+}
+
 static void check_item_row(check_t *c, uint32_t slot)
 {
     const skl_item_row_t *i = &c->t->items[slot];
@@ -150,7 +155,7 @@ static void check_item_row(check_t *c, uint32_t slot)
         problem(c, "item %u: state %u", slot, state);
     } else if (slot >= SKL_LD(c->t->shm->high_water)) {
         problem(c, "item %u: behind the last one used", slot);
-    } else if (!item_config_ok(i) || !item_name_ok(c->t, i)) {
+    } else if (!skl_item_is_sane(c->t, i)) {
         problem(c, "item %u: configuration or name is broken", slot);
     } else if (!item_counts_ok(i)) {
         problem(c, "item %u: counters do not add up", slot);

@@ -20,5 +20,8 @@
 /* Problems found (1 and more mean: do not use them), or ENOMEM. `text` tells
  * the first one. */
 int skl_tables_check(const skl_tables_t *t, char *text, size_t size);
+/* Is what an item's row says, but for its counters, in the bounds that every
+ * operation keeps to, and is its name that of its key? */
+int skl_item_is_sane(const skl_tables_t *t, const skl_item_row_t *item);
 
 #endif

@@ -33,8 +33,16 @@ typedef struct {
     skl_counters_t *counters;
     int64_t window_ns;
     uint32_t request_ids;
-    uint32_t sweep_shard, sweep_item, sweep_user; /* cursors of this process */
+    /* Of this process: cursors, and no rebuild from rows before. */
+    uint32_t sweep_shard, sweep_item, sweep_user, sweep_fault;
+    int64_t rebuild_at;
 } skl_stock_t;
+
+/* Is there a log on disk? Then it is the truth about an item. */
+static inline int skl_stock_has_log(const skl_stock_t *s)
+{
+    return s->ring.shm->max_lag_ns != 0;
+}
 
 /* An id from outside: bytes, not terminated. */
 typedef struct {

@@ -2,16 +2,22 @@
  * Housekeeping, in bounded steps: holds that are due, ids whose window has
  * passed, rows of removed items, and locks whose holder died while nobody
  * else came by. The request path does the first two itself where it needs
- * them, so a sweeper that is late or dead strands nothing.
+ * them, so a sweeper that is late or dead strands nothing. Without a log it
+ * also rebuilds what is under quarantine.
  *
  * Threads: one at a time in each process (its cursors); any number of
  * processes.
  */
 #include "base/assert.h"
+#include "base/clock.h"
+#include "stock/rebuild.h"
 #include "stock/retire.h"
 #include "stock/settle.h"
 
 enum { ITEMS_PER_STEP = 4096, USERS_PER_STEP = 4096, IDS_PER_SHARD = 64 };
+
+/* Each try walks the tables. */
+#define REBUILD_RETRY_NS (5 * SKL_NS_PER_SEC)
 
 /* ---- Holds --------------------------------------------------------------- */
 
@@ -185,12 +191,36 @@ static void repair_dirty(skl_stock_t *s)
     }
 }
 
+/* ---- Items under quarantine ---------------------------------------------- */
+
+/* One in a step, the next one in the next: who cannot be rebuilt is no obstacle
+ * to the others. */
+static void rebuild_next(skl_stock_t *s, int64_t now)
+{
+    const uint32_t end = SKL_LD(s->tables.shm->high_water);
+
+    if (skl_stock_has_log(s) || now < s->rebuild_at) {
+        return;
+    }
+    for (uint32_t i = 0; i < ITEMS_PER_STEP && i < end; i++) {
+        const uint32_t slot = s->sweep_fault++ % end;
+
+        if (SKL_LD(s->tables.items[slot].fault)) {
+            if (skl_rebuild_from_rows(s, slot) == SECKILL_ECORRUPT) {
+                s->rebuild_at = now + REBUILD_RETRY_NS;
+            }
+            return;
+        }
+    }
+}
+
 int skl_stock_sweep(skl_stock_t *s, int max, int64_t now)
 {
     int done = 0;
 
     skl_assert(max > 0);
     repair_dirty(s);
+    rebuild_next(s, now);
     done += sweep_items(s, now, max);
     done += done < max ? sweep_shards(s, now, max - done) : 0;
     done += done < max ? sweep_removed(s, now, max - done) : 0;
