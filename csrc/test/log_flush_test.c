@@ -6,6 +6,7 @@
  */
 #include "test/support/logged.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/socket.h>
@@ -630,6 +631,67 @@ TEST(a_full_disk_heals)
     CHECK_INT(SECKILL_OK, seckill_sync_wait(sk, seckill_lsn(sk), FOREVER));
     CHECK_INT(SECKILL_LOG_OK, stats_of(sk).state);
     CHECK_INT(SECKILL_OK, note_reserve_durably(&p, sk));
+    check_the_log(&p, sk);
+}
+
+/* What a snapshot has left: a file with blocks of its own. */
+static void make_free_file(const place_t *p, const char *name, uint64_t bytes)
+{
+    const int fd = open(place_file(p, name), O_RDWR | O_CREAT | O_EXCL, 0600);
+
+    CHECK(fd >= 0);
+    CHECK_INT(0, posix_fallocate(fd, 0, (off_t)bytes));
+    CHECK_INT(0, close(fd));
+}
+
+static int is_there(const place_t *p, const char *name)
+{
+    return access(place_file(p, name), F_OK) == 0;
+}
+
+/* Filled one by one, until a record waits for room on the disk. */
+static int64_t fill_what_is_zeroed(seckill_t *sk, int64_t version)
+{
+    while (log_put_version(sk, "filler", 1, version) == SECKILL_OK &&
+           seckill_sync_wait(sk, seckill_answer_lsn(), 20 * MS) == SECKILL_OK &&
+           version < 8192) {
+        version++;
+    }
+    return version;
+}
+
+TEST(a_full_disk_leaves_the_files_that_are_free)
+{
+    place_t p;
+    seckill_t *sk;
+    int64_t version;
+
+    place_new(&p);
+    p.o.log_segment_bytes = 8 << 20;
+    sk = open_with_shoes(&p);
+    fail_calls("allocate", NULL, ENOSPC, INT32_MAX); /* zeros go 4 MiB ahead */
+    version = fill_what_is_zeroed(sk, 1);
+    CHECK_INT(SECKILL_LOG_FULL, stats_of(sk).state);
+    /* One that is too small is no help, and stays. */
+    make_free_file(&p, "free.0000000000000000", 4096);
+    version = fill_what_is_zeroed(sk, version + 1);
+    CHECK_INT(SECKILL_LOG_FULL, stats_of(sk).state);
+    CHECK_INT(1, log_segments_begun(sk));
+    CHECK(is_there(&p, "free.0000000000000000"));
+    make_free_file(&p, "free.0000000000000001", 8 << 20);
+    CHECK_INT(SECKILL_OK, seckill_sync_wait(sk, seckill_lsn(sk), FOREVER));
+    CHECK_INT(SECKILL_LOG_OK, stats_of(sk).state);
+    CHECK_INT(SECKILL_OK, note_reserve_durably(&p, sk));
+    CHECK_INT(2, log_segments_begun(sk));
+    CHECK(is_there(&p, "free.0000000000000000"));
+    CHECK(!is_there(&p, "free.0000000000000001"));
+    /* All of it is written, then the log is full again. */
+    version = fill_what_is_zeroed(sk, version + 1);
+    CHECK_INT(SECKILL_LOG_FULL, stats_of(sk).state);
+    printf("# %d records\n", (int)version);
+    CHECK(version > 2500);
+    no_faults();
+    CHECK_INT(SECKILL_OK, seckill_sync_wait(sk, seckill_lsn(sk), FOREVER));
     check_the_log(&p, sk);
 }
 
