@@ -13,9 +13,10 @@
  * carries a digest (the opener took it from the tables in use), it must agree.
  * It is written under a temporary name, synced, read back, then renamed. Two
  * snapshots are kept; a segment whose records are all in the older one, and
- * behind every cursor, is renamed to free.<seq> to be used again. Where there
- * is nothing new to put into a snapshot (the log is full, or was only opened),
- * the newer one is enough: else a full log could never be written again.
+ * behind every cursor, is renamed to free.<seq> to be used again: when the
+ * newer snapshot is damaged, the older one and its log are the whole ledger.
+ * Only where the log is full, no file is free and nothing new can be put into a
+ * snapshot, the newer one is enough: else it could never be written again.
  *
  * Threads: one builder at a time (flock on snap.lock); readers any.
  */
@@ -45,9 +46,11 @@ int skl_snapshot_newest(skl_fs_t *fs, const skl_identity_t *id, uint64_t *lsn,
 int skl_snapshot_lose(skl_fs_t *fs, const skl_identity_t *id, char *err,
                       size_t err_size);
 /* Remove all but the two newest snapshots; rename the segments nobody needs to
- * free.<seq>: how many, or a code. */
-int skl_snapshot_recycle(skl_fs_t *fs, const skl_identity_t *id, char *err,
-                         size_t err_size);
+ * free.<seq>: how many, or a code. `full`: the log is at its limit and nothing
+ * new can be put into a snapshot; if that gives no room, what only the older
+ * snapshot needs goes, too. */
+int skl_snapshot_recycle(skl_fs_t *fs, const skl_identity_t *id, int full,
+                         char *err, size_t err_size);
 
 typedef struct skl_snapshot_build skl_snapshot_build_t;
 

@@ -22,8 +22,9 @@ typedef struct {
     int64_t started_ns;
 } skl_snapshot_child_t;
 
-/* SECKILL_OK or EIO. */
-int skl_snapshot_child_start(skl_snapshot_child_t *c, const char *dir,
+/* `full`: the log is at its limit; see skl_snapshot_recycle. SECKILL_OK or EIO.
+ */
+int skl_snapshot_child_start(skl_snapshot_child_t *c, const char *dir, int full,
                              int64_t mono_now);
 /* 1: it has ended, *rc is its code (EIO: it died) and `text` why; 0: it runs,
  * or there is none. One that takes longer than ten minutes is killed. */

@@ -786,6 +786,74 @@ TEST(a_log_at_its_limit_goes_round)
     go_round(4096);
 }
 
+/* Fill segments until a child has ended that made snapshots of them. */
+static int64_t fill_and_await_snapshots(seckill_t *sk, uint64_t runs,
+                                        int64_t version)
+{
+    const uint64_t segments = log_segments_begun(sk) + 4;
+    const int64_t end = seckill_mono_now() + FOREVER;
+
+    while (log_segments_begun(sk) < segments) {
+        CHECK_INT(SECKILL_OK, put_durably(sk, version++));
+    }
+    while (stats_of(sk).snapshots < runs && seckill_mono_now() < end) {
+        skl_os_pause(MS);
+    }
+    CHECK_INT(runs, stats_of(sk).snapshots);
+    return version;
+}
+
+TEST(a_damaged_snapshot_gives_way_to_the_older_one_and_its_log)
+{
+    place_t p;
+    seckill_t *sk;
+    int64_t version = 1;
+    char name[SKL_WAL_NAME];
+    FILE *f;
+
+    place_new(&p);
+    sk = open_with_shoes(&p);
+    CHECK_INT(SECKILL_OK, place_start(sk));
+    for (uint64_t run = 1; run <= 3; run++) {
+        version = fill_and_await_snapshots(sk, run, version);
+    }
+    CHECK(stats_of(sk).first_lsn > 1);
+    skl_wal_name(name, "snap.", stats_of(sk).snapshot_lsn);
+    seckill_stop(sk);
+    f = fopen(place_file(&p, name), "r+b");
+    REQUIRE(f != NULL);
+    CHECK_INT(0, fseek(f, 9000, SEEK_SET));
+    CHECK_INT(1, fwrite("damaged", 7, 1, f));
+    CHECK_INT(0, fclose(f));
+    check_the_log(&p, sk);
+}
+
+/* A snapshot of all that is full, made when the log was full: there will not be
+ * a second one before there is room. */
+TEST(a_full_log_does_with_one_snapshot)
+{
+    place_t p;
+    seckill_t *sk;
+    seckill_snapshot_t *s;
+    uint64_t done, total;
+
+    place_new(&p);
+    p.o.max_log_bytes = 8 << 20;
+    sk = open_with_shoes(&p);
+    (void)fill_to_the_limit(&p, sk, 1);
+    CHECK_INT(SECKILL_OK, seckill_snapshot_begin(p.dir, &s, logged_err,
+                                                 sizeof(logged_err)));
+    while (seckill_snapshot_step(s, 1 << 20, &done, &total) == 1) {
+    }
+    CHECK_STR("", seckill_snapshot_error(s));
+    seckill_snapshot_end(s);
+    CHECK_INT(0, stats_of(sk).free_segments);
+    CHECK_INT(SECKILL_OK, place_start(sk));
+    await_reserve(&p, sk);
+    CHECK(stats_of(sk).first_lsn > 1);
+    check_the_log(&p, sk);
+}
+
 TEST(a_cursor_holds_the_log_until_it_is_dropped)
 {
     place_t p;
