@@ -133,6 +133,16 @@ static int find_all(skl_fs_t *fs, found_t *f, char *err, size_t err_size)
                   : SECKILL_OK;
 }
 
+uint64_t skl_snapshot_last(skl_fs_t *fs)
+{
+    char err[TEXT];
+    found_t f;
+
+    return find_all(fs, &f, err, sizeof(err)) == SECKILL_OK && f.count > 0
+               ? f.lsn[0]
+               : 0;
+}
+
 /* ---- Reading ------------------------------------------------------------- */
 
 /* Where the bytes of an image go; NULL: only its checksum is wanted. */

@@ -33,6 +33,9 @@ uint64_t skl_tables_digest(const skl_tables_t *t);
  * there is none. OK, ECORRUPT (there are some, none is whole), EIO, ENOMEM. */
 int skl_snapshot_load(skl_fs_t *fs, const skl_identity_t *id, skl_tables_t *t,
                       uint64_t *lsn, int64_t *time, char *err, size_t err_size);
+/* LSN of the newest one by its name, whole or not; 0: there is none, or no
+ * telling. */
+uint64_t skl_snapshot_last(skl_fs_t *fs);
 /* Write one, durably: snap.<lsn>. OK, EIO, ENOMEM, ENOSPACE. */
 int skl_snapshot_write(skl_fs_t *fs, const skl_identity_t *id,
                        const skl_tables_t *t, uint64_t lsn, int64_t time,
