@@ -241,6 +241,12 @@ static int load_one(skl_fs_t *fs, const skl_identity_t *id, uint64_t lsn,
     return rc;
 }
 
+/* One that the disk cannot read is as good as damaged: there is another one. */
+static int is_no_use(int rc)
+{
+    return rc == SECKILL_ECORRUPT || rc == SECKILL_EIO;
+}
+
 int skl_snapshot_load(skl_fs_t *fs, const skl_identity_t *id, skl_tables_t *t,
                       uint64_t *lsn, int64_t *time, char *err, size_t err_size)
 {
@@ -258,7 +264,7 @@ int skl_snapshot_load(skl_fs_t *fs, const skl_identity_t *id, skl_tables_t *t,
             return SECKILL_OK;
         }
         /* The older one, and more of the log. */
-        if (rc == SECKILL_ECORRUPT && i + 1 < f.count) {
+        if (is_no_use(rc) && i + 1 < f.count) {
             rc = SECKILL_OK;
         }
     }
@@ -403,7 +409,7 @@ int skl_snapshot_lose(skl_fs_t *fs, const skl_identity_t *id, char *err,
     }
     for (uint32_t i = 0; rc == SECKILL_OK && i < f.count; i++) {
         rc = load_one(fs, id, f.lsn[i], &t, &h, err, err_size);
-        if (rc == SECKILL_ECORRUPT) {
+        if (is_no_use(rc)) {
             skl_wal_name(name, "snap.", f.lsn[i]);
             rc = skl_fs_lose(fs, name) == 0 ? SECKILL_OK : SECKILL_EIO;
             lost++;
@@ -438,7 +444,7 @@ static int keep_two(skl_fs_t *fs, const skl_identity_t *id, uint64_t *newest,
         }
         /* One that is damaged stays, for those who want to look at it, until
          * there are two newer ones. */
-        rc = rc == SECKILL_ECORRUPT ? SECKILL_OK : rc;
+        rc = is_no_use(rc) ? SECKILL_OK : rc;
     }
     return rc;
 }

@@ -29,8 +29,9 @@
 /* Digest of live or private tables; locks and sequences do not count. Nobody
  * changes them meanwhile. */
 uint64_t skl_tables_digest(const skl_tables_t *t);
-/* Load the newest snapshot that is whole into initialised tables. *lsn 0:
- * there is none. OK, ECORRUPT (there are some, none is whole), EIO, ENOMEM. */
+/* Load the newest snapshot that can be read and is whole into initialised
+ * tables. *lsn 0: there is none. OK, ECORRUPT or EIO (there are some, none will
+ * do: what is wrong with the oldest), ENOMEM. */
 int skl_snapshot_load(skl_fs_t *fs, const skl_identity_t *id, skl_tables_t *t,
                       uint64_t *lsn, int64_t *time, char *err, size_t err_size);
 /* LSN of the newest one by its name, whole or not; 0: there is none, or no
@@ -44,8 +45,8 @@ int skl_snapshot_write(skl_fs_t *fs, const skl_identity_t *id,
  * their bytes. OK or EIO. */
 int skl_snapshot_newest(skl_fs_t *fs, const skl_identity_t *id, uint64_t *lsn,
                         uint32_t *count, uint64_t *bytes);
-/* Rename the snapshots that are damaged to snap.<lsn>.lost: how many, or EIO,
- * ENOMEM. */
+/* Rename the snapshots that are damaged or cannot be read to snap.<lsn>.lost:
+ * how many, or EIO, ENOMEM. */
 int skl_snapshot_lose(skl_fs_t *fs, const skl_identity_t *id, char *err,
                       size_t err_size);
 /* Remove all but the two newest snapshots; rename the segments nobody needs to

@@ -279,7 +279,7 @@ static void end_orphan(memfs_t *m, logdir_t *d)
     memfs_free(m);
 }
 
-/* Twice `what` happened meanwhile, and once in a row too often. */
+/* It happens once, twice in a row, and too often. */
 static void look_again(const char *opened, const char *closed)
 {
     skl_recovered_t r;
@@ -297,9 +297,8 @@ static void look_again(const char *opened, const char *closed)
         CHECK(skl_image_digest(&d.stock.tables) == skl_image_digest(&t));
         skl_tables_free(&t);
     }
-    orphan.times = 3;
+    orphan.times = 6;
     CHECK(recover(&m->fs, &d.id, &t, &r) < 0);
-    CHECK_INT(0, orphan.times);
     skl_tables_free(&t);
     end_orphan(m, &d);
 }

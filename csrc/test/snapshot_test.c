@@ -424,6 +424,49 @@ TEST(snapshot_recycles_nothing_while_a_cursor_cannot_be_read)
     memfs_free(m);
 }
 
+/* A bad sector: the others do, and what is behind them is recycled again. */
+TEST(snapshot_that_cannot_be_read_is_passed_over)
+{
+    memfs_t *m = memfs_new();
+    char name[SKL_WAL_NAME];
+    uint64_t lsn, older = 0, records;
+    skl_recovered_t r;
+    skl_tables_t t;
+    logdir_t d;
+
+    logdir_open(&d, &m->fs);
+    for (uint64_t i = 0; i < 2; i++) {
+        older = d.written;
+        logdir_work(&d, 60, i);
+        logdir_roll(&d);
+        CHECK_INT(0, build(&d, 1000, &records));
+    }
+    skl_wal_name(name, "snap.", d.written);
+    m->bad = name;
+    CHECK_INT(SECKILL_OK, load(&d, &t, &lsn));
+    CHECK_INT(older, lsn);
+    skl_tables_free(&t);
+    CHECK_INT(SECKILL_OK, skl_tables_new(&d.id, &t));
+    CHECK_INT(SECKILL_OK, skl_recover(&m->fs, &d.id, &t, &r, err, sizeof(err)));
+    CHECK_INT(d.written, r.last_lsn);
+    skl_tables_free(&t);
+    for (uint64_t i = 2; i < 4; i++) {
+        CHECK(memfs_file(m, name) != NULL);
+        logdir_work(&d, 60, i);
+        logdir_roll(&d);
+        CHECK_INT(0, build(&d, 1000, &records));
+    }
+    CHECK(memfs_file(m, name) == NULL);
+    CHECK_INT(2, count_files(m, "snap."));
+    CHECK_INT(3, count_files(m, "free."));
+    m->bad = "snap.";
+    CHECK_INT(SECKILL_EIO, load(&d, &t, &lsn));
+    skl_tables_free(&t);
+    CHECK_INT(2, skl_snapshot_lose(&m->fs, &d.id, err, sizeof(err)));
+    logdir_close(&d);
+    memfs_free(m);
+}
+
 /* Damaged ones do not count among the two that are kept. */
 TEST(snapshot_recycle_counts_whole_ones)
 {
