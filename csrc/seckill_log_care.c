@@ -139,8 +139,8 @@ void seckill_log_tick(seckill_t *sk, int64_t mono_now)
         const uint64_t seq = atomic_load(&log->writer.shm->last_seq);
 
         log->child_seq = seq > 0 ? seq - 1 : 0;
-        if (skl_snapshot_child_start(&log->child, log->path, mono_now) !=
-            SECKILL_OK) {
+        if (skl_snapshot_child_start(&log->child, log->path, is_full(sk),
+                                     mono_now) != SECKILL_OK) {
             log->child_at = mono_now + SNAPSHOT_RETRY_NS;
         }
     }

@@ -17,6 +17,9 @@
 /* Records that are prepared ahead; those whose neighbours are. */
 enum { AHEAD = 16, NEAR = 6, TEXT = 200 };
 
+/* So often it begins, while others take away what it reads. */
+enum { LOOKS = 3 };
+
 struct skl_replay {
     skl_tables_t *t;
     skl_wal_reader_t *reader; /* NULL: there is no log */
@@ -294,22 +297,37 @@ static int open_log(skl_fs_t *fs, const skl_identity_t *id, skl_replay_t *p,
     return rc;
 }
 
+static int begin(skl_fs_t *fs, const skl_identity_t *id, skl_replay_t *p,
+                 char *err, size_t err_size)
+{
+    int rc = skl_snapshot_load(fs, id, p->t, &p->last_lsn, &p->last_time, err,
+                               err_size);
+
+    skl_assert(p->reader == NULL && p->prepared == 0);
+    p->snapshot_lsn = p->first_lsn = p->last_lsn;
+    return rc == SECKILL_OK ? open_log(fs, id, p, err, err_size) : rc;
+}
+
 int skl_replay_begin(skl_fs_t *fs, const skl_identity_t *id, skl_tables_t *t,
                      int digests, skl_replay_t **out, char *err,
                      size_t err_size)
 {
     skl_replay_t *p = calloc(1, sizeof(*p));
-    int rc;
+    int looks = 0, rc = SECKILL_ENOMEM;
+    uint64_t newest = 0;
 
     if (p == NULL) {
-        return SECKILL_ENOMEM;
+        return rc;
     }
-    p->t = t;
-    p->digests = digests;
-    rc = skl_snapshot_load(fs, id, t, &p->last_lsn, &p->last_time, err,
-                           err_size);
-    p->snapshot_lsn = p->first_lsn = p->last_lsn;
-    rc = rc == SECKILL_OK ? open_log(fs, id, p, err, err_size) : rc;
+    /* A child whose parent died may still build snapshots and recycle; so does
+     * an engine in use. What is missing is then in a newer snapshot. */
+    do {
+        skl_wal_reader_close(p->reader);
+        *p = (skl_replay_t){.t = t, .digests = digests};
+        newest = skl_snapshot_last(fs);
+        rc = begin(fs, id, p, err, err_size);
+    } while (rc != SECKILL_OK && ++looks < LOOKS &&
+             skl_snapshot_last(fs) > newest);
     if (rc != SECKILL_OK) {
         skl_replay_end(p);
         return rc;
@@ -466,8 +484,8 @@ static int check_result(const skl_tables_t *t, uint64_t lsn, char *err,
     return rc;
 }
 
-int skl_recover(skl_fs_t *fs, const skl_identity_t *id, skl_tables_t *t,
-                skl_recovered_t *out, char *err, size_t err_size)
+static int recover(skl_fs_t *fs, const skl_identity_t *id, skl_tables_t *t,
+                   skl_recovered_t *out, char *err, size_t err_size)
 {
     skl_replay_t *p = NULL;
     int rc = skl_replay_begin(fs, id, t, 0, &p, err, err_size);
@@ -484,5 +502,16 @@ int skl_recover(skl_fs_t *fs, const skl_identity_t *id, skl_tables_t *t,
         rc = check_result(t, out->last_lsn, err, err_size);
     }
     skl_replay_end(p);
+    return rc;
+}
+
+int skl_recover(skl_fs_t *fs, const skl_identity_t *id, skl_tables_t *t,
+                skl_recovered_t *out, char *err, size_t err_size)
+{
+    int looks = 0, rc;
+
+    do { /* recycled while it was read: a newer snapshot has it */
+        rc = recover(fs, id, t, out, err, err_size);
+    } while (rc == SECKILL_ECURSORGONE && ++looks < LOOKS);
     return rc;
 }

@@ -8,6 +8,9 @@
  * (stock/follows.h), and the result is checked again: the tables are right, or
  * there is an error.
  *
+ * Others may build snapshots and recycle meanwhile: what is missing is looked
+ * for again where a newer snapshot came, a few times.
+ *
  * A replay looks ahead in the batch: hashes are computed and rows, heads of
  * chains and neighbours in hold lists are fetched some records before they are
  * needed.

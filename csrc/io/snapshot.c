@@ -133,6 +133,16 @@ static int find_all(skl_fs_t *fs, found_t *f, char *err, size_t err_size)
                   : SECKILL_OK;
 }
 
+uint64_t skl_snapshot_last(skl_fs_t *fs)
+{
+    char err[TEXT];
+    found_t f;
+
+    return find_all(fs, &f, err, sizeof(err)) == SECKILL_OK && f.count > 0
+               ? f.lsn[0]
+               : 0;
+}
+
 /* ---- Reading ------------------------------------------------------------- */
 
 /* Where the bytes of an image go; NULL: only its checksum is wanted. */
@@ -231,6 +241,12 @@ static int load_one(skl_fs_t *fs, const skl_identity_t *id, uint64_t lsn,
     return rc;
 }
 
+/* One that the disk cannot read is as good as damaged: there is another one. */
+static int is_no_use(int rc)
+{
+    return rc == SECKILL_ECORRUPT || rc == SECKILL_EIO;
+}
+
 int skl_snapshot_load(skl_fs_t *fs, const skl_identity_t *id, skl_tables_t *t,
                       uint64_t *lsn, int64_t *time, char *err, size_t err_size)
 {
@@ -248,7 +264,7 @@ int skl_snapshot_load(skl_fs_t *fs, const skl_identity_t *id, skl_tables_t *t,
             return SECKILL_OK;
         }
         /* The older one, and more of the log. */
-        if (rc == SECKILL_ECORRUPT && i + 1 < f.count) {
+        if (is_no_use(rc) && i + 1 < f.count) {
             rc = SECKILL_OK;
         }
     }
@@ -393,7 +409,7 @@ int skl_snapshot_lose(skl_fs_t *fs, const skl_identity_t *id, char *err,
     }
     for (uint32_t i = 0; rc == SECKILL_OK && i < f.count; i++) {
         rc = load_one(fs, id, f.lsn[i], &t, &h, err, err_size);
-        if (rc == SECKILL_ECORRUPT) {
+        if (is_no_use(rc)) {
             skl_wal_name(name, "snap.", f.lsn[i]);
             rc = skl_fs_lose(fs, name) == 0 ? SECKILL_OK : SECKILL_EIO;
             lost++;
@@ -428,7 +444,7 @@ static int keep_two(skl_fs_t *fs, const skl_identity_t *id, uint64_t *newest,
         }
         /* One that is damaged stays, for those who want to look at it, until
          * there are two newer ones. */
-        rc = rc == SECKILL_ECORRUPT ? SECKILL_OK : rc;
+        rc = is_no_use(rc) ? SECKILL_OK : rc;
     }
     return rc;
 }
@@ -464,40 +480,44 @@ static int free_segments(skl_fs_t *fs, const skl_wal_segments_t *s,
     return done;
 }
 
-static int recycle(skl_fs_t *fs, const skl_identity_t *id, int two, char *err,
-                   size_t err_size)
+/* Behind a snapshot (0: only segments without a record go) and the cursors. */
+static int free_behind(skl_fs_t *fs, const skl_wal_segments_t *s,
+                       uint64_t snapshot, uint64_t cursor, char *err,
+                       size_t err_size)
+{
+#ifdef MUTANT_SNAPSHOT_STALE
+    snapshot = INT64_MAX;
+#endif
+    return free_segments(fs, s, snapshot < cursor ? snapshot : cursor, err,
+                         err_size);
+}
+
+int skl_snapshot_recycle(skl_fs_t *fs, const skl_identity_t *id, int full,
+                         char *err, size_t err_size)
 {
     skl_wal_segments_t s;
-    uint64_t newest, older, limit, held;
+    uint64_t newest, older, cursor;
     int rc = keep_two(fs, id, &newest, &older, err, err_size);
 
-    held = two ? older : newest; /* 0: only segments without a record go */
-    if (rc != SECKILL_OK) {
-        return rc;
-    }
-    rc = skl_cursor_slowest(fs, id, &limit, err, err_size);
+    skl_assert(rc != SECKILL_OK || older <= newest);
+    rc = rc == SECKILL_OK ? skl_cursor_slowest(fs, id, &cursor, err, err_size)
+                          : rc;
     if (rc != SECKILL_OK) {
         return rc;
     }
 #ifdef MUTANT_RECYCLE_IGNORES_CURSORS
-    limit = UINT64_MAX;
-#endif
-#ifdef MUTANT_SNAPSHOT_STALE
-    held = limit < INT64_MAX ? limit : INT64_MAX;
+    cursor = UINT64_MAX;
 #endif
     rc = skl_wal_scan(fs, id->uuid, &s, err, err_size);
     if (rc != SECKILL_OK) {
         return rc;
     }
-    rc = free_segments(fs, &s, held < limit ? held : limit, err, err_size);
+    rc = free_behind(fs, &s, older, cursor, err, err_size);
+    if (rc == 0 && full && s.free_count == 0) {
+        rc = free_behind(fs, &s, newest, cursor, err, err_size);
+    }
     skl_wal_scan_free(&s);
     return rc;
-}
-
-int skl_snapshot_recycle(skl_fs_t *fs, const skl_identity_t *id, char *err,
-                         size_t err_size)
-{
-    return recycle(fs, id, 1, err, err_size);
 }
 
 /* ---- Building ------------------------------------------------------------ */
@@ -542,9 +562,9 @@ static int begin(skl_snapshot_build_t *b)
              : rc;
     rc = rc == SECKILL_OK ? find_target(b) : rc;
     if (rc == SECKILL_ENOTFOUND) {
-        /* A log that is full gets no newer segment, so no newer snapshot: it
-         * has to do with one of them, and with cursors that have moved. */
-        int n = recycle(b->fs, &b->id, 0, b->text, sizeof(b->text));
+        /* Cursors may have moved since the last one. */
+        int n =
+            skl_snapshot_recycle(b->fs, &b->id, 0, b->text, sizeof(b->text));
 
         rc = n < 0 ? n : rc;
     }
@@ -609,7 +629,7 @@ static int finish(skl_snapshot_build_t *b)
     int rc = audit(b);
 
 #ifdef MUTANT_SNAPSHOT_STALE
-    (void)recycle(b->fs, &b->id, 1, b->text, sizeof(b->text));
+    (void)skl_snapshot_recycle(b->fs, &b->id, 0, b->text, sizeof(b->text));
 #endif
 
     skl_replay_state(b->replay, &now);
@@ -624,7 +644,7 @@ static int finish(skl_snapshot_build_t *b)
                                   now.last_time, b->text, sizeof(b->text))
              : rc;
     if (rc == SECKILL_OK) {
-        rc = skl_snapshot_recycle(b->fs, &b->id, b->text, sizeof(b->text));
+        rc = skl_snapshot_recycle(b->fs, &b->id, 0, b->text, sizeof(b->text));
         rc = rc > 0 ? SECKILL_OK : rc;
     }
     return rc;

@@ -13,9 +13,10 @@
  * carries a digest (the opener took it from the tables in use), it must agree.
  * It is written under a temporary name, synced, read back, then renamed. Two
  * snapshots are kept; a segment whose records are all in the older one, and
- * behind every cursor, is renamed to free.<seq> to be used again. Where there
- * is nothing new to put into a snapshot (the log is full, or was only opened),
- * the newer one is enough: else a full log could never be written again.
+ * behind every cursor, is renamed to free.<seq> to be used again: when the
+ * newer snapshot is damaged, the older one and its log are the whole ledger.
+ * Only where the log is full, no file is free and nothing new can be put into a
+ * snapshot, the newer one is enough: else it could never be written again.
  *
  * Threads: one builder at a time (flock on snap.lock); readers any.
  */
@@ -28,10 +29,14 @@
 /* Digest of live or private tables; locks and sequences do not count. Nobody
  * changes them meanwhile. */
 uint64_t skl_tables_digest(const skl_tables_t *t);
-/* Load the newest snapshot that is whole into initialised tables. *lsn 0:
- * there is none. OK, ECORRUPT (there are some, none is whole), EIO, ENOMEM. */
+/* Load the newest snapshot that can be read and is whole into initialised
+ * tables. *lsn 0: there is none. OK, ECORRUPT or EIO (there are some, none will
+ * do: what is wrong with the oldest), ENOMEM. */
 int skl_snapshot_load(skl_fs_t *fs, const skl_identity_t *id, skl_tables_t *t,
                       uint64_t *lsn, int64_t *time, char *err, size_t err_size);
+/* LSN of the newest one by its name, whole or not; 0: there is none, or no
+ * telling. */
+uint64_t skl_snapshot_last(skl_fs_t *fs);
 /* Write one, durably: snap.<lsn>. OK, EIO, ENOMEM, ENOSPACE. */
 int skl_snapshot_write(skl_fs_t *fs, const skl_identity_t *id,
                        const skl_tables_t *t, uint64_t lsn, int64_t time,
@@ -40,14 +45,16 @@ int skl_snapshot_write(skl_fs_t *fs, const skl_identity_t *id,
  * their bytes. OK or EIO. */
 int skl_snapshot_newest(skl_fs_t *fs, const skl_identity_t *id, uint64_t *lsn,
                         uint32_t *count, uint64_t *bytes);
-/* Rename the snapshots that are damaged to snap.<lsn>.lost: how many, or EIO,
- * ENOMEM. */
+/* Rename the snapshots that are damaged or cannot be read to snap.<lsn>.lost:
+ * how many, or EIO, ENOMEM. */
 int skl_snapshot_lose(skl_fs_t *fs, const skl_identity_t *id, char *err,
                       size_t err_size);
 /* Remove all but the two newest snapshots; rename the segments nobody needs to
- * free.<seq>: how many, or a code. */
-int skl_snapshot_recycle(skl_fs_t *fs, const skl_identity_t *id, char *err,
-                         size_t err_size);
+ * free.<seq>: how many, or a code. `full`: the log is at its limit and nothing
+ * new can be put into a snapshot; if that gives no room, what only the older
+ * snapshot needs goes, too. */
+int skl_snapshot_recycle(skl_fs_t *fs, const skl_identity_t *id, int full,
+                         char *err, size_t err_size);
 
 typedef struct skl_snapshot_build skl_snapshot_build_t;
 

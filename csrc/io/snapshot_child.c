@@ -27,6 +27,10 @@
 
 enum { STEP_RECORDS = 65536, PIPE_FD = 3, NICE = 10 };
 
+/* Under load there is always another full segment: it ends all the same, so
+ * that the parent learns how it went, and does not kill it for its age. */
+enum { SNAPSHOTS_MAX = 16 };
+
 typedef struct {
     int32_t rc;
     char text[160];
@@ -54,14 +58,15 @@ static int build_one(skl_fs_t *fs, message_t *m)
     return rc;
 }
 
-/* Consumers may have moved on since the last snapshot. */
-static int recycle(skl_fs_t *fs, message_t *m)
+/* Nothing is left that could be in a snapshot: a log that is full has to do
+ * with those there are. */
+static int recycle(skl_fs_t *fs, int full, message_t *m)
 {
     skl_identity_t id;
     int rc = skl_identity_read(fs, &id, m->text, sizeof(m->text));
 
     rc = rc == SECKILL_OK
-             ? skl_snapshot_recycle(fs, &id, m->text, sizeof(m->text))
+             ? skl_snapshot_recycle(fs, &id, full, m->text, sizeof(m->text))
              : rc;
     return rc > 0 ? SECKILL_OK : rc;
 }
@@ -82,22 +87,22 @@ static int lock(skl_fs_t *fs, message_t *m)
     return SECKILL_OK;
 }
 
-static void build(const char *dir, message_t *m)
+static void build(const char *dir, int full, message_t *m)
 {
     skl_fs_t *fs;
-    int built = 0;
+    int built = 0; /* snapshots */
 
     m->rc = skl_fs_open_dir(dir, &fs) == 0 ? lock(fs, m) : SECKILL_EIO;
     if (m->rc != SECKILL_OK) {
         return;
     }
-    while ((m->rc = build_one(fs, m)) == SECKILL_OK) {
-        built = 1;
+    while (built < SNAPSHOTS_MAX && (m->rc = build_one(fs, m)) == SECKILL_OK) {
+        built++;
     }
     if (m->rc == SECKILL_ENOTFOUND) {
-        const int rc = recycle(fs, m);
+        const int rc = recycle(fs, full, m);
 
-        m->rc = rc != SECKILL_OK || built ? rc : m->rc;
+        m->rc = rc != SECKILL_OK || built > 0 ? rc : m->rc;
     }
 }
 
@@ -121,7 +126,7 @@ static void end_on_term(void)
 }
 
 /* Nothing of the parent's may be held open by a child that outlives it. */
-_Noreturn static void run(const char *dir, int fd)
+_Noreturn static void run(const char *dir, int full, int fd)
 {
     message_t m = {0};
     char path[256];
@@ -135,11 +140,11 @@ _Noreturn static void run(const char *dir, int fd)
     }
     end_on_term();
     (void)setpriority(PRIO_PROCESS, 0, NICE);
-    build(path, &m);
+    build(path, full, &m);
     _exit(write(PIPE_FD, &m, sizeof(m)) == (ssize_t)sizeof(m) ? 0 : 1);
 }
 
-int skl_snapshot_child_start(skl_snapshot_child_t *c, const char *dir,
+int skl_snapshot_child_start(skl_snapshot_child_t *c, const char *dir, int full,
                              int64_t mono_now)
 {
     int fds[2];
@@ -151,7 +156,7 @@ int skl_snapshot_child_start(skl_snapshot_child_t *c, const char *dir,
     }
     pid = fork();
     if (pid == 0) {
-        run(dir, fds[1]);
+        run(dir, full, fds[1]);
     }
     (void)skl_os_close(fds[1]);
     if (pid < 0) {

@@ -1,6 +1,7 @@
 /*
  * A child process that builds snapshots (io/snapshot.h) of a directory until
- * nothing is left that could be in one, and lets segments be used again.
+ * nothing is left that could be in one, or it has built some, and lets segments
+ * be used again.
  *
  * The io thread of a worker forks it, so that neither the memory nor the CPU
  * time of a rebuild is a worker's. The child closes every descriptor that it
@@ -22,8 +23,9 @@ typedef struct {
     int64_t started_ns;
 } skl_snapshot_child_t;
 
-/* SECKILL_OK or EIO. */
-int skl_snapshot_child_start(skl_snapshot_child_t *c, const char *dir,
+/* `full`: the log is at its limit; see skl_snapshot_recycle. SECKILL_OK or EIO.
+ */
+int skl_snapshot_child_start(skl_snapshot_child_t *c, const char *dir, int full,
                              int64_t mono_now);
 /* 1: it has ended, *rc is its code (EIO: it died) and `text` why; 0: it runs,
  * or there is none. One that takes longer than ten minutes is killed. */

@@ -134,7 +134,6 @@ static void succeed(skl_wal_shm_t *shm)
 typedef struct {
     uint64_t last_seq;
     uint32_t files, free_files;
-    char free_name[SKL_WAL_NAME];
 } files_t;
 
 static void see(void *arg, const char *name)
@@ -148,7 +147,6 @@ static void see(void *arg, const char *name)
     } else if (skl_wal_parse_name(name, "free.", &seq)) {
         f->files++;
         f->free_files++;
-        (void)snprintf(f->free_name, sizeof(f->free_name), "%s", name);
     }
 }
 
@@ -156,6 +154,42 @@ static int look(skl_wal_writer_t *w, files_t *f)
 {
     memset(f, 0, sizeof(*f));
     return w->fs->list(w->fs, see, f);
+}
+
+/* The largest of the files that may be used again. */
+typedef struct {
+    skl_fs_t *fs;
+    uint64_t bytes;
+    char name[SKL_WAL_NAME]; /* "": there is none */
+} largest_t;
+
+static void see_free(void *arg, const char *name)
+{
+    largest_t *l = arg;
+    uint64_t seq;
+    int64_t size = 0;
+    int fd;
+
+    if (!skl_wal_parse_name(name, "free.", &seq)) {
+        return;
+    }
+    fd = l->fs->open(l->fs, name, SKL_FS_READ);
+    if (fd >= 0) {
+        size = l->fs->size(l->fs, fd);
+        (void)l->fs->close(l->fs, fd);
+    }
+    size = size > 0 ? size : 0;
+    if (l->name[0] == '\0' || (uint64_t)size > l->bytes) {
+        l->bytes = (uint64_t)size;
+        (void)snprintf(l->name, sizeof(l->name), "%s", name);
+    }
+}
+
+static int find_largest(skl_wal_writer_t *w, largest_t *l)
+{
+    memset(l, 0, sizeof(*l));
+    l->fs = w->fs;
+    return w->fs->list(w->fs, see_free, l);
 }
 
 static int has_room(const skl_wal_shm_t *shm, const files_t *f)
@@ -234,17 +268,19 @@ static int write_header(skl_wal_writer_t *w, int fd, const plan_t *p)
  * a new one. Its descriptor, or -errno. */
 static int take_file(skl_wal_writer_t *w, const files_t *f, uint64_t *zeroed)
 {
+    largest_t l = {0};
     int fd = -ENOENT;
-    int64_t size;
+    int rc = f->free_files > 0 ? find_largest(w, &l) : 0;
 
+    if (rc != 0) {
+        return rc;
+    }
     (void)w->fs->unlink(w->fs, NEW_FILE); /* of a writer that died */
-    if (f->free_files > 0 &&
-        w->fs->rename(w->fs, f->free_name, NEW_FILE) == 0) {
+    if (l.name[0] != '\0' && w->fs->rename(w->fs, l.name, NEW_FILE) == 0) {
         fd = w->fs->open(w->fs, NEW_FILE, SKL_FS_WRITE);
     }
     if (fd >= 0) {
-        size = w->fs->size(w->fs, fd);
-        *zeroed = size > 0 ? (uint64_t)size / SKL_WAL_BLOCK * SKL_WAL_BLOCK : 0;
+        *zeroed = l.bytes / SKL_WAL_BLOCK * SKL_WAL_BLOCK;
         return fd;
     }
     *zeroed = 0;
@@ -500,11 +536,29 @@ static uint32_t room_units(const skl_wal_shm_t *shm)
                                            : SKL_BATCH_UNITS_MAX;
 }
 
-/* Zeros ahead of the batch. They can fail without harm. */
-static int make_space(skl_wal_writer_t *w, uint64_t end)
+/* The disk is full. A file that may be used again has its blocks: where one is
+ * large enough for the batch, the next step goes there, at once: it takes that
+ * file away and writes the batch, so this does not go round. Else the current
+ * file is kept until the disk has room. */
+static int no_space(skl_wal_writer_t *w, uint64_t bytes, int rc)
+{
+    largest_t l;
+    const int found = find_largest(w, &l) == 0 && l.name[0] != '\0';
+    const int code = fail(w, "write zeros", rc);
+
+    skl_assert(code == SECKILL_ENOSPACE);
+    if (found && l.bytes >= SKL_WAL_BLOCK + bytes) {
+        give_up_file(w);
+        SKL_ST(w->shm->retry_at, 0);
+    }
+    return code;
+}
+
+/* Zeros ahead of a batch at the offset. They can fail without harm. */
+static int make_space(skl_wal_writer_t *w, uint64_t offset, uint64_t bytes)
 {
     skl_wal_shm_t *shm = w->shm;
-    const uint64_t zeroed = SKL_LD(shm->zeroed);
+    const uint64_t zeroed = SKL_LD(shm->zeroed), end = offset + bytes;
     int rc;
 
     if (end <= zeroed) {
@@ -512,10 +566,11 @@ static int make_space(skl_wal_writer_t *w, uint64_t end)
     }
     skl_assert(end <= shm->segment_bytes);
     rc = write_zeros(w, w->fd, zeroed, zeros_end(shm, end));
+    if (rc == -ENOSPC || rc == -EDQUOT) {
+        return no_space(w, bytes, rc);
+    }
     if (rc != 0) {
-        if (rc != -ENOSPC && rc != -EDQUOT) {
-            give_up_file(w);
-        }
+        give_up_file(w);
         return fail(w, "write zeros", rc);
     }
     SKL_ST(shm->zeroed, zeros_end(shm, end));
@@ -529,7 +584,7 @@ static int put_batch(skl_wal_writer_t *w, uint32_t units)
     const uint64_t offset = SKL_LD(shm->offset);
     const uint64_t bytes = skl_batch_bytes(units);
     int64_t begin;
-    int rc = make_space(w, offset + bytes);
+    int rc = make_space(w, offset, bytes);
 
     if (rc != SECKILL_OK) {
         return rc;

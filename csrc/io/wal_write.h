@@ -14,8 +14,9 @@
  * Failures. Nothing is ever synced twice: after a failed write or sync the file
  * is given up and the next step begins a new one, with everything that is not
  * durable; when that fails too, again every second (state FAILING). No space,
- * or max_bytes reached: state FULL, tried again every 100 ms. While the state
- * is not OK, or when only half a segment is left under max_bytes, ring.refuse
+ * or max_bytes reached: state FULL, tried again every 100 ms; on a full disk a
+ * free.<seq> that is large enough is gone on with at once. While the state is
+ * not OK, or when only half a segment is left under max_bytes, ring.refuse
  * makes reserve answer SECKILL_EBUSY; the other operations go on while the
  * ring has room.
  *

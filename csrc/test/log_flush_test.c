@@ -6,6 +6,7 @@
  */
 #include "test/support/logged.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/socket.h>
@@ -608,6 +609,24 @@ TEST(a_disk_that_fails_at_rest_heals_at_rest)
     check_the_log(&p, sk);
 }
 
+/* A directory that the power could take away is not begun. */
+TEST(a_new_directory_is_durable_or_is_not_made)
+{
+    place_t p;
+    seckill_options_t o;
+    seckill_t *sk;
+
+    place_new(&p);
+    o = place_options(&p);
+    fail_calls("fsync", NULL, EIO, 1);
+    CHECK_INT(SECKILL_EIO, place_try(&o, &sk));
+    CHECK(strstr(logged_err, "sync the parent") != NULL);
+    CHECK(access(p.dir, F_OK) != 0);
+    no_faults();
+    sk = open_with_shoes(&p);
+    check_the_log(&p, sk);
+}
+
 TEST(a_full_disk_heals)
 {
     place_t p;
@@ -630,6 +649,67 @@ TEST(a_full_disk_heals)
     CHECK_INT(SECKILL_OK, seckill_sync_wait(sk, seckill_lsn(sk), FOREVER));
     CHECK_INT(SECKILL_LOG_OK, stats_of(sk).state);
     CHECK_INT(SECKILL_OK, note_reserve_durably(&p, sk));
+    check_the_log(&p, sk);
+}
+
+/* What a snapshot has left: a file with blocks of its own. */
+static void make_free_file(const place_t *p, const char *name, uint64_t bytes)
+{
+    const int fd = open(place_file(p, name), O_RDWR | O_CREAT | O_EXCL, 0600);
+
+    CHECK(fd >= 0);
+    CHECK_INT(0, posix_fallocate(fd, 0, (off_t)bytes));
+    CHECK_INT(0, close(fd));
+}
+
+static int is_there(const place_t *p, const char *name)
+{
+    return access(place_file(p, name), F_OK) == 0;
+}
+
+/* Filled one by one, until a record waits for room on the disk. */
+static int64_t fill_what_is_zeroed(seckill_t *sk, int64_t version)
+{
+    while (log_put_version(sk, "filler", 1, version) == SECKILL_OK &&
+           seckill_sync_wait(sk, seckill_answer_lsn(), 20 * MS) == SECKILL_OK &&
+           version < 8192) {
+        version++;
+    }
+    return version;
+}
+
+TEST(a_full_disk_leaves_the_files_that_are_free)
+{
+    place_t p;
+    seckill_t *sk;
+    int64_t version;
+
+    place_new(&p);
+    p.o.log_segment_bytes = 8 << 20;
+    sk = open_with_shoes(&p);
+    fail_calls("allocate", NULL, ENOSPC, INT32_MAX); /* zeros go 4 MiB ahead */
+    version = fill_what_is_zeroed(sk, 1);
+    CHECK_INT(SECKILL_LOG_FULL, stats_of(sk).state);
+    /* One that is too small is no help, and stays. */
+    make_free_file(&p, "free.0000000000000000", 4096);
+    version = fill_what_is_zeroed(sk, version + 1);
+    CHECK_INT(SECKILL_LOG_FULL, stats_of(sk).state);
+    CHECK_INT(1, log_segments_begun(sk));
+    CHECK(is_there(&p, "free.0000000000000000"));
+    make_free_file(&p, "free.0000000000000001", 8 << 20);
+    CHECK_INT(SECKILL_OK, seckill_sync_wait(sk, seckill_lsn(sk), FOREVER));
+    CHECK_INT(SECKILL_LOG_OK, stats_of(sk).state);
+    CHECK_INT(SECKILL_OK, note_reserve_durably(&p, sk));
+    CHECK_INT(2, log_segments_begun(sk));
+    CHECK(is_there(&p, "free.0000000000000000"));
+    CHECK(!is_there(&p, "free.0000000000000001"));
+    /* All of it is written, then the log is full again. */
+    version = fill_what_is_zeroed(sk, version + 1);
+    CHECK_INT(SECKILL_LOG_FULL, stats_of(sk).state);
+    printf("# %d records\n", (int)version);
+    CHECK(version > 2500);
+    no_faults();
+    CHECK_INT(SECKILL_OK, seckill_sync_wait(sk, seckill_lsn(sk), FOREVER));
     check_the_log(&p, sk);
 }
 
@@ -722,6 +802,125 @@ static void go_round(int units_of_ring)
 TEST(a_log_at_its_limit_goes_round)
 {
     go_round(4096);
+}
+
+/* Fill segments until a child has ended that made snapshots of them. */
+static int64_t fill_and_await_snapshots(seckill_t *sk, uint64_t runs,
+                                        int64_t version)
+{
+    const uint64_t segments = log_segments_begun(sk) + 4;
+    const int64_t end = seckill_mono_now() + FOREVER;
+
+    while (log_segments_begun(sk) < segments) {
+        CHECK_INT(SECKILL_OK, put_durably(sk, version++));
+    }
+    while (stats_of(sk).snapshots < runs && seckill_mono_now() < end) {
+        skl_os_pause(MS);
+    }
+    CHECK_INT(runs, stats_of(sk).snapshots);
+    return version;
+}
+
+TEST(a_damaged_snapshot_gives_way_to_the_older_one_and_its_log)
+{
+    place_t p;
+    seckill_t *sk;
+    int64_t version = 1;
+    char name[SKL_WAL_NAME];
+    FILE *f;
+
+    place_new(&p);
+    sk = open_with_shoes(&p);
+    CHECK_INT(SECKILL_OK, place_start(sk));
+    for (uint64_t run = 1; run <= 3; run++) {
+        version = fill_and_await_snapshots(sk, run, version);
+    }
+    CHECK(stats_of(sk).first_lsn > 1);
+    skl_wal_name(name, "snap.", stats_of(sk).snapshot_lsn);
+    seckill_stop(sk);
+    f = fopen(place_file(&p, name), "r+b");
+    REQUIRE(f != NULL);
+    CHECK_INT(0, fseek(f, 9000, SEEK_SET));
+    CHECK_INT(1, fwrite("damaged", 7, 1, f));
+    CHECK_INT(0, fclose(f));
+    check_the_log(&p, sk);
+}
+
+/* Begin segments for as long as a child builds snapshots of them, at most 40:
+ * how many it built. */
+static int keep_busy(const place_t *p, seckill_t *sk, int64_t *version)
+{
+    const int64_t end = seckill_mono_now() + FOREVER;
+    skl_snapshot_child_t child = {0};
+    int ended = 0, rc = SECKILL_OK, seen = 0;
+    char text[160] = "";
+    uint64_t newest = stats_of(sk).snapshot_lsn;
+
+    CHECK_INT(SECKILL_OK, put_durably(sk, (*version)++));
+    CHECK_INT(SECKILL_OK, skl_wal_begin_segment(&sk->log.writer, 0));
+    CHECK_INT(SECKILL_OK,
+              skl_snapshot_child_start(&child, p->dir, 0, seckill_mono_now()));
+    while (!ended && seen <= 40 && seckill_mono_now() < end) {
+        const uint64_t last = stats_of(sk).snapshot_lsn;
+
+        seen += last > newest;
+        newest = last;
+        CHECK_INT(SECKILL_OK, put_durably(sk, (*version)++));
+        CHECK_INT(SECKILL_OK, skl_wal_begin_segment(&sk->log.writer, 0));
+        ended = skl_snapshot_child_poll(&child, seckill_mono_now(), &rc, text,
+                                        sizeof(text));
+    }
+    skl_snapshot_child_kill(&child);
+    CHECK(ended);
+    if (!CHECK_INT(SECKILL_OK, rc)) {
+        printf("#   %s\n", text);
+    }
+    return seen;
+}
+
+/* There is another full segment whenever one is done. */
+TEST(a_child_that_builds_snapshots_ends_under_load)
+{
+    place_t p;
+    seckill_t *sk;
+    int64_t version = 1;
+    int seen = 0;
+
+    place_new(&p);
+    p.o.max_log_bytes = 1 << 30;
+    sk = open_with_shoes(&p);
+    for (int i = 0; i < 10 && seen < 12; i++) { /* it may be faster */
+        seen = keep_busy(&p, sk, &version);
+        printf("# %d snapshots, %d segments\n", seen, (int)version);
+        CHECK(seen <= 16);
+    }
+    check_the_log(&p, sk);
+}
+
+/* A snapshot of all that is full, made when the log was full: there will not be
+ * a second one before there is room. */
+TEST(a_full_log_does_with_one_snapshot)
+{
+    place_t p;
+    seckill_t *sk;
+    seckill_snapshot_t *s;
+    uint64_t done, total;
+
+    place_new(&p);
+    p.o.max_log_bytes = 8 << 20;
+    sk = open_with_shoes(&p);
+    (void)fill_to_the_limit(&p, sk, 1);
+    CHECK_INT(SECKILL_OK, seckill_snapshot_begin(p.dir, &s, logged_err,
+                                                 sizeof(logged_err)));
+    while (seckill_snapshot_step(s, 1 << 20, &done, &total) == 1) {
+    }
+    CHECK_STR("", seckill_snapshot_error(s));
+    seckill_snapshot_end(s);
+    CHECK_INT(0, stats_of(sk).free_segments);
+    CHECK_INT(SECKILL_OK, place_start(sk));
+    await_reserve(&p, sk);
+    CHECK(stats_of(sk).first_lsn > 1);
+    check_the_log(&p, sk);
 }
 
 TEST(a_cursor_holds_the_log_until_it_is_dropped)

@@ -206,6 +206,132 @@ TEST(recover_refuses_a_log_that_ends_before_its_snapshot)
     memfs_free(m);
 }
 
+/* ---- While others recycle ------------------------------------------------ */
+
+/* A child whose parent died goes on with snapshots: in the midst of a call it
+ * makes two and takes away the log behind the older one. */
+static struct {
+    logdir_t *d;
+    const char *opened,
+        *closed; /* in a call with a file whose name begins so */
+    int times, busy;
+} orphan;
+
+static void write_snapshot(logdir_t *d)
+{
+    logdir_work(d, 40, d->written);
+    logdir_roll(d);
+    CHECK_INT(SECKILL_OK,
+              skl_snapshot_write(d->fs, &d->id, &d->stock.tables, d->written,
+                                 d->now, err, sizeof(err)));
+    CHECK(skl_snapshot_recycle(d->fs, &d->id, 0, err, sizeof(err)) >= 0);
+}
+
+static void meanwhile(const char *name, const char *prefix)
+{
+    if (prefix == NULL || strncmp(name, prefix, strlen(prefix)) != 0 ||
+        orphan.busy || orphan.times == 0) {
+        return;
+    }
+    orphan.busy = 1;
+    orphan.times--;
+    write_snapshot(orphan.d);
+    write_snapshot(orphan.d);
+    orphan.busy = 0;
+}
+
+static int orphan_open(skl_fs_t *fs, const char *name, int mode)
+{
+    meanwhile(name, orphan.opened);
+    return memfs_open(fs, name, mode);
+}
+
+static int orphan_close(skl_fs_t *fs, int fd)
+{
+    char name[MEMFS_NAME];
+    int rc;
+
+    memcpy(name, memfs_of(fs)->files[fd].name, sizeof(name));
+    rc = memfs_close(fs, fd);
+    meanwhile(name, orphan.closed);
+    return rc;
+}
+
+static memfs_t *begin_orphan(logdir_t *d)
+{
+    memfs_t *m = memfs_new();
+
+    logdir_open(d, &m->fs);
+    write_snapshot(d);
+    logdir_work(d, 40, 7);
+    logdir_roll(d);
+    memset(&orphan, 0, sizeof(orphan));
+    orphan.d = d;
+    m->fs.open = orphan_open;
+    m->fs.close = orphan_close;
+    return m;
+}
+
+static void end_orphan(memfs_t *m, logdir_t *d)
+{
+    orphan.times = 0;
+    logdir_close(d);
+    memfs_free(m);
+}
+
+/* It happens once, twice in a row, and too often. */
+static void look_again(const char *opened, const char *closed)
+{
+    skl_recovered_t r;
+    skl_tables_t t;
+    logdir_t d;
+    memfs_t *m = begin_orphan(&d);
+
+    orphan.opened = opened;
+    orphan.closed = closed;
+    for (int times = 1; times <= 2; times++) {
+        orphan.times = times;
+        CHECK_STR("", recover(&m->fs, &d.id, &t, &r) == SECKILL_OK ? "" : err);
+        CHECK_INT(0, orphan.times);
+        CHECK_INT(d.written, r.last_lsn);
+        CHECK(skl_image_digest(&d.stock.tables) == skl_image_digest(&t));
+        skl_tables_free(&t);
+    }
+    orphan.times = 6;
+    CHECK(recover(&m->fs, &d.id, &t, &r) < 0);
+    skl_tables_free(&t);
+    end_orphan(m, &d);
+}
+
+TEST(recover_looks_again_when_the_log_behind_its_snapshot_went)
+{
+    look_again(NULL, "snap.");
+}
+
+TEST(recover_looks_again_when_its_snapshot_went)
+{
+    look_again("snap.", NULL);
+}
+
+TEST(recover_looks_again_when_a_segment_went_that_it_reads)
+{
+    skl_tables_t t;
+    skl_recovered_t r;
+    char name[SKL_WAL_NAME];
+    logdir_t d;
+    memfs_t *m = begin_orphan(&d);
+
+    skl_wal_name(name, "wal.", d.seq);
+    orphan.closed = name; /* the last of those that are listed */
+    orphan.times = 1;
+    CHECK_STR("", recover(&m->fs, &d.id, &t, &r) == SECKILL_OK ? "" : err);
+    CHECK_INT(0, orphan.times);
+    CHECK_INT(d.written, r.last_lsn);
+    CHECK(skl_image_digest(&d.stock.tables) == skl_image_digest(&t));
+    skl_tables_free(&t);
+    end_orphan(m, &d);
+}
+
 /* ---- Single records ------------------------------------------------------ */
 
 /* The first record of a type, with some lines or more; the tables are those

@@ -307,6 +307,88 @@ TEST(snapshot_recycles_what_is_behind_the_older_one)
     memfs_free(m);
 }
 
+/* Damage the newest snapshot, and recover: the LSN of the one that was used. */
+static uint64_t recover_without_newest(memfs_t *m, logdir_t *d)
+{
+    uint64_t lsn, bytes;
+    uint32_t count;
+    char name[SKL_WAL_NAME];
+    skl_recovered_t r;
+    skl_tables_t t;
+    int rc;
+
+    CHECK_INT(SECKILL_OK,
+              skl_snapshot_newest(&m->fs, &d->id, &lsn, &count, &bytes));
+    skl_wal_name(name, "snap.", lsn);
+    memfs_file(m, name)->bytes[5000] ^= 1;
+    CHECK_INT(SECKILL_OK, skl_tables_new(&d->id, &t));
+    rc = skl_recover(&m->fs, &d->id, &t, &r, err, sizeof(err));
+    if (!CHECK_INT(SECKILL_OK, rc)) {
+        printf("#   %s\n", err);
+    }
+    CHECK_INT(d->written, r.last_lsn);
+    CHECK(skl_image_digest(&t) == skl_image_digest(&d->stock.tables));
+    skl_tables_free(&t);
+    memfs_file(m, name)->bytes[5000] ^= 1;
+    return r.snapshot_lsn;
+}
+
+/* Who builds goes on until nothing is left, and then looks again. */
+TEST(snapshot_run_keeps_the_log_behind_the_older_one)
+{
+    memfs_t *m = memfs_new();
+    uint64_t records, older = 0;
+    logdir_t d;
+
+    logdir_open(&d, &m->fs);
+    for (uint64_t i = 0; i < 4; i++) {
+        older = d.written;
+        logdir_work(&d, 60, i);
+        logdir_roll(&d);
+        CHECK_INT(0, build(&d, 1000, &records));
+        CHECK_INT(SECKILL_ENOTFOUND, build(&d, 1000, &records));
+        CHECK_INT(0, skl_snapshot_recycle(&m->fs, &d.id, 0, err, sizeof(err)));
+        if (i > 0) {
+            CHECK_INT(older, recover_without_newest(m, &d));
+        }
+    }
+    CHECK_INT(3, count_files(m, "free."));
+    /* Full, but there are files to be used again. */
+    CHECK_INT(0, skl_snapshot_recycle(&m->fs, &d.id, 1, err, sizeof(err)));
+    CHECK_INT(older, recover_without_newest(m, &d));
+    logdir_close(&d);
+    memfs_free(m);
+}
+
+TEST(snapshot_that_is_the_newest_is_enough_for_a_full_log)
+{
+    memfs_t *m = memfs_new();
+    uint64_t records;
+    skl_recovered_t r;
+    skl_tables_t t;
+    logdir_t d;
+
+    logdir_open(&d, &m->fs);
+    for (uint64_t i = 0; i < 3; i++) {
+        logdir_work(&d, 60, i);
+        logdir_roll(&d);
+    }
+    CHECK_INT(0, build(&d, 1000, &records));
+    CHECK_INT(SECKILL_ENOTFOUND, build(&d, 1000, &records));
+    CHECK_INT(0, count_files(m, "free."));
+    CHECK_INT(SECKILL_OK, skl_cursor_set(&m->fs, &d.id, "feed", 0, 0, 1));
+    CHECK_INT(0, skl_snapshot_recycle(&m->fs, &d.id, 1, err, sizeof(err)));
+    CHECK_INT(SECKILL_OK, skl_cursor_drop(&m->fs, &d.id, "feed"));
+    CHECK_INT(3, skl_snapshot_recycle(&m->fs, &d.id, 1, err, sizeof(err)));
+    CHECK_INT(1, count_files(m, "wal."));
+    CHECK_INT(SECKILL_OK, skl_tables_new(&d.id, &t));
+    CHECK_INT(SECKILL_OK, skl_recover(&m->fs, &d.id, &t, &r, err, sizeof(err)));
+    CHECK_INT(d.written, r.last_lsn);
+    skl_tables_free(&t);
+    logdir_close(&d);
+    memfs_free(m);
+}
+
 TEST(snapshot_recycles_nothing_that_a_cursor_needs)
 {
     memfs_t *m = memfs_new();
@@ -318,10 +400,10 @@ TEST(snapshot_recycles_nothing_that_a_cursor_needs)
     CHECK_INT(0, count_files(m, "free."));
     CHECK_INT(SECKILL_OK, skl_cursor_set(&m->fs, &d.id, "feed", 1,
                                          d.id.lives[0].incarnation, 0));
-    CHECK_INT(0, skl_snapshot_recycle(&m->fs, &d.id, err, sizeof(err)));
+    CHECK_INT(0, skl_snapshot_recycle(&m->fs, &d.id, 0, err, sizeof(err)));
     CHECK_INT(SECKILL_OK, skl_cursor_drop(&m->fs, &d.id, "feed"));
-    CHECK_INT(3, skl_snapshot_recycle(&m->fs, &d.id, err, sizeof(err)));
-    CHECK_INT(0, skl_snapshot_recycle(&m->fs, &d.id, err, sizeof(err)));
+    CHECK_INT(3, skl_snapshot_recycle(&m->fs, &d.id, 0, err, sizeof(err)));
+    CHECK_INT(0, skl_snapshot_recycle(&m->fs, &d.id, 0, err, sizeof(err)));
     logdir_close(&d);
     memfs_free(m);
 }
@@ -336,8 +418,51 @@ TEST(snapshot_recycles_nothing_while_a_cursor_cannot_be_read)
     four_snapshots(&d);
     memfs_file(m, "cursor.feed")->bytes[33] ^= 1;
     CHECK_INT(SECKILL_ECORRUPT,
-              skl_snapshot_recycle(&m->fs, &d.id, err, sizeof(err)));
+              skl_snapshot_recycle(&m->fs, &d.id, 0, err, sizeof(err)));
     CHECK_INT(0, count_files(m, "free."));
+    logdir_close(&d);
+    memfs_free(m);
+}
+
+/* A bad sector: the others do, and what is behind them is recycled again. */
+TEST(snapshot_that_cannot_be_read_is_passed_over)
+{
+    memfs_t *m = memfs_new();
+    char name[SKL_WAL_NAME];
+    uint64_t lsn, older = 0, records;
+    skl_recovered_t r;
+    skl_tables_t t;
+    logdir_t d;
+
+    logdir_open(&d, &m->fs);
+    for (uint64_t i = 0; i < 2; i++) {
+        older = d.written;
+        logdir_work(&d, 60, i);
+        logdir_roll(&d);
+        CHECK_INT(0, build(&d, 1000, &records));
+    }
+    skl_wal_name(name, "snap.", d.written);
+    m->bad = name;
+    CHECK_INT(SECKILL_OK, load(&d, &t, &lsn));
+    CHECK_INT(older, lsn);
+    skl_tables_free(&t);
+    CHECK_INT(SECKILL_OK, skl_tables_new(&d.id, &t));
+    CHECK_INT(SECKILL_OK, skl_recover(&m->fs, &d.id, &t, &r, err, sizeof(err)));
+    CHECK_INT(d.written, r.last_lsn);
+    skl_tables_free(&t);
+    for (uint64_t i = 2; i < 4; i++) {
+        CHECK(memfs_file(m, name) != NULL);
+        logdir_work(&d, 60, i);
+        logdir_roll(&d);
+        CHECK_INT(0, build(&d, 1000, &records));
+    }
+    CHECK(memfs_file(m, name) == NULL);
+    CHECK_INT(2, count_files(m, "snap."));
+    CHECK_INT(3, count_files(m, "free."));
+    m->bad = "snap.";
+    CHECK_INT(SECKILL_EIO, load(&d, &t, &lsn));
+    skl_tables_free(&t);
+    CHECK_INT(2, skl_snapshot_lose(&m->fs, &d.id, err, sizeof(err)));
     logdir_close(&d);
     memfs_free(m);
 }
@@ -359,7 +484,7 @@ TEST(snapshot_recycle_counts_whole_ones)
         }
     }
     memfs_file(m, name)->bytes[6000] ^= 1;
-    CHECK_INT(1, skl_snapshot_recycle(&m->fs, &d.id, err, sizeof(err)));
+    CHECK_INT(1, skl_snapshot_recycle(&m->fs, &d.id, 0, err, sizeof(err)));
     CHECK_INT(3, count_files(m, "snap."));
     CHECK_INT(1, skl_snapshot_lose(&m->fs, &d.id, err, sizeof(err)));
     CHECK_INT(1, count_files(m, name) > 0);

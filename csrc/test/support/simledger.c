@@ -282,15 +282,27 @@ int simledger_settle(simledger_t *l)
     return 0;
 }
 
+/* As the child process does: where nothing is new, a log that is full has to do
+ * with the snapshots there are. */
+static int begin_snapshot(simledger_t *l)
+{
+    int rc =
+        skl_snapshot_build_begin(l->fs, &l->build, l->text, sizeof(l->text));
+
+    if (rc == SECKILL_ENOTFOUND && SKL_LD(l->stock.ring.shm->refuse)) {
+        rc = skl_snapshot_recycle(l->fs, &l->id, 1, l->text, sizeof(l->text));
+        return rc > 0 ? 0 : rc;
+    }
+    return rc == SECKILL_OK ? 1 : rc == SECKILL_ENOTFOUND ? 0 : rc;
+}
+
 int simledger_snapshot(simledger_t *l, uint32_t records)
 {
     uint64_t done, total;
-    int rc = SECKILL_OK;
+    int rc;
 
     if (l->build == NULL) {
-        rc = skl_snapshot_build_begin(l->fs, &l->build, l->text,
-                                      sizeof(l->text));
-        return rc == SECKILL_OK ? 1 : rc == SECKILL_ENOTFOUND ? 0 : rc;
+        return begin_snapshot(l);
     }
     rc = skl_snapshot_build_step(l->build, records, &done, &total);
     if (rc == 1) {
