@@ -90,7 +90,8 @@ location = /feed { content_by_lua_block {
     local lines = { next_cursor }
     for i, r in ipairs(list) do
         lines[i + 1] = table.concat({ r.lsn, r.key:match("(%d+)%-%d+$"),
-            ("%.3f"):format(r.time), r.type, r.id or "-", r.item or "-", r.user or "-", r.qty or 0,
+            ("%.3f"):format(r.time), r.type, r.id or "-", r.item or "-",
+            r.user or "-", r.qty or 0,
             r.request_id or "-", r.available, r.reserved, r.sold,
             r.state or "-" }, " ")
     end
@@ -667,8 +668,8 @@ describe("a sale with a log in nginx", function()
         local pipe = assert(io.popen("mktemp -d /tmp/seckill-spec.XXXXXX"))
         sale = {
             dir = pipe:read("*l") .. "/data", pool = new_pool(),
-            history = history.new(WINDOW), counts = {}, events = {}, answers = 0,
-            last = 0, removals = 0, filled = 0, snapshots = 0,
+            history = history.new(WINDOW), counts = {}, events = {},
+            answers = 0, last = 0, removals = 0, filled = 0, snapshots = 0,
         }
         pipe:close()
     end)
