@@ -65,6 +65,35 @@ static int check_owner(skl_wal_dir_t *d, int fd, int made, const char *path,
     return SECKILL_OK;
 }
 
+/* A new directory is in its parent when the power is gone only if that was
+ * synced. One that may be written to but not read cannot be. */
+static int sync_parent(int fd)
+{
+    const int parent = skl_os_openat(fd, "..", O_RDONLY | O_DIRECTORY, 0);
+    int rc;
+
+    skl_assert(fd >= 0);
+    if (parent < 0) {
+        return parent == -EACCES ? 0 : parent;
+    }
+    rc = skl_os_fsync(parent);
+    (void)skl_os_close(parent);
+    return rc;
+}
+
+/* It may not survive: the next opener is to make it again. */
+static int keep_dir(int fd, const char *path, char *err, size_t size)
+{
+    const int rc = sync_parent(fd);
+
+    if (rc != 0) {
+        (void)skl_os_rmdir(path);
+        return say(err, size, SECKILL_EIO, "sync the parent of", path,
+                   strerror(-rc));
+    }
+    return SECKILL_OK;
+}
+
 static int make_dir(skl_wal_dir_t *d, const char *path, char *err, size_t size)
 {
     const int made = skl_os_mkdir(path, 0700);
@@ -82,6 +111,9 @@ static int make_dir(skl_wal_dir_t *d, const char *path, char *err, size_t size)
         return say(err, size, SECKILL_EIO, "open", path, strerror(-fd));
     }
     rc = check_owner(d, fd, made == 0, path, err, size);
+    if (rc == SECKILL_OK && made == 0) {
+        rc = keep_dir(fd, path, err, size);
+    }
     (void)skl_os_close(fd);
     return rc;
 }

@@ -25,9 +25,9 @@ typedef struct {
     int alone;        /* 1: no other process uses it */
 } skl_wal_dir_t;
 
-/* Make the directory if it is absent, and take both locks; waits up to a minute
- * for another opener. SECKILL_OK; ENOTOWNER, EUNKNOWNUSER, EBUSY, EIO, ENOMEM
- * with a text that names the path. */
+/* Make the directory if it is absent, durably, and take both locks; waits up to
+ * a minute for another opener. SECKILL_OK; ENOTOWNER, EUNKNOWNUSER, EBUSY, EIO,
+ * ENOMEM with a text that names the path. */
 int skl_wal_dir_enter(skl_wal_dir_t *d, const char *path, const char *user,
                       char *err, size_t err_size);
 /* The opening is over: share the directory, let other openers in. */

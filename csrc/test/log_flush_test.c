@@ -609,6 +609,24 @@ TEST(a_disk_that_fails_at_rest_heals_at_rest)
     check_the_log(&p, sk);
 }
 
+/* A directory that the power could take away is not begun. */
+TEST(a_new_directory_is_durable_or_is_not_made)
+{
+    place_t p;
+    seckill_options_t o;
+    seckill_t *sk;
+
+    place_new(&p);
+    o = place_options(&p);
+    fail_calls("fsync", NULL, EIO, 1);
+    CHECK_INT(SECKILL_EIO, place_try(&o, &sk));
+    CHECK(strstr(logged_err, "sync the parent") != NULL);
+    CHECK(access(p.dir, F_OK) != 0);
+    no_faults();
+    sk = open_with_shoes(&p);
+    check_the_log(&p, sk);
+}
+
 TEST(a_full_disk_heals)
 {
     place_t p;
