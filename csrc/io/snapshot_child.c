@@ -27,6 +27,10 @@
 
 enum { STEP_RECORDS = 65536, PIPE_FD = 3, NICE = 10 };
 
+/* Under load there is always another full segment: it ends all the same, so
+ * that the parent learns how it went, and does not kill it for its age. */
+enum { SNAPSHOTS_MAX = 16 };
+
 typedef struct {
     int32_t rc;
     char text[160];
@@ -86,19 +90,19 @@ static int lock(skl_fs_t *fs, message_t *m)
 static void build(const char *dir, int full, message_t *m)
 {
     skl_fs_t *fs;
-    int built = 0;
+    int built = 0; /* snapshots */
 
     m->rc = skl_fs_open_dir(dir, &fs) == 0 ? lock(fs, m) : SECKILL_EIO;
     if (m->rc != SECKILL_OK) {
         return;
     }
-    while ((m->rc = build_one(fs, m)) == SECKILL_OK) {
-        built = 1;
+    while (built < SNAPSHOTS_MAX && (m->rc = build_one(fs, m)) == SECKILL_OK) {
+        built++;
     }
     if (m->rc == SECKILL_ENOTFOUND) {
         const int rc = recycle(fs, full, m);
 
-        m->rc = rc != SECKILL_OK || built ? rc : m->rc;
+        m->rc = rc != SECKILL_OK || built > 0 ? rc : m->rc;
     }
 }
 

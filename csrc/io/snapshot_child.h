@@ -1,6 +1,7 @@
 /*
  * A child process that builds snapshots (io/snapshot.h) of a directory until
- * nothing is left that could be in one, and lets segments be used again.
+ * nothing is left that could be in one, or it has built some, and lets segments
+ * be used again.
  *
  * The io thread of a worker forks it, so that neither the memory nor the CPU
  * time of a rebuild is a worker's. The child closes every descriptor that it
