@@ -48,20 +48,21 @@ static void write_segments(simdisk_t *d)
     simledger_note(&l);
 }
 
-/* Build a snapshot and recycle: the call that makes the last rename durable. */
+/* Build a snapshot and recycle: the call that makes the first name durable, or
+ * not, and then no other file is given free. */
 static uint64_t recycle(simdisk_t *d)
 {
     const uint64_t from = simdisk_calls(d);
-    uint64_t at = 0;
 
     build_snapshot();
-    for (uint64_t i = from + 1; i < simdisk_calls(d); i++) {
-        if (simdisk_call_at(d, i) == SIM_SYNC_DIR &&
-            simdisk_call_at(d, i - 1) == SIM_RENAME) {
-            at = i;
+    for (uint64_t i = from + 2; i < simdisk_calls(d); i++) {
+        if (simdisk_call_at(d, i - 2) == SIM_SYNC_DIR &&
+            simdisk_call_at(d, i - 1) == SIM_RENAME &&
+            simdisk_call_at(d, i) == SIM_SYNC_DIR) {
+            return i;
         }
     }
-    return at;
+    return 0;
 }
 
 static void end(simdisk_t *d)
