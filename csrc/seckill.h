@@ -50,6 +50,8 @@ extern "C" {
 #define SECKILL_ID_MAX 64
 #define SECKILL_NAME_MAX 32
 #define SECKILL_COUNT_MAX 9007199254740991LL
+/** Times: in the year 2255. */
+#define SECKILL_TIME_MAX 9000000000000000000LL
 #define SECKILL_LINES_MAX 8
 
 /*
@@ -262,8 +264,8 @@ typedef struct {
     int64_t per_user;  /* units a user may hold; 0 unlimited */
     int64_t max_qty;   /* units of one order; 0 unlimited */
     int64_t hold_ns;   /* life of an unconfirmed reservation; 0: sold at once */
-    int64_t starts_at; /* ns since the epoch; 0: always */
-    int64_t ends_at;   /* ns since the epoch, exclusive; 0: never */
+    int64_t starts_at; /* ns since the epoch, to SECKILL_TIME_MAX; 0: always */
+    int64_t ends_at;   /* the same, exclusive; 0: never */
     int64_t version;   /* 1 .. 2^53 - 1 */
     int64_t available;
     int64_t reserved;

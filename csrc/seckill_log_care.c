@@ -22,7 +22,7 @@
 #define SNAPSHOT_FULL_NS SKL_NS_PER_SEC
 #define SNAPSHOT_RETRY_NS (5 * SKL_NS_PER_SEC)
 
-enum { SEGMENTS_PER_SNAPSHOT = 4 };
+enum { SEGMENTS_PER_SNAPSHOT = 4, ITEMS_AT_ONCE = 64 };
 
 /* ---- Items under quarantine ---------------------------------------------- */
 
@@ -45,26 +45,38 @@ static int replay_privately(seckill_t *sk, uint64_t lsn, skl_tables_t *t)
     return rc;
 }
 
+/* The items that are under quarantine now: nobody changes them, so all their
+ * records are there. One that comes later may have sold on meanwhile. */
+static uint32_t note_quarantined(const seckill_t *sk, uint32_t *slots)
+{
+    uint32_t slot = 0, n = 0;
+
+    while (n < ITEMS_AT_ONCE && skl_next_quarantined(&sk->stock, &slot)) {
+        slots[n++] = slot++;
+    }
+    return n;
+}
+
 int seckill_log_rebuild(seckill_t *sk)
 {
+    uint32_t slots[ITEMS_AT_ONCE];
+    const uint32_t count =
+        seckill_has_log(sk) ? note_quarantined(sk, slots) : 0;
+    const uint64_t lsn = seckill_lsn(sk);
     skl_tables_t truth;
-    uint32_t slot = 0;
-    uint64_t lsn;
     int n = 0, rc;
 
-    if (!seckill_has_log(sk) || !skl_next_quarantined(&sk->stock, &slot)) {
+    if (count == 0) {
         return 0;
     }
-    /* Nobody changes such an item: all its records are at most these. */
-    lsn = seckill_lsn(sk);
     rc = seckill_sync_wait(sk, lsn, SYNC_NS);
     rc = rc == SECKILL_OK ? skl_tables_new(&sk->log.identity, &truth) : rc;
     if (rc != SECKILL_OK) {
         return rc;
     }
     rc = replay_privately(sk, lsn, &truth);
-    while (rc == SECKILL_OK && skl_next_quarantined(&sk->stock, &slot)) {
-        n += skl_rebuild_item(&sk->stock, slot++, &truth) == SECKILL_OK;
+    for (uint32_t i = 0; rc == SECKILL_OK && i < count; i++) {
+        n += skl_rebuild_item(&sk->stock, slots[i], &truth) == SECKILL_OK;
     }
     skl_tables_free(&truth);
     return rc == SECKILL_OK ? n : rc;

@@ -3,6 +3,7 @@
  */
 #include "base/assert.h"
 #include "stock/lookup.h"
+#include "stock/ranges.h"
 #include "stock/retire.h"
 #include "stock/settle.h"
 
@@ -138,11 +139,6 @@ int skl_stock_next(skl_stock_t *s, uint32_t *cursor, seckill_item_t *out)
 
 /* ---- Put ----------------------------------------------------------------- */
 
-static int count_ok(int64_t n)
-{
-    return n >= 0 && n <= SECKILL_COUNT_MAX;
-}
-
 static int check_put(const skl_stock_t *s, const seckill_item_t *i)
 {
     const skl_bytes_t name = {i->item, i->item_len};
@@ -150,16 +146,16 @@ static int check_put(const skl_stock_t *s, const seckill_item_t *i)
     if (check_name(name) != SECKILL_OK) {
         return SECKILL_EBADITEM;
     }
-    if (i->total != -1 && !count_ok(i->total)) {
+    if (i->total != -1 && !skl_count_ok(i->total)) {
         return SECKILL_EBADTOTAL;
     }
-    if (!count_ok(i->per_user) || !count_ok(i->max_qty)) {
+    if (!skl_count_ok(i->per_user) || !skl_count_ok(i->max_qty)) {
         return SECKILL_EBADQTY;
     }
     if (i->hold_ns < 0 || i->hold_ns > s->window_ns / 2) {
         return SECKILL_EBADHOLD;
     }
-    if (i->starts_at < 0 || i->ends_at < 0 ||
+    if (!skl_time_ok(i->starts_at) || !skl_time_ok(i->ends_at) ||
         (i->ends_at != 0 && i->ends_at <= i->starts_at)) {
         return SECKILL_EBADTIME;
     }

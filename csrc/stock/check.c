@@ -3,13 +3,12 @@
 
 #include "base/assert.h"
 #include "stock/lines.h"
+#include "stock/ranges.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define TIME_MAX (1LL << 61)
 
 /* What the rows of a user or an item add up to. */
 typedef struct {
@@ -42,16 +41,6 @@ __attribute__((format(printf, 2, 3))) static void problem(check_t *c,
         (void)vsnprintf(c->text, c->size, format, args);
         va_end(args);
     }
-}
-
-static int count_ok(int64_t n)
-{
-    return n >= 0 && n <= SECKILL_COUNT_MAX;
-}
-
-static int time_ok(int64_t n)
-{
-    return n >= 0 && n <= TIME_MAX;
 }
 
 static int is_marked(const uint8_t *marks, uint32_t i)
@@ -94,7 +83,7 @@ static int item_lists_ok(const skl_item_row_t *i)
     const uint32_t own = SKL_LD(i->hold_list);
 
     for (int k = 0; k < SKL_HOLD_LISTS; k++) {
-        if (!time_ok(SKL_LD(i->lists[k].hold_ns))) {
+        if (!skl_duration_ok(SKL_LD(i->lists[k].hold_ns))) {
             return 0;
         }
     }
@@ -104,10 +93,13 @@ static int item_lists_ok(const skl_item_row_t *i)
 
 static int item_config_ok(const skl_item_row_t *i)
 {
-    return count_ok(SKL_LD(i->per_user)) && count_ok(SKL_LD(i->max_qty)) &&
-           time_ok(SKL_LD(i->hold_ns)) && time_ok(SKL_LD(i->starts_at)) &&
-           time_ok(SKL_LD(i->ends_at)) && count_ok(SKL_LD(i->version)) &&
-           time_ok(SKL_LD(i->last_time)) && item_lists_ok(i);
+    return skl_count_ok(SKL_LD(i->per_user)) &&
+           skl_count_ok(SKL_LD(i->max_qty)) &&
+           skl_duration_ok(SKL_LD(i->hold_ns)) &&
+           skl_time_ok(SKL_LD(i->starts_at)) &&
+           skl_time_ok(SKL_LD(i->ends_at)) &&
+           skl_count_ok(SKL_LD(i->version)) &&
+           skl_time_ok(SKL_LD(i->last_time)) && item_lists_ok(i);
 }
 
 static int item_counts_ok(const skl_item_row_t *i)
@@ -115,8 +107,8 @@ static int item_counts_ok(const skl_item_row_t *i)
     const int64_t a = SKL_LD(i->available), b = SKL_LD(i->reserved);
     const int64_t c = SKL_LD(i->sold);
 
-    return count_ok(a) && count_ok(b) && count_ok(c) &&
-           a + b + c == SKL_LD(i->total) && count_ok(SKL_LD(i->total));
+    return skl_count_ok(a) && skl_count_ok(b) && skl_count_ok(c) &&
+           a + b + c == SKL_LD(i->total) && skl_count_ok(SKL_LD(i->total));
 }
 
 static int item_name_ok(const skl_tables_t *t, const skl_item_row_t *i)
@@ -221,7 +213,7 @@ static int request_ok(const check_t *c, uint32_t shard, uint32_t slot)
 
     skl_assert(slot < c->requests);
     if (q->kind < SKL_REQ_RESERVE || q->kind > SKL_REQ_ORDER ||
-        q->item >= t->shm->items || !time_ok(q->created) ||
+        q->item >= t->shm->items || !skl_time_ok(q->created) ||
         SKL_LD(t->items[q->item].state) == SKL_ITEM_FREE ||
         skl_shard_of(t, key) != shard) {
         return 0;
@@ -400,8 +392,8 @@ static int user_ok(const check_t *c, uint32_t shard, uint32_t slot)
     skl_assert(slot < c->users);
     return item < t->shm->items &&
            SKL_LD(t->items[item].state) != SKL_ITEM_FREE &&
-           count_ok(SKL_LD(u->count)) && SKL_LD(u->ids) <= SKL_IDS_PER_USER &&
-           skl_shard_of(t, key) == shard;
+           skl_count_ok(SKL_LD(u->count)) &&
+           SKL_LD(u->ids) <= SKL_IDS_PER_USER && skl_shard_of(t, key) == shard;
 }
 
 static void walk_users(check_t *c, uint32_t shard)
@@ -472,9 +464,9 @@ static int row_fields_ok(const check_t *c, const skl_row_t *row)
     const skl_tables_t *t = c->t;
 
     return SKL_LD(row->item) < t->shm->items && row->user < c->users &&
-           row->request < c->requests && row->qty >= 1 && count_ok(row->qty) &&
-           time_ok(row->deadline) && time_ok(row->created) &&
-           row->state >= SECKILL_STATE_RESERVED &&
+           row->request < c->requests && row->qty >= 1 &&
+           skl_count_ok(row->qty) && skl_time_ok(row->deadline) &&
+           skl_time_ok(row->created) && row->state >= SECKILL_STATE_RESERVED &&
            row->state <= SECKILL_STATE_REFUNDED &&
            row->hold_list < SKL_HOLD_LISTS && row->user_len >= 1 &&
            row->user_len <= SECKILL_ID_MAX && row->request_len >= 1 &&
@@ -515,7 +507,7 @@ static void add_row(check_t *c, const skl_row_t *row)
         item->sold += row->qty;
         user->sold += row->qty;
     }
-    if (!count_ok(item->pending) || !count_ok(item->sold)) {
+    if (!skl_count_ok(item->pending) || !skl_count_ok(item->sold)) {
         problem(c, "item %u: more units than can be", SKL_LD(row->item));
     }
 }
@@ -613,7 +605,7 @@ static void check_users_sums(check_t *c)
         units[item] += SKL_LD(u->count);
         if (SKL_LD(u->ids) != c->by_user[i].ids ||
             SKL_LD(u->count) < c->by_user[i].pending + c->by_user[i].sold ||
-            !count_ok(units[item])) {
+            !skl_count_ok(units[item])) {
             problem(c, "user %u: counters do not add up", i);
         }
     }

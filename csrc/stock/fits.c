@@ -5,6 +5,7 @@
  */
 #include "base/assert.h"
 #include "stock/apply.h"
+#include "stock/ranges.h"
 
 static int known_flags(const skl_record_t *r, const skl_leg_t *leg)
 {
@@ -21,15 +22,10 @@ static int known_flags(const skl_record_t *r, const skl_leg_t *leg)
     return (leg->flags & ~may) == 0;
 }
 
-static int count_ok(int64_t n)
-{
-    return n >= 0 && n <= SECKILL_COUNT_MAX;
-}
-
 static int counts_fit(const skl_tables_t *t, const skl_leg_t *leg)
 {
-    return count_ok(leg->available) && count_ok(leg->reserved) &&
-           count_ok(leg->sold) && count_ok(leg->user_count) &&
+    return skl_count_ok(leg->available) && skl_count_ok(leg->reserved) &&
+           skl_count_ok(leg->sold) && skl_count_ok(leg->user_count) &&
            leg->available + leg->reserved + leg->sold ==
                SKL_LD(t->items[leg->item].total);
 }

@@ -98,7 +98,7 @@ static int config_fits(const skl_record_t *r)
     const skl_config_body_t *c = &r->config;
 
     return skl_count_ok(c->per_user) && skl_count_ok(c->max_qty) &&
-           skl_time_ok(c->hold_ns) && skl_time_ok(c->starts_at) &&
+           skl_duration_ok(c->hold_ns) && skl_time_ok(c->starts_at) &&
            skl_time_ok(c->ends_at) && c->version >= 1 &&
            c->version <= SECKILL_COUNT_MAX && c->put_total >= -1 &&
            c->put_total <= SECKILL_COUNT_MAX && c->hold_list < SKL_HOLD_LISTS &&

@@ -80,7 +80,7 @@ static int make_follows(const skl_tables_t *t, const skl_record_t *r,
 
     if (!skl_new_id_follows(t, r, keys) || r->lines.row_lsn != 0 ||
         r->lines.hold_ns != shortest_hold(t, r) ||
-        !skl_time_ok(r->lines.hold_ns) ||
+        !skl_duration_ok(r->lines.hold_ns) ||
         r->lines.deadline > r->time + r->lines.hold_ns) {
         return 0;
     }

@@ -7,19 +7,7 @@
 #define SKL_STOCK_FOLLOWS_ROW_H
 
 #include "stock/apply.h"
-
-/* A time further ahead would overflow in sums with durations. */
-#define SKL_TIME_MAX (1LL << 61)
-
-static inline int skl_count_ok(int64_t n)
-{
-    return n >= 0 && n <= SECKILL_COUNT_MAX;
-}
-
-static inline int skl_time_ok(int64_t n)
-{
-    return n >= 0 && n <= SKL_TIME_MAX;
-}
+#include "stock/ranges.h"
 
 /* A new id: the first free row of the shard that its hash says, and the next
  * place in its queue. */

@@ -3,8 +3,24 @@
 
 #include "base/assert.h"
 
+/* Time of the newest record: what was due by then has ended, or is about to. It
+ * stays so; other lines of its order may have ended already. */
+static int64_t newest_time(const skl_tables_t *t)
+{
+    const uint32_t items = SKL_LD(t->shm->high_water);
+    int64_t newest = 0;
+
+    for (uint32_t i = 0; i < items; i++) {
+        const int64_t time = SKL_LD(t->items[i].last_time);
+
+        newest = time > newest ? time : newest;
+    }
+    return newest;
+}
+
 static void shift_rows(skl_tables_t *t, int64_t ns)
 {
+    const int64_t newest = newest_time(t);
     const uint32_t end = t->shm->shards * t->shm->rows;
 
     for (uint32_t i = 0; i < end; i++) {
@@ -14,7 +30,7 @@ static void shift_rows(skl_tables_t *t, int64_t ns)
             continue;
         }
         row->created += ns;
-        if (row->state == SECKILL_STATE_RESERVED && row->deadline != 0) {
+        if (row->state == SECKILL_STATE_RESERVED && row->deadline > newest) {
             row->deadline += ns;
         }
     }

@@ -214,4 +214,83 @@ TEST(the_clock_goes_on_behind_a_snapshot_of_everything)
     engine_end(sk, "all");
 }
 
+static void put_two(seckill_t *sk)
+{
+    static const char *names[] = {"cup", "tee"};
+
+    for (int i = 0; i < 2; i++) {
+        seckill_item_t item = {.struct_size = sizeof(item),
+                               .item_len = 3,
+                               .total = 1,
+                               .hold_ns = HOLD,
+                               .version = 1};
+
+        memcpy(item.item, names[i], 3);
+        CHECK_INT(SECKILL_OK, seckill_put(sk, &item));
+    }
+}
+
+/* The power goes when one line of an order has ended and the other has not. */
+TEST(a_reboot_between_the_ends_of_two_lines)
+{
+    const int64_t t0 = seckill_wall_now() - 2000 * HOUR;
+    seckill_t *sk = engine_open("lines");
+    seckill_line_t lines[2] = {{.item = "cup", .item_len = 3, .qty = 1},
+                               {.item = "tee", .item_len = 3, .qty = 1}};
+    seckill_order_t order;
+    uint32_t line;
+
+    seckill_set_test_clock(sk, t0);
+    put_two(sk);
+    CHECK_INT(SECKILL_OK,
+              seckill_order(sk, "ann", 3, "o1", 2, lines, 2, &order, &line));
+    engine_flush(sk);
+    seckill_set_test_clock(sk, t0 + HOLD);
+    CHECK_INT(SECKILL_OK, engine_reserve(sk, "bob")); /* takes the cup */
+    sk = reboot(sk, "lines");
+    CHECK_INT(0, seckill_audit(sk, engine_err, sizeof(engine_err)));
+    CHECK_INT(SECKILL_EEXPIRED, seckill_confirm(sk, order.id, order.id_len));
+    engine_verify("lines");
+    sk = engine_again(sk, "lines");
+    CHECK_INT(SECKILL_OK, engine_find(sk, "bob"));
+    CHECK_INT(0, seckill_audit(sk, engine_err, sizeof(engine_err)));
+    engine_end(sk, "lines");
+}
+
+/* What put accepts can be read back. */
+TEST(times_far_ahead_come_back)
+{
+    seckill_t *sk = engine_open("far");
+    seckill_item_t i = {.struct_size = sizeof(i),
+                        .item_len = 3,
+                        .item = "cup",
+                        .total = 1,
+                        .starts_at = 1,
+                        .ends_at = SECKILL_TIME_MAX + 1,
+                        .version = 1};
+
+    CHECK_INT(SECKILL_EBADTIME, seckill_put(sk, &i));
+    i.ends_at = SECKILL_TIME_MAX;
+    CHECK_INT(SECKILL_OK, seckill_put(sk, &i));
+    CHECK_INT(SECKILL_OK, engine_reserve(sk, "a"));
+    sk = engine_again(sk, "far");
+    CHECK_INT(SECKILL_OK, engine_find(sk, "a"));
+    engine_verify("far");
+    engine_end(sk, "far");
+}
+
+/* A clock that is decades ahead when the ledger is made. */
+TEST(a_clock_far_ahead_is_no_damage)
+{
+    seckill_t *sk = engine_open("clock");
+
+    seckill_set_test_clock(sk, 5000000000LL * SEC); /* 2128 */
+    CHECK_INT(SECKILL_OK, engine_put(sk, 10));
+    CHECK_INT(SECKILL_OK, engine_reserve(sk, "a"));
+    sk = engine_again(sk, "clock");
+    CHECK_INT(SECKILL_OK, engine_find(sk, "a"));
+    CHECK_INT(SECKILL_STATE_RESERVED, engine_last.state);
+    engine_end(sk, "clock");
+}
+
 TAP_MAIN()

@@ -881,7 +881,7 @@ TEST(put_takes_the_ends_of_the_ranges)
     REQUIRE(ledger_open(&l));
     i.per_user = i.max_qty = SECKILL_COUNT_MAX;
     i.hold_ns = LEDGER_WINDOW / 2;
-    i.ends_at = INT64_MAX;
+    i.ends_at = SECKILL_TIME_MAX;
     CHECK_RC(SECKILL_OK, seckill_put(l.sk, &i));
     CHECK_RC(SECKILL_OK,
              ledger_reserve(&l, "x", "ann", SECKILL_COUNT_MAX, "r1"));
