@@ -24,8 +24,8 @@ end
 
 
 -- A life of the ledger in a process of its own: a directory stays with the
--- process that opened it. Sells from..to and ends.
-local function live(from, to)
+-- process that opened it. Runs `body` and ends.
+local function life(body)
     local path = base .. "/live.lua"
     local file = assert(io.open(path, "wb"))
     file:write(([[
@@ -35,23 +35,30 @@ local function live(from, to)
             dir = %q, capacity = { items = 8, reservations = 256, users = 256,
             requests = 512, limit_keys = 1, log_units = 2^12 } })
         local stock = engine.stock
-        assert(stock:put { item = "tee", total = 100000, hold = 60 })
-        for n = %d, %d do
-            assert(stock:reserve("tee", "user-" .. n, 1, "r" .. n,
-                                 { durability = "async" }))
-        end
-        assert(stock:adjust("tee", 1, "flush-%d"))
+        %s
         engine:close()
         seckill.destroy("feed", %q)
         print("lived")
-    ]]):format(package.path, package.cpath, base, base .. "/log", from, to,
-               from, base))
+    ]]):format(package.path, package.cpath, base, base .. "/log", body, base))
     file:close()
     local pipe = assert(io.popen("SECKILL_LIB='" .. lib.path .. "' luajit "
                                  .. path .. " 2>&1"))
     local text = pipe:read("*a")
     pipe:close()
     assert.equal("lived\n", text)
+end
+
+
+-- One that sells from..to.
+local function live(from, to)
+    life(([[
+        assert(stock:put { item = "tee", total = 100000, hold = 60 })
+        for n = %d, %d do
+            assert(stock:reserve("tee", "user-" .. n, 1, "r" .. n,
+                                 { durability = "async" }))
+        end
+        assert(stock:adjust("tee", 1, "flush-%d"))
+    ]]):format(from, to, from))
 end
 
 
@@ -109,6 +116,20 @@ local function keys(records)
         list[i] = record.key
     end
     return list
+end
+
+
+-- A snapshot of what is in full segments; lets go what the one before it has.
+local function snapshot()
+    local out, err = ffi.new("seckill_snapshot_t *[1]"), ffi.new("char[512]")
+    local rc = lib.C.seckill_snapshot_begin(base .. "/log", out, err, 512)
+    assert.equal(0, rc, ffi.string(err))
+    local n = ffi.new("uint64_t[2]")
+    repeat
+        rc = lib.C.seckill_snapshot_step(out[0], 1e6, n, n + 1)
+    until rc ~= 1
+    assert.equal(0, rc)
+    lib.C.seckill_snapshot_end(out[0])
 end
 
 
@@ -328,6 +349,30 @@ describe("feed", function()
         end
     end)
 
+    it("begins with the life in front of the oldest record", function()
+        life [[
+            assert(stock:put { item = "tee", total = 10, hold = 60 })
+            local order = assert(stock:reserve("tee", "ann", 1, "r1"))
+            assert(stock:cancel(order.id, { durability = "sync" }))
+        ]]
+        -- Only what is not for consumers: all is forgotten.
+        life [[
+            engine:set_test_clock(engine:now() + 1e6)
+            stock:sweep(1000)
+            local rc = require("resty.seckill.lib").C.seckill_sync_wait(
+                engine.handle, engine:stats().lsn, 10000000000LL)
+            assert(rc == 0 and engine:stats().lsn > 3)
+        ]]
+        snapshot()
+        open()
+        snapshot()
+        assert.is_true(engine:stats().log.first_lsn > 3)
+        local list, cursor = assert(stock:feed())
+        assert.same({}, list)
+        assert(stock:cursor("crm", { create = true }))
+        assert.is_true(stock:ack("crm", cursor))
+    end)
+
     it("refuses what is no cursor of this ledger", function()
         open()
         put("tee")
@@ -442,19 +487,6 @@ describe("named cursors", function()
         for n = 1, 20 do
             sell(n * 2000, n * 2000 + 1999)
             flush()
-        end
-        local function snapshot()
-            local out, err = ffi.new("seckill_snapshot_t *[1]"),
-                ffi.new("char[512]")
-            local rc = lib.C.seckill_snapshot_begin(base .. "/log", out, err,
-                                                    512)
-            assert.equal(0, rc, ffi.string(err))
-            local n = ffi.new("uint64_t[2]")
-            repeat
-                rc = lib.C.seckill_snapshot_step(out[0], 1e6, n, n + 1)
-            until rc ~= 1
-            assert.equal(0, rc)
-            lib.C.seckill_snapshot_end(out[0])
         end
         snapshot()
         assert.equal(1, assert(stock:feed(kept, 1))[1].lsn)

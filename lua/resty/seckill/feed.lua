@@ -43,7 +43,6 @@ local function source(stock)
     feed = {
         dir = ffi_string(log_stats.dir),
         uuid = ffi_string(log_stats.uuid),
-        newest = log_stats.incarnation, -- incarnation
     }
     stock.feed_source = feed
     return feed
@@ -135,16 +134,9 @@ local function open_oldest(stock, feed)
     if not reader then
         return nil, code, detail
     end
-    feed.reader = reader
-    local record
-    record, code, detail = advance(feed)
-    if record == false then
-        stop(feed)
-        return nil, code, detail
-    end
-    local next_lsn = record and tonumber(record.lsn) or reader:lsn()
-    feed.lsn = next_lsn > 0 and next_lsn - 1 or 0
-    feed.incarnation = record and record.incarnation or feed.newest
+    local lsn = reader:lsn() - 1
+    feed.reader, feed.lsn, feed.incarnation = reader, lsn,
+        reader:incarnation(lsn)
     return true
 end
 
