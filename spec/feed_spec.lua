@@ -4,6 +4,7 @@
 
 local ffi = require("ffi")
 local lib = require("resty.seckill.lib")
+local log = require("resty.seckill.log")
 local seckill = require("resty.seckill")
 
 local SMALL = { items = 8, reservations = 256, users = 256, requests = 512,
@@ -371,6 +372,108 @@ describe("feed", function()
         assert.same({}, list)
         assert(stock:cursor("crm", { create = true }))
         assert.is_true(stock:ack("crm", cursor))
+    end)
+
+    -- Ids that are forgotten leave records in the log that are not for
+    -- consumers, after what these have seen; how many.
+    local function forget()
+        local before = engine:stats().lsn
+        engine:set_test_clock(engine:now() + 1e6)
+        finally(function() engine:set_test_clock() end)
+        repeat until assert(stock:sweep(1000)) == 0
+        flush()
+        return engine:stats().lsn - before
+    end
+
+    local function lsn_of(cursor)
+        return tonumber(cursor:match("%-(%x+)$"), 16)
+    end
+
+    it("moves its cursor over what is not for consumers", function()
+        open()
+        put("tee")
+        local order = assert(stock:reserve("tee", "ann", 1, "r1", ASYNC))
+        assert(stock:cancel(order.id, ASYNC))
+        flush()
+        local named = assert(stock:cursor("crm", { create = true }))
+        local list, behind = assert(stock:feed(named))
+        assert.equal(3, #list)
+        assert.equal(3, lsn_of(behind))
+        assert.is_true(forget() > 0)
+        local durable, cursor = engine:stats().log.durable, nil
+        list, cursor = assert(stock:feed(behind))
+        assert.same({}, list)
+        assert.equal(durable, lsn_of(cursor))
+        assert.is_true(stock:ack("crm", cursor))
+        -- The place is one, though the record there is hidden.
+        assert(stock:feed())
+        list, behind = assert(stock:feed(cursor))
+        assert.same({}, list)
+        assert.equal(cursor, behind)
+        -- Also when there is something behind them, which does not fit.
+        stock:pause("tee", ASYNC)
+        stock:resume("tee", ASYNC)
+        flush()
+        assert(stock:feed())
+        list, cursor = assert(stock:feed(named, 3))
+        assert.equal(3, #list)
+        assert.equal(durable, lsn_of(cursor))
+        list = assert(stock:feed(cursor, 1))
+        assert.equal("pause", list[1].type)
+        -- Of another life it is none.
+        local other = ("%x-%x"):format(tonumber(cursor:match("^%x+"), 16) + 1,
+                                       durable)
+        for _, text in ipairs { other, (other:gsub("^%x+", "0")) } do
+            local none, code = stock:feed(text)
+            assert.is_nil(none)
+            assert.equal("bad_cursor", code)
+        end
+    end)
+
+    it("never has a cursor within an order", function()
+        open()
+        put("tee")
+        put("mug")
+        assert(stock:reserve("tee", "bob", 1, "r0", ASYNC))
+        forget()
+        local order = assert(stock:order { user = "ann", request_id = "r1",
+            durability = "async", lines = {
+            { item = "tee", qty = 1 }, { item = "mug", qty = 2 } } })
+        flush()
+        local cursor
+        for _ = 1, 20 do
+            local list
+            list, cursor = assert(stock:feed(cursor, 1))
+            if #list == 2 then
+                assert.equal(order.lsn, list[2].lsn)
+                assert.equal(order.lsn, lsn_of(cursor))
+                return
+            end
+            assert.is_true(lsn_of(cursor) < order.lsn)
+        end
+        error("the order did not come")
+    end)
+
+    it("opens no file while nothing happens", function()
+        open()
+        put("tee")
+        flush()
+        local _, cursor = read_all()
+        local opened, real = 0, log.reader
+        log.reader = function(...)
+            opened = opened + 1
+            return real(...)
+        end
+        finally(function() log.reader = real end)
+        for i = 1, 20 do
+            if i % 5 == 0 then
+                assert(stock:reserve("tee", "u" .. i, 1, "r" .. i, ASYNC))
+                forget()
+            end
+            _, cursor = assert(stock:feed(cursor))
+        end
+        assert.equal(0, opened)
+        assert.equal(engine:stats().log.durable, lsn_of(cursor))
     end)
 
     it("refuses what is no cursor of this ledger", function()
