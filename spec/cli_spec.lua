@@ -434,6 +434,26 @@ describe("ledger", function()
         end)
     end)
 
+    it("looks back over records that are not shown", function()
+        sell([[
+            engine:set_test_clock(engine:now() + 1e6)
+            repeat until assert(stock:sweep(1000)) == 0
+            assert(stock:pause("tee", { durability = "sync" }))
+        ]])
+        both(function(where)
+            local all = lines((expect(OK, "ledger dump -o json" .. where)))
+            local first = cjson.decode(all[1]).lsn
+            assert.is_true(cjson.decode(all[#all]).lsn - first > #all + 10)
+            for _, n in ipairs { 1, 2, 10, #all - 1, #all, #all + 1, 1e6 } do
+                local list = lines((expect(OK, ("ledger tail -o json -n %d")
+                                               :format(n) .. where)))
+                assert.equal(math.min(n, #all), #list)
+                assert.equal(all[#all], list[#list])
+                assert.equal(all[#all - #list + 1], list[1])
+            end
+        end)
+    end)
+
     it("follows", function()
         local pid = shell(("SECKILL_LIB='%s' ./bin/seckill ledger tail -f -n 1 "
             .. "-o json --name cli --shm-dir %s >%s/tail 2>&1 </dev/null & "
