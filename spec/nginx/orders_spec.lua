@@ -326,6 +326,13 @@ describe("the orders worker", function()
         check(engine:stats().lsn)
     end)
 
+    it("commits to SQLite so that a power loss takes nothing", function()
+        local db = assert(database.open { sqlite = base .. "/db/orders.db" })
+        assert.equal("delete", db:value("PRAGMA journal_mode"))
+        assert.equal("3", tostring(db:value("PRAGMA synchronous"))) -- EXTRA
+        db:close()
+    end)
+
     it("gives up after a while without a database", function()
         local seller = start_sale()
         await_segment()
