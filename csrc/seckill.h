@@ -546,6 +546,13 @@ SECKILL_API void seckill_reader_close(seckill_reader_t *r);
 SECKILL_API int seckill_reader_next(seckill_reader_t *r, seckill_record_t *out);
 /** LSN that the next record will have. */
 SECKILL_API uint64_t seckill_reader_lsn(seckill_reader_t *r);
+/** Incarnation of the life that wrote an LSN in front of the next record; of
+ *  LSN 0 that of the first life. 0: not known. After seckill_reader_next() has
+ *  returned 0, seckill_reader_lsn() - 1 and its incarnation are a cursor behind
+ *  everything so far: also behind records that readers do not show, and that
+ *  the log would keep for a cursor in front of them. Not after a code. */
+SECKILL_API uint32_t seckill_reader_incarnation(seckill_reader_t *r,
+                                                uint64_t lsn);
 /** Where and why, after a code. */
 SECKILL_API const char *seckill_reader_error(seckill_reader_t *r);
 /** After 0, without an engine: bytes of an unfinished batch at the end, which

@@ -337,6 +337,12 @@ uint64_t seckill_reader_lsn(seckill_reader_t *r)
     return r->order != NULL ? r->order->lsn : skl_wal_reader_next(r->reader);
 }
 
+uint32_t seckill_reader_incarnation(seckill_reader_t *r, uint64_t lsn)
+{
+    skl_assert(lsn < seckill_reader_lsn(r));
+    return incarnation_of(r, lsn > 0 ? lsn : 1);
+}
+
 const char *seckill_reader_error(seckill_reader_t *r)
 {
     return r->text;

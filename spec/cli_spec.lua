@@ -434,6 +434,26 @@ describe("ledger", function()
         end)
     end)
 
+    it("looks back over records that are not shown", function()
+        sell([[
+            engine:set_test_clock(engine:now() + 1e6)
+            repeat until assert(stock:sweep(1000)) == 0
+            assert(stock:pause("tee", { durability = "sync" }))
+        ]])
+        both(function(where)
+            local all = lines((expect(OK, "ledger dump -o json" .. where)))
+            local first = cjson.decode(all[1]).lsn
+            assert.is_true(cjson.decode(all[#all]).lsn - first > #all + 10)
+            for _, n in ipairs { 1, 2, 10, #all - 1, #all, #all + 1, 1e6 } do
+                local list = lines((expect(OK, ("ledger tail -o json -n %d")
+                                               :format(n) .. where)))
+                assert.equal(math.min(n, #all), #list)
+                assert.equal(all[#all], list[#list])
+                assert.equal(all[#all - #list + 1], list[1])
+            end
+        end)
+    end)
+
     it("follows", function()
         local pid = shell(("SECKILL_LIB='%s' ./bin/seckill ledger tail -f -n 1 "
             .. "-o json --name cli --shm-dir %s >%s/tail 2>&1 </dev/null & "
@@ -462,6 +482,39 @@ describe("ledger", function()
                                                         base, base))
             assert.equal("", slurp(base .. "/err"))
         end
+        -- Its status, when the reader has certainly left.
+        shell(("export SECKILL_LIB='%s'; mkfifo %s/left; trap '' PIPE; "
+            .. "{ echo >%s/left; read _ <%s/left; "
+            .. "./bin/seckill ledger dump --dir %s; echo $? >%s/status; "
+            .. "} 2>%s/err | { read _ <%s/left; exec <&-; echo >%s/left; }")
+            :format(lib.path, base, base, base, dir, base, base, base, base))
+        assert.equal("0\n", slurp(base .. "/status"))
+        assert.equal("", slurp(base .. "/err"))
+    end)
+
+    -- `seckill line` with the output to `target`; its status and errors.
+    local function write_to(target, line)
+        shell(("export SECKILL_LIB='%s'; { ./bin/seckill %s >%s; "
+            .. "echo $? >%s/status; } 2>%s/err"):format(lib.path, line, target,
+                                                        base, base))
+        return tonumber(slurp(base .. "/status")), slurp(base .. "/err")
+    end
+
+    it("says that its output cannot be written", function()
+        for _, line in ipairs {
+            "ledger dump --dir " .. dir, "ledger tail -o json --dir " .. dir,
+            "ledger verify --dir " .. dir, "--help", "--version",
+            "stock list --name cli --shm-dir " .. base,
+            "ledger cursors --name cli --shm-dir " .. base,
+        } do
+            local status, err = write_to("/dev/full", line)
+            assert.equal(REFUSED, status, line)
+            assert.equal("seckill: standard output: "
+                         .. "No space left on device\n", err)
+        end
+        local status, err = write_to("&-", "--help")
+        assert.equal(REFUSED, status)
+        assert.is_truthy(err:find("Bad file descriptor", 1, true))
     end)
 
     it("verifies", function()

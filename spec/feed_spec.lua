@@ -4,6 +4,7 @@
 
 local ffi = require("ffi")
 local lib = require("resty.seckill.lib")
+local log = require("resty.seckill.log")
 local seckill = require("resty.seckill")
 
 local SMALL = { items = 8, reservations = 256, users = 256, requests = 512,
@@ -24,8 +25,8 @@ end
 
 
 -- A life of the ledger in a process of its own: a directory stays with the
--- process that opened it. Sells from..to and ends.
-local function live(from, to)
+-- process that opened it. Runs `body` and ends.
+local function life(body)
     local path = base .. "/live.lua"
     local file = assert(io.open(path, "wb"))
     file:write(([[
@@ -35,23 +36,30 @@ local function live(from, to)
             dir = %q, capacity = { items = 8, reservations = 256, users = 256,
             requests = 512, limit_keys = 1, log_units = 2^12 } })
         local stock = engine.stock
-        assert(stock:put { item = "tee", total = 100000, hold = 60 })
-        for n = %d, %d do
-            assert(stock:reserve("tee", "user-" .. n, 1, "r" .. n,
-                                 { durability = "async" }))
-        end
-        assert(stock:adjust("tee", 1, "flush-%d"))
+        %s
         engine:close()
         seckill.destroy("feed", %q)
         print("lived")
-    ]]):format(package.path, package.cpath, base, base .. "/log", from, to,
-               from, base))
+    ]]):format(package.path, package.cpath, base, base .. "/log", body, base))
     file:close()
     local pipe = assert(io.popen("SECKILL_LIB='" .. lib.path .. "' luajit "
                                  .. path .. " 2>&1"))
     local text = pipe:read("*a")
     pipe:close()
     assert.equal("lived\n", text)
+end
+
+
+-- One that sells from..to.
+local function live(from, to)
+    life(([[
+        assert(stock:put { item = "tee", total = 100000, hold = 60 })
+        for n = %d, %d do
+            assert(stock:reserve("tee", "user-" .. n, 1, "r" .. n,
+                                 { durability = "async" }))
+        end
+        assert(stock:adjust("tee", 1, "flush-%d"))
+    ]]):format(from, to, from))
 end
 
 
@@ -109,6 +117,20 @@ local function keys(records)
         list[i] = record.key
     end
     return list
+end
+
+
+-- A snapshot of what is in full segments; lets go what the one before it has.
+local function snapshot()
+    local out, err = ffi.new("seckill_snapshot_t *[1]"), ffi.new("char[512]")
+    local rc = lib.C.seckill_snapshot_begin(base .. "/log", out, err, 512)
+    assert.equal(0, rc, ffi.string(err))
+    local n = ffi.new("uint64_t[2]")
+    repeat
+        rc = lib.C.seckill_snapshot_step(out[0], 1e6, n, n + 1)
+    until rc ~= 1
+    assert.equal(0, rc)
+    lib.C.seckill_snapshot_end(out[0])
 end
 
 
@@ -328,6 +350,132 @@ describe("feed", function()
         end
     end)
 
+    it("begins with the life in front of the oldest record", function()
+        life [[
+            assert(stock:put { item = "tee", total = 10, hold = 60 })
+            local order = assert(stock:reserve("tee", "ann", 1, "r1"))
+            assert(stock:cancel(order.id, { durability = "sync" }))
+        ]]
+        -- Only what is not for consumers: all is forgotten.
+        life [[
+            engine:set_test_clock(engine:now() + 1e6)
+            stock:sweep(1000)
+            local rc = require("resty.seckill.lib").C.seckill_sync_wait(
+                engine.handle, engine:stats().lsn, 10000000000LL)
+            assert(rc == 0 and engine:stats().lsn > 3)
+        ]]
+        snapshot()
+        open()
+        snapshot()
+        assert.is_true(engine:stats().log.first_lsn > 3)
+        local list, cursor = assert(stock:feed())
+        assert.same({}, list)
+        assert(stock:cursor("crm", { create = true }))
+        assert.is_true(stock:ack("crm", cursor))
+    end)
+
+    -- Ids that are forgotten leave records in the log that are not for
+    -- consumers, after what these have seen; how many.
+    local function forget()
+        local before = engine:stats().lsn
+        engine:set_test_clock(engine:now() + 1e6)
+        finally(function() engine:set_test_clock() end)
+        repeat until assert(stock:sweep(1000)) == 0
+        flush()
+        return engine:stats().lsn - before
+    end
+
+    local function lsn_of(cursor)
+        return tonumber(cursor:match("%-(%x+)$"), 16)
+    end
+
+    it("moves its cursor over what is not for consumers", function()
+        open()
+        put("tee")
+        local order = assert(stock:reserve("tee", "ann", 1, "r1", ASYNC))
+        assert(stock:cancel(order.id, ASYNC))
+        flush()
+        local named = assert(stock:cursor("crm", { create = true }))
+        local list, behind = assert(stock:feed(named))
+        assert.equal(3, #list)
+        assert.equal(3, lsn_of(behind))
+        assert.is_true(forget() > 0)
+        local durable, cursor = engine:stats().log.durable, nil
+        list, cursor = assert(stock:feed(behind))
+        assert.same({}, list)
+        assert.equal(durable, lsn_of(cursor))
+        assert.is_true(stock:ack("crm", cursor))
+        -- The place is one, though the record there is hidden.
+        assert(stock:feed())
+        list, behind = assert(stock:feed(cursor))
+        assert.same({}, list)
+        assert.equal(cursor, behind)
+        -- Also when there is something behind them, which does not fit.
+        stock:pause("tee", ASYNC)
+        stock:resume("tee", ASYNC)
+        flush()
+        assert(stock:feed())
+        list, cursor = assert(stock:feed(named, 3))
+        assert.equal(3, #list)
+        assert.equal(durable, lsn_of(cursor))
+        list = assert(stock:feed(cursor, 1))
+        assert.equal("pause", list[1].type)
+        -- Of another life it is none.
+        local other = ("%x-%x"):format(tonumber(cursor:match("^%x+"), 16) + 1,
+                                       durable)
+        for _, text in ipairs { other, (other:gsub("^%x+", "0")) } do
+            local none, code = stock:feed(text)
+            assert.is_nil(none)
+            assert.equal("bad_cursor", code)
+        end
+    end)
+
+    it("never has a cursor within an order", function()
+        open()
+        put("tee")
+        put("mug")
+        assert(stock:reserve("tee", "bob", 1, "r0", ASYNC))
+        forget()
+        local order = assert(stock:order { user = "ann", request_id = "r1",
+            durability = "async", lines = {
+            { item = "tee", qty = 1 }, { item = "mug", qty = 2 } } })
+        flush()
+        local cursor
+        for _ = 1, 20 do
+            local list
+            list, cursor = assert(stock:feed(cursor, 1))
+            if #list == 2 then
+                assert.equal(order.lsn, list[2].lsn)
+                assert.equal(order.lsn, lsn_of(cursor))
+                return
+            end
+            assert.is_true(lsn_of(cursor) < order.lsn)
+        end
+        error("the order did not come")
+    end)
+
+    it("opens no file while nothing happens", function()
+        open()
+        put("tee")
+        flush()
+        local _, cursor = read_all()
+        local opened, real = 0, log.reader
+        log.reader = function(...)
+            opened = opened + 1
+            return real(...)
+        end
+        finally(function() log.reader = real end)
+        for i = 1, 20 do
+            if i % 5 == 0 then
+                assert(stock:reserve("tee", "u" .. i, 1, "r" .. i, ASYNC))
+                forget()
+            end
+            _, cursor = assert(stock:feed(cursor))
+        end
+        assert.equal(0, opened)
+        assert.equal(engine:stats().log.durable, lsn_of(cursor))
+    end)
+
     it("refuses what is no cursor of this ledger", function()
         open()
         put("tee")
@@ -442,19 +590,6 @@ describe("named cursors", function()
         for n = 1, 20 do
             sell(n * 2000, n * 2000 + 1999)
             flush()
-        end
-        local function snapshot()
-            local out, err = ffi.new("seckill_snapshot_t *[1]"),
-                ffi.new("char[512]")
-            local rc = lib.C.seckill_snapshot_begin(base .. "/log", out, err,
-                                                    512)
-            assert.equal(0, rc, ffi.string(err))
-            local n = ffi.new("uint64_t[2]")
-            repeat
-                rc = lib.C.seckill_snapshot_step(out[0], 1e6, n, n + 1)
-            until rc ~= 1
-            assert.equal(0, rc)
-            lib.C.seckill_snapshot_end(out[0])
         end
         snapshot()
         assert.equal(1, assert(stock:feed(kept, 1))[1].lsn)

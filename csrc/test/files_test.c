@@ -108,6 +108,60 @@ TEST(files_reader_leaves_out_what_consumers_do_not_need)
     close_log(&d, fs);
 }
 
+/* Pass everything; the LSN of the last record that was shown. */
+static uint64_t pass(seckill_reader_t *r)
+{
+    uint64_t last = 0;
+    seckill_record_t rec;
+
+    while (seckill_reader_next(r, &rec) == 1) {
+        CHECK_INT(rec.incarnation, seckill_reader_incarnation(r, rec.lsn));
+        last = rec.lsn;
+    }
+    return last;
+}
+
+TEST(files_the_place_behind_hidden_records_is_a_cursor)
+{
+    const char *dir = new_dir("place");
+    uint64_t shown, end, lsn;
+    uint32_t incarnation;
+    seckill_reader_t *r;
+    skl_fs_t *fs;
+    logdir_t d;
+
+    open_log(&d, &fs, dir);
+    CHECK_INT(SECKILL_OK, logdir_put(&d, "item", 10, 1));
+    CHECK_INT(SECKILL_OK, logdir_reserve(&d, "item", "ann", "r1"));
+    CHECK_INT(SECKILL_OK, skl_stock_cancel(&d.stock, logdir_id(&d), d.now));
+    d.now += 1000 * LOGDIR_SEC;
+    (void)skl_stock_sweep(&d.stock, 1 << 16, d.now);
+    logdir_flush(&d);
+    r = reader(NULL, dir, 0);
+    CHECK_INT(d.id.lives[0].incarnation, seckill_reader_incarnation(r, 0));
+    shown = pass(r);
+    end = seckill_reader_lsn(r) - 1;
+    CHECK_INT(3, shown);
+    CHECK(end > shown);
+    CHECK_INT(d.written, end);
+    incarnation = seckill_reader_incarnation(r, end);
+    CHECK_INT(d.id.lives[0].incarnation, incarnation);
+    CHECK_INT(SECKILL_OK, seckill_cursor_set(dir, "a", end, incarnation, 1));
+    seckill_reader_close(r);
+    logdir_next_life(&d);
+    CHECK_INT(SECKILL_OK, logdir_put(&d, "item", 10, 2));
+    logdir_flush(&d);
+    r = reader(NULL, dir, end + 1);
+    CHECK_INT(incarnation, seckill_reader_incarnation(r, end));
+    CHECK_INT(end + 1, pass(r));
+    lsn = seckill_reader_lsn(r) - 1;
+    CHECK_INT(end + 1, lsn);
+    CHECK_INT(incarnation + 1, seckill_reader_incarnation(r, lsn));
+    CHECK_INT(incarnation, seckill_reader_incarnation(r, end));
+    seckill_reader_close(r);
+    close_log(&d, fs);
+}
+
 TEST(files_stats_tell_what_is_there)
 {
     const char *dir = new_dir("stats");

@@ -152,9 +152,10 @@ function _M.open(options)
                                 env = env }, mt)
     local ok, err
     if kind == "sqlite" then
-        -- A commit must be on disk before the cursor is moved.
+        -- A commit must be on disk before the cursor is moved; with a rollback
+        -- journal that is only when its directory is, too.
         ok, err = self:run("PRAGMA busy_timeout = " .. BUSY_MS)
-        ok, err = ok and self:run("PRAGMA synchronous = FULL"), err
+        ok, err = ok and self:run("PRAGMA synchronous = EXTRA"), err
     else
         ok, err = self:run("SET SESSION time_zone = '+00:00', "
                            .. "sql_mode = 'STRICT_ALL_TABLES'")

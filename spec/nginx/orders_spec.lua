@@ -295,6 +295,44 @@ describe("the orders worker", function()
         assert.equal(2, stopped)
     end)
 
+    it("lets the log go where there is nothing for it", function()
+        local ASYNC = { durability = "async" }
+        engine = assert(seckill.open { name = "orders", shm_dir = shm,
+            dir = base .. "/log", window = 10, capacity = { items = 8,
+            reservations = 256, users = 256, requests = 512, limit_keys = 1,
+            log_units = 2^12 } })
+        local stock = engine.stock
+        assert(stock:put { item = "tee", total = 10, hold = 5 })
+        local order = assert(stock:reserve("tee", "ann", 1, "r1", ASYNC))
+        assert(stock:cancel(order.id, { durability = "sync" }))
+        local file = base .. "/db/orders.db"
+        local target = { "--sqlite", file }
+        local function check(lsn)
+            assert.equal(0, finish(target), log_of("worker.log"))
+            assert.equal(lsn, assert(stock:cursors())[1].lsn)
+            local db = assert(database.open { sqlite = file })
+            assert.equal(stock:cursor("orders"), db:position("orders"))
+            db:close()
+        end
+        check(3)
+        -- The ids are forgotten, which is nothing for a consumer.
+        engine:set_test_clock(engine:now() + 1e6)
+        repeat until assert(stock:sweep(1000)) == 0
+        engine:set_test_clock()
+        assert(process.wait(function()
+            local stats = engine:stats()
+            return stats.lsn > 3 and stats.log.durable == stats.lsn
+        end))
+        check(engine:stats().lsn)
+    end)
+
+    it("commits to SQLite so that a power loss takes nothing", function()
+        local db = assert(database.open { sqlite = base .. "/db/orders.db" })
+        assert.equal("delete", db:value("PRAGMA journal_mode"))
+        assert.equal("3", tostring(db:value("PRAGMA synchronous"))) -- EXTRA
+        db:close()
+    end)
+
     it("gives up after a while without a database", function()
         local seller = start_sale()
         await_segment()

@@ -305,6 +305,7 @@ int seckill_reader_open(seckill_t *sk, const char *dir, uint64_t from_lsn,
 void seckill_reader_close(seckill_reader_t *r);
 int seckill_reader_next(seckill_reader_t *r, seckill_record_t *out);
 uint64_t seckill_reader_lsn(seckill_reader_t *r);
+uint32_t seckill_reader_incarnation(seckill_reader_t *r, uint64_t lsn);
 const char *seckill_reader_error(seckill_reader_t *r);
 uint64_t seckill_reader_torn(seckill_reader_t *r);
 const char *seckill_record_name(int type);
@@ -547,6 +548,7 @@ return {
         "seckill_reader_close",
         "seckill_reader_next",
         "seckill_reader_lsn",
+        "seckill_reader_incarnation",
         "seckill_reader_error",
         "seckill_reader_torn",
         "seckill_record_name",

@@ -151,7 +151,7 @@ local GROUPS = {
 local EXIT = [[
 Exit status:
   0  ok
-  1  refused, or a problem was found
+  1  refused, a problem was found, or the output could not be written
   2  wrong usage
   3  the ledger is damaged
   4  not found, or not running

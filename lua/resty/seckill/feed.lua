@@ -3,7 +3,8 @@
 -- Methods of engine.stock. The feed gives what is durable, in the order of the
 -- LSN, from the files of the log (in practice from the page cache). A consumer
 -- handles records first and acknowledges them then, so that it may see some of
--- them twice and misses none; `key` tells it what it has seen.
+-- them twice and misses none; `key` tells it what it has seen. The log also has
+-- records that are not for consumers; a cursor moves over them without any.
 --
 -- A stock object keeps one open reader and goes on with it while the cursor
 -- continues where it stands. It has read one record too many: only the next
@@ -43,7 +44,6 @@ local function source(stock)
     feed = {
         dir = ffi_string(log_stats.dir),
         uuid = ffi_string(log_stats.uuid),
-        newest = log_stats.incarnation, -- incarnation
     }
     stock.feed_source = feed
     return feed
@@ -71,59 +71,34 @@ local function stop(feed)
 end
 
 
--- Passes the records up to `lsn`, and checks on them that the cursor is of
--- this log: another life may have given the same LSN to another record. LSNs
--- have gaps here: some records are not for consumers.
-local function skip(feed, incarnation, lsn)
-    while true do
-        local record, code, detail = advance(feed)
-        if record == false then
-            return nil, code, detail
-        end
-        if not record then
-            return true
-        end
-        local behind = tonumber(record.lsn) > lsn
-        if lsn > 0 and (record.incarnation < incarnation
-           or not behind and record.incarnation ~= incarnation) then
-            return nil, "bad_cursor"
-        end
-        if behind then
-            return true
-        end
+-- Goes to the reader's place behind what was handed on: also over records that
+-- are not for consumers, for which the log would be kept. Never into the lines
+-- of an order: `ahead` is the first one, and without it there is none.
+local function settle(feed)
+    local lsn = (feed.ahead and tonumber(feed.ahead.lsn)
+                 or feed.reader:lsn()) - 1
+    if lsn ~= feed.lsn then
+        feed.lsn, feed.incarnation = lsn, feed.reader:incarnation(lsn)
     end
 end
 
 
--- The record at `lsn` itself may be gone, as long as the next one is there.
-local function open_reader(feed, lsn, handle)
-    if lsn > 0 then
-        local reader, code, detail = log.reader(feed.dir, lsn, handle)
-        if reader or code ~= "cursor_gone" then
-            return reader, code, detail
-        end
-    end
-    return log.reader(feed.dir, lsn + 1, handle)
-end
-
-
+-- Another life may have given the same LSN to another record: it must be the
+-- one that wrote it. The record may be hidden, or gone.
 local function open(stock, feed, incarnation, lsn)
     stop(feed)
     if lsn > tonumber(C.seckill_durable(stock.handle)) then
         return nil, "bad_cursor"
     end
-    local reader, code, detail = open_reader(feed, lsn, stock.handle)
+    local reader, code, detail = log.reader(feed.dir, lsn + 1, stock.handle)
     if not reader then
         return nil, code, detail
     end
-    feed.reader = reader
-    local ok
-    ok, code, detail = skip(feed, incarnation, lsn)
-    if not ok then
-        stop(feed)
-        return nil, code, detail
+    if lsn > 0 and reader:incarnation(lsn) ~= incarnation then
+        reader:close()
+        return nil, "bad_cursor"
     end
-    feed.incarnation, feed.lsn = incarnation, lsn
+    feed.reader, feed.lsn, feed.incarnation = reader, lsn, incarnation
     return true
 end
 
@@ -135,16 +110,9 @@ local function open_oldest(stock, feed)
     if not reader then
         return nil, code, detail
     end
-    feed.reader = reader
-    local record
-    record, code, detail = advance(feed)
-    if record == false then
-        stop(feed)
-        return nil, code, detail
-    end
-    local next_lsn = record and tonumber(record.lsn) or reader:lsn()
-    feed.lsn = next_lsn > 0 and next_lsn - 1 or 0
-    feed.incarnation = record and record.incarnation or feed.newest
+    local lsn = reader:lsn() - 1
+    feed.reader, feed.lsn, feed.incarnation = reader, lsn,
+        reader:incarnation(lsn)
     return true
 end
 
@@ -175,11 +143,9 @@ local function take(feed, max)
         if record == false then
             return list, code, detail
         end
-        if not record then
-            return list
-        end
-        local lsn = tonumber(record.lsn)
-        if n >= max and lsn ~= feed.lsn then
+        local lsn = record and tonumber(record.lsn)
+        if not record or n >= max and lsn ~= feed.lsn then
+            settle(feed)
             return list
         end
         n = n + 1
@@ -198,9 +164,9 @@ end
 ---@param cursor string? from an earlier call; nil: the oldest record kept
 ---@param max integer? 1 .. 10000; 256 unless given
 ---@return seckill.record[]? records empty: none yet, ask again later
----@return string next cursor: everything in front of it was handed on; or the
----  code: not_found (the engine has no dir), bad_cursor, cursor_gone, corrupt,
----  io_error
+---@return string next cursor: everything in front of it was handed on. It may
+---  move without records: acknowledge it all the same. Or the code: not_found
+---  (the engine has no dir), bad_cursor, cursor_gone, corrupt, io_error
 ---@return string? detail
 function _M:feed(cursor, max)
     args.integer(max, "max", 1, MAX_MAX, 2)

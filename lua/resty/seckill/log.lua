@@ -198,6 +198,14 @@ function reader:lsn()
 end
 
 
+--- Incarnation of the life that wrote an LSN in front of the next record.
+---@param lsn integer 0: of the first life
+---@return integer incarnation 0: not known
+function reader:incarnation(lsn)
+    return C.seckill_reader_incarnation(self.raw, lsn)
+end
+
+
 --- Bytes of an unfinished batch at the end.
 ---@return integer
 function reader:torn()

@@ -165,17 +165,6 @@ function _M.dump(values)
 end
 
 
--- At most `n` records in front of the newest LSN that is known.
-local function tail_from(ledger, n)
-    local first = tonumber(ledger.stats.first_lsn)
-    local newest = tonumber(ledger.stats.snapshot_lsn)
-    if ledger.handle then
-        newest = tonumber(C.seckill_durable(ledger.handle))
-    end
-    return math.max(first, newest - n + 1, 0)
-end
-
-
 -- Reads on as records come; without an engine the reader has to be opened
 -- again behind the last one.
 local function follow(ledger, reader, fn)
@@ -214,15 +203,43 @@ local function last_records(ledger, reader, n)
 end
 
 
+-- `distance` LSNs in front of the newest that is known; 0: the oldest.
+local function tail_from(ledger, distance)
+    local newest = ledger.handle and C.seckill_durable(ledger.handle)
+        or ledger.stats.snapshot_lsn
+    local from = tonumber(newest) - distance + 1
+    return from > tonumber(ledger.stats.first_lsn) and from or 0
+end
+
+
+-- The newest n records and the reader behind them; nil, or a status. LSNs have
+-- gaps where records are not shown: it looks back further and further.
+local function newest_records(ledger, n)
+    local from, distance = nil, n
+    while true do
+        from, distance = tail_from(ledger, distance), distance * 2
+        local reader, code, detail = log.reader(ledger.dir, from,
+                                                ledger.handle)
+        if reader then
+            local list, status = last_records(ledger, reader, n)
+            if #list == n or from == 0 or status then
+                return list, status, reader
+            end
+            reader:close()
+        elseif code ~= "cursor_gone" or from == 0 then
+            return nil, read_failed(ledger, code, detail)
+        end
+    end
+end
+
+
 --- seckill ledger tail
 function _M.tail(values)
     return with_ledger(values, function(ledger)
-        local reader, code, detail = log.reader(
-            ledger.dir, tail_from(ledger, values.lines), ledger.handle)
-        if not reader then
-            return read_failed(ledger, code, detail)
+        local list, status, reader = newest_records(ledger, values.lines)
+        if not list then
+            return status
         end
-        local list, status = last_records(ledger, reader, values.lines)
         print_header(values)
         for _, record in ipairs(list) do
             print_record(record, values)

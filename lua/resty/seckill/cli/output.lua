@@ -4,7 +4,8 @@
 -- shown as \xNN. JSON is for programs: a string that is no UTF-8 has U+FFFD
 -- instead, and a field <name>_hex beside it has all its bytes.
 --
--- A reader of the pipe who leaves is no error: the program ends quietly.
+-- A reader of the pipe who leaves is no error: the program ends quietly. Output
+-- that cannot be written for another reason, as on a full disk, is one.
 
 local ffi = require("ffi")
 
@@ -23,6 +24,8 @@ local type = type
 local _M = { _VERSION = "0.1.0" }
 
 local PROGRESS_NS = 200e6
+local EPIPE = 32
+local FAILED = 1 -- exit status
 
 pcall(ffi.cdef, "int isatty(int fd);")
 pcall(ffi.cdef, "int poll(void *fds, unsigned long n, int timeout);")
@@ -107,20 +110,29 @@ end
 
 -- ---- Writing --------------------------------------------------------------
 
---- Write to standard output; ends the program where nobody reads it.
+-- Ends the program, quietly where nobody reads it; else what came out is not
+-- all there is.
+local function check_written(ok, why, errno)
+    if ok then
+        return
+    end
+    if errno ~= EPIPE then
+        _M.note("standard output: " .. why)
+    end
+    os_exit(errno == EPIPE and 0 or FAILED)
+end
+
+
+--- Write to standard output; ends the program where that fails.
 ---@param text string
 function _M.write(text)
-    if not io_stdout:write(text) then
-        os_exit(0)
-    end
+    check_written(io_stdout:write(text))
 end
 
 
 --- What was written goes out now.
 function _M.flush()
-    if not io_stdout:flush() then
-        os_exit(0)
-    end
+    check_written(io_stdout:flush())
 end
 
 
