@@ -26,7 +26,7 @@ end
 
 -- A life of the ledger in a process of its own: a directory stays with the
 -- process that opened it. Runs `body` and ends.
-local function life(body)
+local function live_through(body)
     local path = base .. "/live.lua"
     local file = assert(io.open(path, "wb"))
     file:write(([[
@@ -52,7 +52,7 @@ end
 
 -- One that sells from..to.
 local function live(from, to)
-    life(([[
+    live_through(([[
         assert(stock:put { item = "tee", total = 100000, hold = 60 })
         for n = %d, %d do
             assert(stock:reserve("tee", "user-" .. n, 1, "r" .. n,
@@ -351,13 +351,13 @@ describe("feed", function()
     end)
 
     it("begins with the life in front of the oldest record", function()
-        life [[
+        live_through [[
             assert(stock:put { item = "tee", total = 10, hold = 60 })
             local order = assert(stock:reserve("tee", "ann", 1, "r1"))
             assert(stock:cancel(order.id, { durability = "sync" }))
         ]]
         -- Only what is not for consumers: all is forgotten.
-        life [[
+        live_through [[
             engine:set_test_clock(engine:now() + 1e6)
             stock:sweep(1000)
             local rc = require("resty.seckill.lib").C.seckill_sync_wait(
@@ -400,7 +400,7 @@ describe("feed", function()
         assert.equal(3, #list)
         assert.equal(3, lsn_of(behind))
         assert.is_true(forget() > 0)
-        local durable, cursor = engine:stats().log.durable, nil
+        local durable, cursor = engine:stats().log.durable
         list, cursor = assert(stock:feed(behind))
         assert.same({}, list)
         assert.equal(durable, lsn_of(cursor))
@@ -411,15 +411,15 @@ describe("feed", function()
         assert.same({}, list)
         assert.equal(cursor, behind)
         -- Also when there is something behind them, which does not fit.
-        stock:pause("tee", ASYNC)
-        stock:resume("tee", ASYNC)
+        sell(1, 2)
         flush()
         assert(stock:feed())
         list, cursor = assert(stock:feed(named, 3))
         assert.equal(3, #list)
         assert.equal(durable, lsn_of(cursor))
         list = assert(stock:feed(cursor, 1))
-        assert.equal("pause", list[1].type)
+        assert.equal("reserve", list[1].type)
+        assert.equal("user-1", list[1].user)
         -- Of another life it is none.
         local other = ("%x-%x"):format(tonumber(cursor:match("^%x+"), 16) + 1,
                                        durable)

@@ -215,9 +215,10 @@ end
 -- The newest n records and the reader behind them; nil, or a status. LSNs have
 -- gaps where records are not shown: it looks back further and further.
 local function newest_records(ledger, n)
-    local from, distance = nil, n
+    local distance = n
     while true do
-        from, distance = tail_from(ledger, distance), distance * 2
+        local from = tail_from(ledger, distance)
+        distance = distance * 2
         local reader, code, detail = log.reader(ledger.dir, from,
                                                 ledger.handle)
         if reader then
