@@ -469,11 +469,11 @@ SECKILL_API uint64_t seckill_durable(seckill_t *sk);
 SECKILL_API int seckill_durability(seckill_t *sk);
 /** For event loops. OK: lsn is durable. EPENDING: the flusher was asked; a byte
  *  comes on the wake socket at the next step of seckill_durable(), then ask
- *  again. ENOTSTARTEDTHREADS: nobody would send it. Threads: any; never
- *  blocks. */
+ *  again. ENOTSTARTEDTHREADS: nobody would send it. ECLOSED: the engine was
+ *  closed before lsn was durable. Threads: any; never blocks. */
 SECKILL_API int seckill_sync_ask(seckill_t *sk, uint64_t lsn);
 /** Wait until lsn is durable; where no process flushes, flush here. EPENDING
- *  after timeout_ns. Threads: any, not in an event loop. */
+ *  after timeout_ns; ECLOSED as above. Threads: any, not in an event loop. */
 SECKILL_API int seckill_sync_wait(seckill_t *sk, uint64_t lsn,
                                   int64_t timeout_ns);
 

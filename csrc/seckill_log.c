@@ -109,10 +109,20 @@ uint64_t seckill_answer_lsn(void)
     return skl_answer_lsn();
 }
 
+/* With a dir, also after the last close: the segment stays mapped and says so,
+ * the log is gone. */
+static int is_logged(const seckill_t *sk)
+{
+#ifdef MUTANT_CLOSED_IS_DURABLE
+    return seckill_has_log(sk);
+#else
+    return sk->segment.header->config.durability != 0;
+#endif
+}
+
 uint64_t seckill_durable(seckill_t *sk)
 {
-    return seckill_has_log(sk) ? skl_wal_durable(&sk->stock.ring)
-                               : seckill_lsn(sk);
+    return is_logged(sk) ? skl_wal_durable(&sk->stock.ring) : seckill_lsn(sk);
 }
 
 int seckill_durability(seckill_t *sk)
@@ -124,8 +134,11 @@ int seckill_sync_ask(seckill_t *sk, uint64_t lsn)
 {
     skl_wal_shm_t *shm = sk->log.writer.shm;
 
-    if (!seckill_has_log(sk) || seckill_durable(sk) >= lsn) {
+    if (!is_logged(sk) || seckill_durable(sk) >= lsn) {
         return SECKILL_OK;
+    }
+    if (!seckill_has_log(sk)) {
+        return SECKILL_ECLOSED;
     }
     if (!skl_io_running(sk->io)) {
         return SECKILL_ENOTSTARTEDTHREADS;
@@ -167,8 +180,11 @@ int seckill_sync_wait(seckill_t *sk, uint64_t lsn, int64_t timeout_ns)
     const int64_t end = skl_clock_mono_ns() + timeout_ns;
     skl_wal_shm_t *shm = sk->log.writer.shm;
 
-    if (!seckill_has_log(sk)) {
+    if (!is_logged(sk)) {
         return SECKILL_OK;
+    }
+    if (!seckill_has_log(sk)) {
+        return seckill_durable(sk) >= lsn ? SECKILL_OK : SECKILL_ECLOSED;
     }
     for (;;) {
         const uint32_t seen = atomic_load(&shm->durable_word);

@@ -255,6 +255,48 @@ TEST(stop_writes_what_was_answered)
     check_the_log(&p, sk);
 }
 
+/* What it was not told is no more true because nobody can tell it now. */
+TEST(a_closed_engine_knows_what_is_durable)
+{
+    place_t p;
+    seckill_t *sk;
+    uint64_t lsn;
+
+    place_new(&p);
+    sk = open_with_shoes(&p);
+    CHECK_INT(SECKILL_OK, note_reserve(&p, sk));
+    lsn = seckill_answer_lsn();
+    seckill_close(sk);
+    CHECK_INT(lsn - 1, seckill_durable(sk));
+    CHECK_INT(SECKILL_OK, seckill_sync_ask(sk, lsn - 1));
+    CHECK_INT(SECKILL_OK, seckill_sync_wait(sk, lsn - 1, 0));
+    CHECK_INT(SECKILL_ECLOSED, seckill_sync_ask(sk, lsn));
+    CHECK_INT(SECKILL_ECLOSED, seckill_sync_wait(sk, lsn, FOREVER));
+    CHECK(place_open(&p) == sk);
+    CHECK_INT(SECKILL_OK, seckill_sync_wait(sk, lsn, FOREVER));
+    check_the_log(&p, sk);
+}
+
+TEST(without_a_log_nothing_is_waited_for)
+{
+    place_t p;
+    seckill_options_t o;
+    seckill_t *sk;
+
+    place_new(&p);
+    o = place_options(&p);
+    o.dir = NULL;
+    o.log_segment_bytes = o.max_log_bytes = 0;
+    REQUIRE(place_try(&o, &sk) == SECKILL_OK);
+    for (int i = 0; i < 2; i++) {
+        CHECK_INT(SECKILL_OK, seckill_sync_ask(sk, 1));
+        CHECK_INT(SECKILL_OK, seckill_sync_wait(sk, 1, 0));
+        if (i == 0) {
+            seckill_close(sk);
+        }
+    }
+}
+
 /* ---- Event loops --------------------------------------------------------- */
 
 static int connect_reader(seckill_t *sk)

@@ -1,7 +1,7 @@
 -- Waiting for the disk in a real nginx: a sync engine in two workers, whose
 -- log is written by a process of this spec, so that the disk can be stopped
--- (SIGSTOP) while requests wait; workers that are killed and reloaded then; and
--- a sale that goes on after nginx was stopped.
+-- (SIGSTOP) while requests wait; then workers are killed and reloaded, calls
+-- are killed, engines are stopped; and a sale goes on after nginx was stopped.
 
 local cjson = require "cjson"
 local harness = require "spec.nginx.harness"
@@ -80,6 +80,42 @@ location = /late {
 }
 location = /note { content_by_lua_block {
     ngx.say(ngx.shared.notes:get("late"))
+} }
+location = /kill { content_by_lua_block {
+    local stock = require("shop").engine.stock
+    local call = ngx.thread.spawn(stock.reserve, stock, "shoe", "u", 1,
+                                  ngx.var.arg_id)
+    ngx.say(require("resty.seckill.completion").waiting(), " ",
+            tostring(ngx.thread.kill(call)))
+} }
+location = /abort {
+    lua_check_client_abort on;
+    log_by_lua_block { ngx.shared.notes:set("aborted", ngx.status) }
+    content_by_lua_block {
+        require("shop").engine.stock:reserve("shoe", "u", 1, ngx.var.arg_id)
+    }
+}
+location = /aborted { content_by_lua_block {
+    ngx.say(ngx.shared.notes:get("aborted"))
+} }
+location = /waiting { content_by_lua_block {
+    ngx.say(ngx.worker.pid(), " ",
+            require("resty.seckill.completion").waiting())
+} }
+location = /end { content_by_lua_block { -- the engine, by stop or close
+    local engine = require("shop").engine
+    local stock, first = engine.stock, nil
+    local call = ngx.thread.spawn(function()
+        first = { stock:reserve("shoe", "u", 1, ngx.var.arg_id) }
+    end)
+    local waiting = require("resty.seckill.completion").waiting
+    local before = waiting()
+    engine[ngx.var.arg_by](engine)
+    local after, begun = waiting(), ngx.now()
+    ngx.thread.wait(call)
+    ngx.update_time()
+    ngx.say(before, " ", after, " ", first[1] and "order" or first[2], " ",
+            ngx.now() - begun < 1 and "at once" or "late")
 } }
 location = /audit { content_by_lua_block {
     local engine = require("shop").engine
@@ -217,6 +253,25 @@ local function await_lag(server, n)
         local _, lag = log_of(server)
         return lag >= n
     end), "the orders were not made")
+end
+
+
+-- So many calls wait in all workers; each look on a connection of its own.
+local function await_waiting(server, n)
+    assert(process.wait(function()
+        local of, sum, workers = {}, 0, 0
+        for _ = 1, 20 * WORKERS do
+            local client = server:client()
+            local body = assert(client:request("GET", "/waiting")).body
+            local pid, waiting = body:match("(%d+) (%d+)")
+            client:close()
+            of[pid] = tonumber(waiting)
+        end
+        for _, waiting in pairs(of) do
+            sum, workers = sum + waiting, workers + 1
+        end
+        return workers == WORKERS and sum == n
+    end, 12), "another number waits")
 end
 
 
@@ -381,6 +436,72 @@ describe("an engine of durability = sync in nginx", function()
         assert_durable(server:request("GET", "/buy?id=after"))
         finish(place)
     end)
+
+    it("lets a worker go whose waiting call was killed", function()
+        local place, server = begin()
+        stop_disk(place)
+        assert.equal("1 1\n", server:request("GET", "/kill?id=killed").body)
+        await_waiting(server, 1)
+        process.kill(place.holder, "CONT") -- its order gets durable
+        await_waiting(server, 0)
+        server:reload(10)
+        finish(place)
+    end)
+
+    it("lets a worker go where the disk does not come back", function()
+        local place, server = begin()
+        stop_disk(place)
+        for i = 1, WAITERS do
+            assert.equal(i .. " 1\n",
+                         server:request("GET", "/kill?id=none" .. i).body)
+        end
+        server:reload(10) -- after the time of a call
+        process.kill(place.holder, "CONT")
+        finish(place)
+    end)
+
+    it("forgets a killed call at its time", function()
+        local place, server = begin()
+        stop_disk(place)
+        server:request("GET", "/kill?id=forgotten")
+        await_waiting(server, 1)
+        await_waiting(server, 0)
+        process.kill(place.holder, "CONT")
+        server:reload(4)
+        finish(place)
+    end)
+
+    it("lets a worker go whose client has left", function()
+        local place, server = begin()
+        stop_disk(place)
+        local sent = send(server, "GET", "/abort?id=aborted")
+        await_lag(server, 1)
+        await_waiting(server, 1)
+        sent.connection:close()
+        assert(process.wait(function()
+            return server:request("GET", "/aborted").body == "499\n"
+        end))
+        process.kill(place.holder, "CONT")
+        await_waiting(server, 0)
+        server:reload(10)
+        assert.equal("reserved\n",
+                     server:request("GET", "/state?id=aborted").body)
+        finish(place)
+    end)
+
+    for _, by in ipairs { "stop", "close" } do
+        it("answers pending when the engine is ended by " .. by, function()
+            local place, server = begin()
+            stop_disk(place)
+            local res = server:request("GET", "/end?id=ended&by=" .. by)
+            assert.equal("1 0 pending at once\n", res.body)
+            process.kill(place.holder, "CONT")
+            server:reload(10)
+            assert.equal("reserved\n",
+                         server:request("GET", "/state?id=ended").body)
+            finish(place)
+        end)
+    end
 
     it("keeps the sale over stops, also without the segment", function()
         local place = new_place()

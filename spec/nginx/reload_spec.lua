@@ -27,6 +27,12 @@ location /reload { content_by_lua_block {
     local ok, code = require("shop").list:reload()
     ngx.say(tostring(ok), " ", tostring(code))
 } }
+location /kill { content_by_lua_block {
+    local list = require("shop").list
+    local call = ngx.thread.spawn(list.reload, list)
+    ngx.say(require("resty.seckill.completion").waiting(), " ",
+            tostring(ngx.thread.kill(call)))
+} }
 location /late { content_by_lua_block {
     ngx.say(ngx.worker.pid())
     ngx.log(ngx.NOTICE, "late request begins")
@@ -150,6 +156,15 @@ describe("reload of nginx", function()
         server = start(file, nil)
         for _ = 1, 10 do
             server:reload()
+        end
+        settled(WORKERS)
+    end)
+
+    it("lets a worker go whose waiting call was killed", function()
+        server = start(file, nil)
+        for _ = 1, 3 do
+            assert.equal("1 1\n", server:request("GET", "/kill").body)
+            server:reload(10)
         end
         settled(WORKERS)
     end)

@@ -11,6 +11,12 @@
 -- it stops the threads, C closes the socket, the light thread ends. While
 -- requests that are still served wait for an answer the threads go on, or are
 -- started again, until the last one has its answer.
+--
+-- A coroutine may be killed while it waits, and nothing tells. So the count of
+-- those that wait belongs to the queues here, not to the coroutines: who is
+-- taken out of a queue, by whomever, is not counted any more. A ticket always
+-- gets its answer. An LSN may not come: at its deadline a waiter is dropped, by
+-- a light thread that lives while somebody waits for the disk.
 
 local ffi = require("ffi")
 local lib = require("resty.seckill.lib")
@@ -18,7 +24,9 @@ local lib = require("resty.seckill.lib")
 
 local C = lib.C
 local OK = lib.OK
+local CLOSED = lib.codes.closed
 local PENDING = lib.codes.pending
+local error = error
 local ffi_string = ffi.string
 local max = math.max
 local min = math.min
@@ -38,6 +46,7 @@ local DAY = 86400
 local FAR = 7 * DAY
 local BACKOFF_MIN, BACKOFF_MAX = 0.01, 1
 local ERR_SIZE = 256
+local TICK = 0.001        -- seconds; timers of nginx are not finer
 
 local CAN_YIELD = { rewrite = true, access = true, content = true,
                     timer = true, server_rewrite = true, preread = true,
@@ -80,7 +89,7 @@ local function state_of(handle)
     local state = states[key]
     if not state then
         state = { handle = handle, waiters = {}, waiting = 0, leaving = false,
-                  reading = false, sentinel = false,
+                  reading = false, sentinel = false, watching = false,
                   sync = { first = 1, last = 0 } }
         states[key] = state
     end
@@ -93,6 +102,31 @@ end
 ---@return boolean
 function _M.running(handle)
     return C.seckill_wake_path(handle)[0] ~= 0
+end
+
+
+local function mono_now()
+    return tonumber(C.seckill_mono_now()) / 1e9
+end
+
+
+-- Not counted any more: answered, timed out, or dropped.
+local function leave(state, waiter)
+    if not waiter.left then
+        waiter.left = true
+        state.waiting = state.waiting - 1
+    end
+end
+
+
+-- After somebody has left: a worker that leaves waits for nobody else.
+local function stop_when_idle(state)
+    if state.leaving and state.waiting == 0 then
+        C.seckill_stop(state.handle)
+        if state.watching then
+            state.alarm:post(1)
+        end
+    end
 end
 
 
@@ -119,6 +153,7 @@ local function finish(state, event)
     local waiter = state.waiters[ticket]
     if waiter then -- else it gave up
         state.waiters[ticket] = nil
+        leave(state, waiter)
         waiter.rc = event.rc
         waiter.text = ffi_string(event.text)
         if waiter.sem then
@@ -128,7 +163,7 @@ local function finish(state, event)
 end
 
 
--- Take events; true when there may be more.
+-- Take events, bounded: rearming asks for the rest.
 local function take(state)
     for _ = 1, ROUNDS do
         local n = C.seckill_cq_pop(state.handle, events, BATCH)
@@ -136,29 +171,33 @@ local function take(state)
             finish(state, events[i])
         end
         if n < BATCH then
-            return false
+            break
         end
     end
-    return true
+    stop_when_idle(state)
 end
 
 
--- Resume those whose LSN is durable. They are in the order of their LSNs, or
--- nearly so: then one waits a little longer.
+-- Resume those whose LSN is durable, or of whom nobody will tell; drop those
+-- whose time is over. They are in the order of their LSNs, or nearly so: then
+-- one waits a little longer.
 local function release(state)
-    local queue, handle = state.sync, state.handle
+    local queue, now = state.sync, mono_now()
     while queue.first <= queue.last do
         local waiter = queue[queue.first]
-        if not waiter.gone then
-            if C.seckill_sync_ask(handle, waiter.lsn) == PENDING then
-                return
+        if not waiter.left then
+            local rc = C.seckill_sync_ask(state.handle, waiter.lsn)
+            if rc == PENDING and now < waiter.deadline then
+                break
             end
-            waiter.rc = OK
+            leave(state, waiter)
+            waiter.rc = rc
             waiter.sem:post(1)
         end
         queue[queue.first] = nil
         queue.first = queue.first + 1
     end
+    stop_when_idle(state)
 end
 
 
@@ -230,13 +269,6 @@ local function ensure_reader(state)
 end
 
 
-local function stop_when_idle(state)
-    if state.leaving and state.waiting == 0 then
-        C.seckill_stop(state.handle)
-    end
-end
-
-
 -- Called early when the worker begins to leave; else it is set again.
 local function on_sentinel(premature, state)
     if premature then
@@ -268,6 +300,15 @@ function _M.start(handle)
         return nil, "io_error", err
     end
     return true
+end
+
+
+--- Stop the threads, and answer at once what waits for the disk: `pending`,
+--- unless it is known to be durable. Tickets are answered by the reader.
+---@param handle ffi.cdata* seckill_t *
+function _M.stop(handle)
+    C.seckill_stop(handle)
+    release(state_of(handle))
 end
 
 
@@ -347,57 +388,85 @@ local function new_semaphore()
 end
 
 
-local function queue_up(state, lsn)
+local function drop_in_time(state)
+    local queue = state.sync
+    while queue.first <= queue.last
+          and not (state.leaving and state.waiting == 0) do
+        local left = queue[queue.first].deadline - mono_now()
+        local ok, err = state.alarm:wait(max(left, TICK))
+        if not ok and err ~= "timeout" then
+            error(err)
+        end
+        release(state)
+    end
+end
+
+
+local function watch(_, state)
+    local ok, err = pcall(drop_in_time, state)
+    state.watching = false
+    if not ok then
+        ngx.log(ngx.ERR, "seckill: waiting calls are not watched: ", err)
+    end
+end
+
+
+-- Where there is no timer left the next call tries again.
+local function ensure_watch(state)
+    if not state.watching then
+        state.alarm = state.alarm or new_semaphore()
+        state.watching = ngx.timer.at(0, watch, state) and true or false
+    end
+end
+
+
+local function queue_up(state, lsn, timeout)
     local queue = state.sync
     if queue.last - queue.first >= SYNC_WAITERS then
         return nil
     end
-    local waiter = { lsn = lsn, sem = new_semaphore() }
+    local waiter = { lsn = lsn, sem = new_semaphore(), left = false,
+                     deadline = mono_now() + timeout }
     queue.last = queue.last + 1
     queue[queue.last] = waiter
+    state.waiting = state.waiting + 1
+    ensure_watch(state)
     return waiter
 end
 
 
--- Threads that were started again for this call are stopped after it, too.
+-- A code of seckill_sync_ask(); PENDING: somebody will tell.
 local function ask_durable(state, lsn)
-    if C.seckill_sync_ask(state.handle, lsn) == OK then
-        return true
+    local rc = C.seckill_sync_ask(state.handle, lsn)
+    if rc == OK or rc == CLOSED then
+        return rc
     end
     if state.leaving and not _M.running(state.handle) then
         start_again(state)
     end
     ensure_reader(state)
-    if C.seckill_sync_ask(state.handle, lsn) ~= OK then
-        return false
-    end
-    stop_when_idle(state)
-    return true
+    return C.seckill_sync_ask(state.handle, lsn)
 end
 
 
 local function wait_yielding_durable(state, lsn, timeout)
-    if ask_durable(state, lsn) then
-        return true
+    local rc, posted = ask_durable(state, lsn), false
+    local waiter = rc == PENDING and queue_up(state, lsn, timeout)
+    if waiter then
+        posted = waiter.sem:wait(timeout)
+        rc = waiter.rc
+        leave(state, waiter)
     end
-    local waiter = queue_up(state, lsn)
-    if not waiter then
-        stop_when_idle(state)
+    -- Threads that were started again for this call are stopped after it, too.
+    stop_when_idle(state)
+    if rc ~= OK then
         return nil, "pending"
     end
-    state.waiting = state.waiting + 1
-    local posted = waiter.sem:wait(timeout)
-    state.waiting = state.waiting - 1
-    stop_when_idle(state)
-    if waiter.rc == OK then
-        -- One that was posted too late would end the next wait at once.
-        if posted and #pool < POOL_MAX then
-            pool[#pool + 1] = waiter.sem
-        end
-        return true
+    -- One that was posted too late would end the next wait at once.
+    if posted and #pool < POOL_MAX then
+        pool[#pool + 1] = waiter.sem
     end
-    waiter.gone = true
-    return nil, "pending"
+    return true
 end
 
 
@@ -421,7 +490,7 @@ end
 -- ---- Plain LuaJIT -----------------------------------------------------------
 
 local function wait_blocking(state, waiter, timeout)
-    local deadline = tonumber(C.seckill_mono_now()) / 1e9 + timeout
+    local deadline = mono_now() + timeout
     local left = timeout
     repeat
         take(state)
@@ -429,7 +498,7 @@ local function wait_blocking(state, waiter, timeout)
             return
         end
         C.seckill_cq_wait(state.handle, max(left * 1000, 1))
-        left = deadline - tonumber(C.seckill_mono_now()) / 1e9
+        left = deadline - mono_now()
     until left <= 0
     take(state)
 end
@@ -444,7 +513,7 @@ end
 ---@return string text why; or "timeout"
 function _M.wait(handle, ticket, timeout)
     local state = state_of(handle)
-    local waiter = {}
+    local waiter = { left = false }
     state.waiters[ticket] = waiter
     state.waiting = state.waiting + 1
     if _M.in_nginx() then
@@ -453,7 +522,7 @@ function _M.wait(handle, ticket, timeout)
         wait_blocking(state, waiter, timeout)
     end
     state.waiters[ticket] = nil
-    state.waiting = state.waiting - 1
+    leave(state, waiter)
     stop_when_idle(state)
     if waiter.rc then
         return waiter.rc, waiter.text
@@ -462,7 +531,8 @@ function _M.wait(handle, ticket, timeout)
 end
 
 
---- Calls that wait in this process.
+--- Calls that wait in this process; one that was killed counts until its
+--- answer comes, or its time is over.
 ---@return integer
 function _M.waiting()
     local n = 0

@@ -72,12 +72,13 @@ function _M:start()
 end
 
 
---- Stop and join the threads of this process.
+--- Stop and join the threads of this process. Calls that wait are answered at
+--- once: `pending` what is not on disk.
 --- Phases: exit_worker_by_lua*, or any LuaJIT program.
 ---@return boolean ok
 function _M:stop()
     self.started = false
-    C.seckill_stop(self.handle)
+    completion.stop(self.handle)
     return true
 end
 
