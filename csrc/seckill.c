@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/os.h"
 #include "seckill_internal.h"
 
 #include <stdio.h>
@@ -24,6 +25,10 @@ static seckill_t *forgotten;
 
 /* What adopting a segment may answer besides codes. */
 enum { SEGMENT_STALE = 1 };
+
+/* Two seconds for the users of a directory to be gone. */
+#define LOCKED_PAUSE_NS (20 * SKL_NS_PER_MS)
+enum { LOCKED_TRIES = 100 };
 
 /* ---- Library ------------------------------------------------------------- */
 
@@ -256,9 +261,9 @@ static int open_all(seckill_t *sk, const seckill_options_t *o, const char *name,
     return rc;
 }
 
-static int open_new(const seckill_options_t *o, const char *name,
-                    const char *shm_dir, seckill_t **out, char *err,
-                    size_t err_size)
+static int try_new(const seckill_options_t *o, const char *name,
+                   const char *shm_dir, seckill_t **out, char *err,
+                   size_t err_size)
 {
     seckill_t *sk = calloc(1, sizeof(*sk));
     int rc;
@@ -276,6 +281,24 @@ static int open_new(const seckill_options_t *o, const char *name,
     registry = sk;
     *out = sk;
     return SECKILL_OK;
+}
+
+/* A process that was killed keeps its lock on the directory while one of its
+ * threads still waits for the disk. */
+static int open_new(const seckill_options_t *o, const char *name,
+                    const char *shm_dir, seckill_t **out, char *err,
+                    size_t err_size)
+{
+    int rc = try_new(o, name, shm_dir, out, err, err_size);
+
+    for (int i = 0; i < LOCKED_TRIES && rc == SECKILL_ELOCKED; i++) {
+        skl_os_pause(LOCKED_PAUSE_NS);
+        if (err_size > 0) {
+            err[0] = '\0';
+        }
+        rc = try_new(o, name, shm_dir, out, err, err_size);
+    }
+    return rc;
 }
 
 static const char *or_default(const char *s, const char *def)

@@ -3,6 +3,7 @@
  * once, its ids are good for as long as they are remembered, and what one life
  * damaged in memory does not get into the log.
  */
+#include "base/os.h"
 #include "io/wal_identity.h"
 #include "test/support/engine.h"
 
@@ -26,6 +27,36 @@ TEST(two_segments_do_not_share_a_directory)
     a = engine_open_as("one", "shared");
     CHECK_INT(SECKILL_OK, engine_find(a, "a"));
     engine_end(a, "one");
+}
+
+static int use_it_and_die(void *arg)
+{
+    _Atomic int *is_open = arg;
+    seckill_t *sk = engine_open_as("dying", "slow");
+
+    (void)engine_put(sk, 10);
+    engine_flush(sk);
+    atomic_store(is_open, 1);
+    skl_os_pause(SEC / 5);
+    return kill(getpid(), SIGKILL);
+}
+
+/* A process that was killed is not gone at once: its threads may still wait for
+ * the disk. */
+TEST(who_is_about_to_go_is_waited_for)
+{
+    _Atomic int *is_open = scratch_shared(sizeof(*is_open));
+    const pid_t child = scratch_fork(use_it_and_die, (void *)is_open);
+    seckill_t *sk;
+
+    while (!atomic_load(is_open)) {
+        skl_os_pause(SEC / 1000);
+    }
+    sk = engine_open_as("next", "slow");
+    CHECK_INT(1000 + SIGKILL, scratch_wait(child));
+    CHECK_INT(SECKILL_OK, engine_reserve(sk, "a"));
+    engine_end(sk, "next");
+    CHECK_INT(SECKILL_OK, seckill_destroy("dying", scratch_dir()));
 }
 
 /* Open with no room for a first segment: its records are in the ring only. */
