@@ -36,7 +36,8 @@ local engine = assert(seckill.open {
     capacity = { items = 8, reservations = 2^17, users = 2^13,
                  requests = 2^18, limit_keys = 16, log_units = 2^14 } })
 package.loaded.shop = engine
-for name, total in pairs { shoes = 5e6, hats = 5e6, bags = 5e6, rare = 400 } do
+for name, total in pairs { shoes = 5e6, hats = 5e6, bags = 5e6, rare = 400,
+                           filler = 1 } do
     if not engine.stock:get(name) then
         assert(engine.stock:put { item = name, total = total, version = 1,
             hold = name == "bags" and 0 or 60 })
@@ -96,6 +97,16 @@ location = /feed { content_by_lua_block {
             r.state or "-" }, " ")
     end
     require("shop").answer(table.concat(lines, "\n"))
+} }
+location = /fill { content_by_lua_block {
+    local C, stock = require("resty.seckill.lib").C, require("shop").stock
+    for n = 1, 4000 do
+        local call = n % 2 == 0 and C.seckill_resume or C.seckill_pause
+        if call(stock.handle, "filler", 6) < 0 then
+            break
+        end
+    end
+    require("shop").answer("done")
 } }
 location = /hold { content_by_lua_block {
     local stock = require("shop").stock
@@ -501,14 +512,17 @@ function EVENTS.lose_memory(sale)
 end
 
 
--- A cursor holds the log back until it is full, or for a while.
+-- A cursor holds the log back, and an item of which nobody buys is paused and
+-- resumed, until the log is full, or for a while.
 function EVENTS.fill_log(sale)
     spawn(sale.pool, function()
         local until_time = socket.gettime() + FULL_SECONDS
         local busy = sale.counts.busy or 0
         get(sale, "/hold?on=1")
         repeat
-            sleep(BACKOFF)
+            if not get(sale, "/fill") then
+                sleep(BACKOFF)
+            end
         until (sale.counts.busy or 0) > busy + CLIENTS
               or socket.gettime() > until_time
         sale.filled = sale.filled
