@@ -300,12 +300,20 @@ static int open_log(skl_fs_t *fs, const skl_identity_t *id, skl_replay_t *p,
 static int begin(skl_fs_t *fs, const skl_identity_t *id, skl_replay_t *p,
                  char *err, size_t err_size)
 {
-    int rc = skl_snapshot_load(fs, id, p->t, &p->last_lsn, &p->last_time, err,
-                               err_size);
+    char text[TEXT] = "";
+    int unread = skl_snapshot_load(fs, id, p->t, &p->last_lsn, &p->last_time,
+                                   text, sizeof(text));
+    int rc = unread < 0 ? unread : SECKILL_OK;
 
     skl_assert(p->reader == NULL && p->prepared == 0);
     p->snapshot_lsn = p->first_lsn = p->last_lsn;
-    return rc == SECKILL_OK ? open_log(fs, id, p, err, err_size) : rc;
+    rc = rc == SECKILL_OK ? open_log(fs, id, p, err, err_size) : rc;
+    /* What could not be read may be there the next time. */
+    if (unread < 0 || (unread > 0 && rc == SECKILL_ECORRUPT)) {
+        (void)snprintf(err, err_size, "%s", text);
+        rc = unread < 0 ? rc : SECKILL_EIO;
+    }
+    return rc;
 }
 
 int skl_replay_begin(skl_fs_t *fs, const skl_identity_t *id, skl_tables_t *t,

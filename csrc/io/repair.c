@@ -328,7 +328,7 @@ static int find_base(repair_t *r)
                                r->err_size);
         skl_tables_free(&t);
     }
-    return rc;
+    return rc > 0 ? SECKILL_OK : rc;
 }
 
 static int repair(repair_t *r)

@@ -252,7 +252,7 @@ int skl_snapshot_load(skl_fs_t *fs, const skl_identity_t *id, skl_tables_t *t,
 {
     found_t f;
     header_t h;
-    int rc = find_all(fs, &f, err, err_size);
+    int unread = 0, rc = find_all(fs, &f, err, err_size);
 
     *lsn = 0;
     *time = 0;
@@ -261,8 +261,9 @@ int skl_snapshot_load(skl_fs_t *fs, const skl_identity_t *id, skl_tables_t *t,
         if (rc == SECKILL_OK) {
             *lsn = h.lsn;
             *time = h.time;
-            return SECKILL_OK;
+            return unread;
         }
+        unread |= rc == SECKILL_EIO;
         /* The older one, and more of the log. */
         if (is_no_use(rc) && i + 1 < f.count) {
             rc = SECKILL_OK;

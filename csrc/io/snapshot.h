@@ -30,8 +30,9 @@
  * changes them meanwhile. */
 uint64_t skl_tables_digest(const skl_tables_t *t);
 /* Load the newest snapshot that can be read and is whole into initialised
- * tables. *lsn 0: there is none. OK, ECORRUPT or EIO (there are some, none will
- * do: what is wrong with the oldest), ENOMEM. */
+ * tables. *lsn 0: there is none. OK; 1: there is a newer one that the disk
+ * could not read; ECORRUPT or EIO (there are some, none will do), ENOMEM. `err`
+ * says what is wrong with the oldest of those that will not do. */
 int skl_snapshot_load(skl_fs_t *fs, const skl_identity_t *id, skl_tables_t *t,
                       uint64_t *lsn, int64_t *time, char *err, size_t err_size);
 /* LSN of the newest one by its name, whole or not; 0: there is none, or no
