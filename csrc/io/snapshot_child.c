@@ -112,17 +112,29 @@ static void on_term(int signal)
     _exit(0);
 }
 
-/* nginx raises an alert for every child that a signal ends: one that is not
- * wanted any more ends itself. The other signals stay blocked. */
-static void end_on_term(void)
+static void on_alarm(int signal)
 {
-    struct sigaction action = {.sa_handler = on_term};
-    sigset_t term;
+    (void)signal;
+    _exit(1);
+}
 
-    (void)sigaction(SIGTERM, &action, NULL);
-    (void)sigemptyset(&term);
-    (void)sigaddset(&term, SIGTERM);
-    (void)sigprocmask(SIG_UNBLOCK, &term, NULL);
+/* nginx raises an alert for every child that a signal ends: one that is not
+ * wanted any more ends itself. So does one that takes too long: its parent may
+ * be dead, and nobody else can build a snapshot before it is gone. The other
+ * signals stay blocked. */
+static void end_on_signals(void)
+{
+    struct sigaction term = {.sa_handler = on_term};
+    struct sigaction late = {.sa_handler = on_alarm};
+    sigset_t both;
+
+    (void)sigaction(SIGTERM, &term, NULL);
+    (void)sigaction(SIGALRM, &late, NULL);
+    (void)sigemptyset(&both);
+    (void)sigaddset(&both, SIGTERM);
+    (void)sigaddset(&both, SIGALRM);
+    (void)sigprocmask(SIG_UNBLOCK, &both, NULL);
+    (void)alarm((unsigned)(LONGEST_NS / SKL_NS_PER_SEC) + 1);
 }
 
 /* Nothing of the parent's may be held open by a child that outlives it. */
@@ -138,7 +150,7 @@ _Noreturn static void run(const char *dir, int full, int fd)
     if (close_range(PIPE_FD + 1, ~0U, 0) != 0) {
         _exit(1);
     }
-    end_on_term();
+    end_on_signals();
     (void)setpriority(PRIO_PROCESS, 0, NICE);
     build(path, full, &m);
     _exit(write(PIPE_FD, &m, sizeof(m)) == (ssize_t)sizeof(m) ? 0 : 1);
