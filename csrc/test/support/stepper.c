@@ -40,8 +40,8 @@ static int stopped_by(pid_t pid, int *sig)
     return 0;
 }
 
-/* The two take turns: on one CPU a step costs a third of what it costs when each
- * has to wake another CPU. */
+/* The two take turns: on one CPU a step costs a third of what it costs when
+ * each has to wake another CPU. */
 static void stay_here(void)
 {
     const int cpu = sched_getcpu();
