@@ -467,15 +467,26 @@ TEST(snapshot_that_cannot_be_read_is_passed_over)
     memfs_free(m);
 }
 
+static int recover(const logdir_t *d, memfs_t *m, uint64_t *lsn)
+{
+    skl_recovered_t r = {0};
+    skl_tables_t t;
+    int rc = skl_tables_new(&d->id, &t);
+
+    CHECK_INT(SECKILL_OK, rc);
+    rc = skl_recover(&m->fs, &d->id, &t, &r, err, sizeof(err));
+    skl_tables_free(&t);
+    *lsn = r.last_lsn;
+    return rc;
+}
+
 /* A disk that fails for a moment is no damage, also where the log is kept
  * behind the newest one only. */
 TEST(snapshot_that_cannot_be_read_is_not_damaged)
 {
     memfs_t *m = memfs_new();
     char name[SKL_WAL_NAME];
-    uint64_t records;
-    skl_recovered_t r;
-    skl_tables_t t;
+    uint64_t records, lsn;
     logdir_t d;
 
     logdir_open(&d, &m->fs);
@@ -489,16 +500,11 @@ TEST(snapshot_that_cannot_be_read_is_not_damaged)
     (void)m->fs.unlink(&m->fs, name);
     skl_wal_name(name, "snap.", d.written);
     m->bad = name;
-    CHECK_INT(SECKILL_OK, skl_tables_new(&d.id, &t));
-    CHECK_INT(SECKILL_EIO,
-              skl_recover(&m->fs, &d.id, &t, &r, err, sizeof(err)));
+    CHECK_INT(SECKILL_EIO, recover(&d, m, &lsn));
     CHECK(strstr(err, name) != NULL);
-    skl_tables_free(&t);
     m->bad = NULL;
-    CHECK_INT(SECKILL_OK, skl_tables_new(&d.id, &t));
-    CHECK_INT(SECKILL_OK, skl_recover(&m->fs, &d.id, &t, &r, err, sizeof(err)));
-    CHECK_INT(d.written, r.last_lsn);
-    skl_tables_free(&t);
+    CHECK_INT(SECKILL_OK, recover(&d, m, &lsn));
+    CHECK_INT(d.written, lsn);
     logdir_close(&d);
     memfs_free(m);
 }
