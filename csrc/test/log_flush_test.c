@@ -929,6 +929,12 @@ TEST(a_child_that_builds_snapshots_ends_under_load)
     int64_t version = 1;
     int seen = 0;
 
+#if defined(__SANITIZE_ADDRESS__)
+    /* A child has two seconds there (io/snapshot_child.c): on a machine that is
+     * busy it never gets to its last snapshot. */
+    printf("# not under ASan: its children are ended early\n");
+    return;
+#endif
     place_new(&p);
     p.o.max_log_bytes = 1 << 30;
     p.o.requests = 1 << 16; /* snapshots are not done at once */
