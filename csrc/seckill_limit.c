@@ -140,10 +140,10 @@ static int refuse_call(skl_limiter_t *lim, int rc, int commit)
     return rc;
 }
 
-int seckill_limiter_take_as(seckill_limiter_t *lim, const seckill_rule_t *rule,
-                            const char *key, size_t key_len, uint32_t cost,
-                            int commit, int64_t now_ns,
-                            seckill_ticket_t *ticket, seckill_verdict_t *out)
+static inline int take(seckill_limiter_t *lim, const seckill_rule_t *rule,
+                       const char *key, size_t key_len, uint32_t cost,
+                       int commit, int64_t now_ns, seckill_ticket_t *ticket,
+                       seckill_verdict_t *out)
 {
     skl_limit_ask_t ask = {.cost = cost, .commit = commit, .rule = rule};
     skl_limit_place_t place;
@@ -176,8 +176,15 @@ int seckill_limiter_take(seckill_limiter_t *lim, const char *key,
                          int64_t now_ns, seckill_ticket_t *ticket,
                          seckill_verdict_t *out)
 {
-    return seckill_limiter_take_as(lim, NULL, key, key_len, cost, commit,
-                                   now_ns, ticket, out);
+    return take(lim, NULL, key, key_len, cost, commit, now_ns, ticket, out);
+}
+
+int seckill_limiter_take_as(seckill_limiter_t *lim, const seckill_rule_t *rule,
+                            const char *key, size_t key_len, uint32_t cost,
+                            int commit, int64_t now_ns,
+                            seckill_ticket_t *ticket, seckill_verdict_t *out)
+{
+    return take(lim, rule, key, key_len, cost, commit, now_ns, ticket, out);
 }
 
 /* ---- Combine ------------------------------------------------------------- */
