@@ -199,6 +199,7 @@ typedef struct {
     uint32_t lists;        /*   16 access lists, 1 .. 256, */
     uint32_t list_overlay; /*   4096 added or removed entries over all lists, */
     uint32_t log_units;    /*   2^15 log units of 128 bytes, 64 .. 2^24, pow2 */
+    uint32_t permits;      /*   2^14 permits held at once, 1 .. 2^20 */
     uint32_t durability;   /* SECKILL_ASYNC (default) or SECKILL_SYNC: kept for
                               seckill_durability(): C functions do not wait */
     const char *dir;       /* of the log; NULL: memory only. Made if absent */

@@ -120,6 +120,7 @@ typedef struct {
     uint32_t lists;
     uint32_t list_overlay;
     uint32_t log_units;
+    uint32_t permits;
     uint32_t durability;
     const char *dir;
     int64_t max_lag_ns;

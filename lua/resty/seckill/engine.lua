@@ -247,7 +247,7 @@ function _M:stats()
             users = options.users, requests = options.requests,
             limit_keys = options.limit_keys, limiters = options.limiters,
             lists = options.lists, list_overlay = options.list_overlay,
-            log_units = options.log_units,
+            log_units = options.log_units, permits = options.permits,
         },
         results = results,
         events = events,
