@@ -528,6 +528,9 @@ static int acquire(op_t *op, uint32_t row, uint32_t limit, uint32_t *in_use)
     if (load(&permit->half.word) != held) {
         return GONE; /* we are taken for dead, and it was given back */
     }
+#ifdef MUTANT_PERMIT_LOST_ROW
+    return APPLIED;
+#endif
     if (skl_processes_owns(op->p->processes, row)) {
         return APPLIED;
     }
@@ -636,8 +639,15 @@ int skl_permits_release(skl_permits_t *p, skl_permit_t *permit)
     entry = &p->permits[op.index];
     word = read_entry(entry, &key);
     op.cost = cost_of(word);
-    if (phase_of(word) != HELD || key != used.key || op.cost != used.cost ||
-        word >> SEQ_SHIFT != used.seq || !move_permit(entry, word, RELEASING)) {
+    if (phase_of(word) != HELD || key != used.key || op.cost != used.cost) {
+        return 0;
+    }
+#ifndef MUTANT_PERMIT_ANY_SEQ
+    if (word >> SEQ_SHIFT != used.seq) {
+        return 0;
+    }
+#endif
+    if (!move_permit(entry, word, RELEASING)) {
         return 0;
     }
     op.word = in_phase(word, RELEASING);

@@ -11,8 +11,9 @@
  *   - readers see the count of before or of after the call, no other;
  *   - one reap later everything the dead one had is back, and what others hold
  *     is still counted: exactly, to the limit;
- *   - a child that is not killed but taken for dead at such an instruction, and
- *     goes on, holds nothing but what it was told that it holds.
+ *   - a child that is taken for dead at such an instruction, but goes on (the
+ *     thread that claimed its row has ended), holds nothing but what it was told
+ *     that it holds, and what it holds comes back when it dies.
  * Where the child has changed something the reaper then dies, too, at each of
  * its instructions, and the next one finishes.
  *
@@ -31,6 +32,7 @@
 #include "shm/lock.h"
 
 #include <linux/futex.h>
+#include <pthread.h>
 #include <sys/ptrace.h>
 
 enum {
@@ -76,6 +78,7 @@ struct run {
     size_t bytes;
     uint32_t base; /* count of KEY without the child */
     uint32_t before, after;
+    int in_thread; /* the child makes itself ready in a thread that ends */
     long steps;
     long deaths, kills, reaper_deaths, reaper_kills, states, raced;
     int bad;
@@ -136,11 +139,24 @@ static void all_died(const run_t *t, pid_t pid)
 
 /* ---- Children ------------------------------------------------------------ */
 
-static void child(void *arg)
+static void *ready_thread(void *arg)
 {
     run_t *t = arg;
 
     t->c->ready(t);
+    return NULL;
+}
+
+static void child(void *arg)
+{
+    run_t *t = arg;
+    pthread_t thread;
+
+    if (!t->in_thread) {
+        t->c->ready(t);
+    } else if (pthread_create(&thread, NULL, ready_thread, t) == 0) {
+        (void)pthread_join(thread, NULL);
+    }
     (void)raise(SIGSTOP);
     t->c->call(t);
 }
@@ -284,19 +300,6 @@ static void kill_reapers(run_t *t, long step)
     }
 }
 
-/* Taken for dead while it lives: it loses its row, and goes on. */
-static void bury_alive(run_t *t)
-{
-    for (uint32_t i = 1; i < ROWS; i++) {
-        skl_process_row_t *row = &t->w.processes_shm->rows[i];
-
-        if (atomic_load(&row->claimed)) {
-            atomic_fetch_add(&row->generation, 1);
-            (void)skl_permits_reap(&t->w.permits, i);
-        }
-    }
-}
-
 /* What it was told that it holds, given back by us. */
 static void give_back_all(run_t *t)
 {
@@ -324,24 +327,27 @@ static void kill_at(run_t *t, long n)
     check_whole(t, n, -1);
 }
 
-static void race_at(run_t *t, long n)
+/* Taken for dead while it lives, it loses its row and goes on. What it holds
+ * then it either gives back or dies with. */
+static void race_at(run_t *t, long n, int gives_back)
 {
     stepper_t st;
+    int going;
 
     restore(t, 0);
-    if (!start(t, &st)) {
-        return;
-    }
-    if (stepper_run(&st, n) == 1) {
-        bury_alive(t);
-        if (!run_on(&st)) {
-            fault(t, "it does not end", n, -1);
-        }
+    t->in_thread = 1;
+    going = start(t, &st) && stepper_run(&st, n) == 1;
+    t->in_thread = 0;
+    (void)skl_processes_reap(&t->w.processes, NULL, NULL);
+    if (going && !run_on(&st)) {
+        fault(t, "it does not end", n, -1);
     }
     t->raced++;
-    give_back_all(t);
-    if (permits_count(&t->w, KEY) != t->base) {
-        fault(t, "it holds what it does not know of", n, -1);
+    if (gives_back) {
+        give_back_all(t);
+        if (permits_count(&t->w, KEY) != t->base) {
+            fault(t, "it holds what it does not know of", n, -1);
+        }
     }
     stepper_kill(&st);
     (void)skl_processes_reap(&t->w.processes, NULL, NULL);
@@ -435,7 +441,8 @@ static void run_case(const case_t *c)
     n = walk(&t, points);
     CHECK(t.states >= 3);
     for (long i = 0; i < n; i++) {
-        race_at(&t, points[i].step);
+        race_at(&t, points[i].step, 0);
+        race_at(&t, points[i].step, 1);
         kill_at(&t, points[i].step);
         if (points[i].is_new) {
             kill_reapers(&t, points[i].step);

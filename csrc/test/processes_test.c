@@ -1,5 +1,6 @@
 /* Rows of processes: who lives, who died, and what comes back then. */
 #include "shm/processes.h"
+#include "test/support/many_locks.h"
 #include "test/support/scratch.h"
 #include "test/support/tap.h"
 
