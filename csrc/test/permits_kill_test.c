@@ -12,8 +12,8 @@
  *   - one reap later everything the dead one had is back, and what others hold
  *     is still counted: exactly, to the limit;
  *   - a child that is taken for dead at such an instruction, but goes on (the
- *     thread that claimed its row has ended), holds nothing but what it was told
- *     that it holds, and what it holds comes back when it dies.
+ *     thread that claimed its row has ended), holds nothing but what it was
+ *     told that it holds, and what it holds comes back when it dies.
  * Where the child has changed something the reaper then dies, too, at each of
  * its instructions, and the next one finishes.
  *
@@ -457,7 +457,7 @@ static void run_case(const case_t *c)
     close_run(&t);
 }
 
-/* ---- Calls ---------------------------------------------------------------- */
+/* ---- Calls --------------------------------------------------------------- */
 
 static void nothing(run_t *t)
 {
