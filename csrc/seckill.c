@@ -75,6 +75,8 @@ size_t seckill_sizeof(int which)
         return sizeof(seckill_line_t);
     case SECKILL_SIZEOF_ORDER:
         return sizeof(seckill_order_t);
+    case SECKILL_SIZEOF_HOT_KEY:
+        return sizeof(seckill_hot_key_t);
     default:
         return 0;
     }
@@ -91,6 +93,7 @@ static void section_sizes(const skl_config_t *c, uint64_t *sizes)
     sizes[SKL_SECTION_LIMITS] = skl_limits_bytes(c->limit_keys, c->limiters);
     sizes[SKL_SECTION_LISTS] = skl_lists_bytes(c->lists, c->list_overlay);
     sizes[SKL_SECTION_LOG] = sizeof(skl_wal_shm_t);
+    sizes[SKL_SECTION_HOT] = skl_hot_bytes(c->limit_keys);
 }
 
 /* Ids of an earlier life of the segment must not be ids of this one. Without a
@@ -118,6 +121,7 @@ static void init_sections(skl_header_t *h)
                     c->limiters);
     skl_lists_init(skl_section(h, SKL_SECTION_LISTS), c->lists,
                    c->list_overlay);
+    skl_hot_init(skl_section(h, SKL_SECTION_HOT), c->limit_keys);
 }
 
 static uint64_t signature(void)
@@ -128,6 +132,7 @@ static uint64_t signature(void)
     sum = skl_mix64(sum + skl_lists_signature());
     sum = skl_mix64(sum + sizeof(skl_counters_shm_t));
     sum = skl_mix64(sum + sizeof(skl_wal_shm_t));
+    sum = skl_mix64(sum + skl_hot_signature());
     return skl_mix64(sum + sizeof(skl_header_t));
 }
 
@@ -148,6 +153,8 @@ void seckill_attach_sections(seckill_t *sk)
                       &sk->counters);
     skl_lists_attach(&sk->lists, skl_section(h, SKL_SECTION_LISTS), key,
                      &sk->counters);
+    skl_hot_attach(&sk->hot, skl_section(h, SKL_SECTION_HOT), &sk->counters);
+    sk->limits.hot = &sk->hot;
 }
 
 static skl_config_t config_of(const seckill_options_t *o)

@@ -11,6 +11,7 @@
 
 #include "acl/lists.h"
 #include "io/io.h"
+#include "limit/hot.h"
 #include "limit/limits.h"
 #include "seckill.h"
 #include "seckill_log.h"
@@ -28,6 +29,7 @@ struct seckill {
     skl_counters_t counters;
     skl_stock_t stock;
     skl_limits_t limits;
+    skl_hot_t hot;
     skl_lists_t lists;
     skl_io_t *io; /* threads of this process; NULL before seckill_start */
     skl_sink_t *sink;
