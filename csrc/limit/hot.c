@@ -146,16 +146,16 @@ static inline void store(_Atomic uint64_t *word, uint64_t value)
     atomic_store_explicit(word, value, memory_order_relaxed);
 }
 
-/* What is left of a count after `age` periods. Negative: the clock of the
- * writer is ahead of the reader's. */
+/* What is left of a count after `age` periods. One period ahead: the writer
+ * read its clock later than the reader. More is no time at all. */
 static inline uint32_t faded(uint64_t word, int64_t age)
 {
     uint32_t count = (uint32_t)word & COUNT_MAX;
 
 #ifdef MUTANT_HOT_NO_DECAY
-    return age > INT32_MAX ? 0 : count;
+    return age < -1 || age > 30 ? 0 : count;
 #else
-    if (age >= COUNT_BITS) {
+    if (age < -1 || age >= COUNT_BITS) {
         return 0;
     }
     return age > 0 ? count >> age : count;
@@ -167,11 +167,17 @@ static inline uint32_t count_in(uint64_t word, uint64_t period)
     return faded(word, (int64_t)(period - (word >> COUNT_BITS)));
 }
 
-static inline uint32_t count_in_cell(uint64_t word, uint64_t period)
+static inline int64_t age_of_cell(uint64_t word, uint64_t period)
 {
     uint64_t age = (period - (word >> COUNT_BITS)) & CELL_PERIODS;
 
-    return faded(word, age > CELL_PERIODS / 2 ? 0 : (int64_t)age);
+    return (int64_t)age - (age > CELL_PERIODS / 2 ? CELL_PERIODS + 1 : 0);
+}
+
+/* The period to write: not back, or who is ahead would halve again. */
+static inline uint64_t newer(uint64_t word, uint64_t period)
+{
+    return word >> COUNT_BITS == period + 1 ? period + 1 : period;
 }
 
 static inline uint64_t pack(uint64_t period, uint32_t count)
@@ -200,7 +206,9 @@ static uint32_t strike(const sample_t *a, _Atomic uint64_t *cell, uint64_t tag,
 {
     uint64_t word = load(cell);
     uint64_t owner = word >> TAG_SHIFT;
-    uint32_t count = count_in_cell(word, a->period);
+    int64_t age = age_of_cell(word, a->period);
+    uint32_t count = faded(word, age);
+    uint64_t period = (a->period + (age == -1 ? 1 : 0)) & CELL_PERIODS;
     uint32_t unit = count >> a->shift;
 
     if (owner == tag || count == 0) {
@@ -215,8 +223,7 @@ static uint32_t strike(const sample_t *a, _Atomic uint64_t *cell, uint64_t tag,
         owner = tag;
         count = a->weight;
     }
-    store(cell, owner << TAG_SHIFT | (a->period & CELL_PERIODS) << COUNT_BITS |
-                    count);
+    store(cell, owner << TAG_SHIFT | period << COUNT_BITS | count);
     return owner == tag ? count : 0;
 }
 
@@ -298,6 +305,9 @@ static int is_whole(const sample_t *a, const entry_t *e)
 {
     uint64_t words[1 + WORDS];
 
+#ifdef MUTANT_HOT_NEVER_MENDED
+    return 1;
+#endif
     read_words(e, words);
     return memcmp(words, a->words, sizeof(words)) == 0 &&
            load(&e->check) == checksum(a->fingerprint, words);
@@ -305,12 +315,13 @@ static int is_whole(const sample_t *a, const entry_t *e)
 
 static void raise_entry(const sample_t *a, uint32_t i, uint32_t estimate)
 {
-    _Atomic uint64_t *word = &a->stripe->count[i];
-    uint32_t count = count_in(load(word), a->period);
+    _Atomic uint64_t *at = &a->stripe->count[i];
+    uint64_t word = load(at);
+    uint32_t count = count_in(word, a->period);
 
     count = estimate > count ? estimate : count;
     if (is_whole(a, &a->stripe->entries[i])) {
-        store(word, pack(a->period, count));
+        store(at, pack(newer(word, a->period), count));
     } else {
         write_entry(a, i, count);
     }
@@ -396,10 +407,11 @@ static void plan(skl_hot_t *h, uint32_t shift)
 static void count_total(const sample_t *a)
 {
     _Atomic uint64_t *total = &a->stripe->total;
-    uint32_t count = count_in(load(total), a->period);
+    uint64_t word = load(total);
+    uint32_t count = plus(count_in(word, a->period), a->weight);
     int64_t born = 0;
 
-    store(total, pack(a->period, plus(count, a->weight)));
+    store(total, pack(newer(word, a->period), count));
     if (atomic_load_explicit(&a->h->shm->born, memory_order_relaxed) == 0) {
         (void)atomic_compare_exchange_strong(&a->h->shm->born, &born,
                                              a->now_ns);

@@ -90,6 +90,7 @@ enum {
     SECKILL_SIZEOF_DIR_STATS,
     SECKILL_SIZEOF_LINE,
     SECKILL_SIZEOF_ORDER,
+    SECKILL_SIZEOF_HOT_KEY,
 };
 size_t seckill_sizeof(int which);
 const char *seckill_errname(int code);
@@ -375,6 +376,15 @@ int seckill_limiter_take(seckill_limiter_t *lim, const char *key,
     seckill_ticket_t *ticket, double *remaining, int64_t *retry_ns);
 int seckill_limiter_undo(seckill_limiter_t *lim, seckill_ticket_t *ticket,
     int64_t now_ns);
+typedef struct {
+    char key[64];
+    uint32_t key_len;
+    uint32_t pad;
+    const char *limiter;
+    double rate;
+    double share;
+} seckill_hot_key_t;
+int seckill_hot_keys(seckill_t *sk, seckill_hot_key_t *out, int max);
 enum {
     SECKILL_LIST_ID = 1,
 };
@@ -502,6 +512,7 @@ return {
         { 12, "seckill_dir_stats_t" },
         { 13, "seckill_line_t" },
         { 14, "seckill_order_t" },
+        { 15, "seckill_hot_key_t" },
     },
     functions = {
         "seckill_abi",
@@ -572,6 +583,7 @@ return {
         "seckill_limiter_get",
         "seckill_limiter_take",
         "seckill_limiter_undo",
+        "seckill_hot_keys",
         "seckill_list_open",
         "seckill_list_match",
         "seckill_list_add",
