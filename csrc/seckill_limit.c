@@ -56,6 +56,10 @@ static int take(skl_limiter_t *lim, const char *key, size_t key_len,
     if (ask->now_ns == 0) {
         ask->now_ns = skl_clock_mono_ns();
     }
+    if (ask->commit) {
+        skl_hot_note(lim->limits->hot, place.key, lim->index, key, key_len,
+                     ask->now_ns);
+    }
     return skl_limiter_take(lim, &place, ask);
 }
 
