@@ -235,11 +235,11 @@ static uint32_t count_key(const sample_t *a)
     uint64_t tag = bits >> TAG_SHIFT;
     uint64_t number = (uint64_t)(a->stripe - shm->stripes);
     _Atomic uint64_t *row = a->h->shm->cells + number * ROWS * shm->width;
-    uint64_t chances[2] = {next_random(a->h), next_random(a->h)};
+    uint64_t random = next_random(a->h), more = next_random(a->h);
     uint32_t best = 0;
 
     for (uint32_t i = 0; i < ROWS; i++) {
-        uint32_t chance = (uint32_t)(chances[i / 2] >> (i % 2 * 32));
+        uint32_t chance = (uint32_t)((i < 2 ? random : more) >> (i % 2 * 32));
         uint32_t count = strike(a, &row[bits & (shm->width - 1)], tag, chance);
 
         best = count > best ? count : best;
