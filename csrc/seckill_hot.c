@@ -1,4 +1,5 @@
 /* Hot keys of the public API: names for what limit/hot.c found. */
+#include "base/assert.h"
 #include "base/clock.h"
 #include "seckill.h"
 #include "seckill_internal.h"
@@ -29,6 +30,7 @@ int seckill_hot_keys(seckill_t *sk, seckill_hot_key_t *out, int max)
     int found = skl_hot_top(&sk->hot, skl_clock_mono_ns(), keys, max);
     int n = 0;
 
+    skl_assert(found <= SKL_HOT_KEYS);
     for (int i = 0; i < found; i++) {
         n += fill(&sk->limits, &keys[i], &out[n]);
     }

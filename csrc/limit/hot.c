@@ -58,6 +58,9 @@ struct skl_hot_shm {
 
 _Static_assert(SECKILL_ID_MAX % 8 == 0, "a key is whole words");
 _Static_assert(sizeof(stripe_t) % 64 == 0, "stripes share no line");
+_Static_assert(ROWS * 10 <= TAG_SHIFT, "rows and tag use different bits");
+_Static_assert(SKL_HOT_WIDTH <= 1 << 10, "a row takes 10 bits");
+_Static_assert((MERGED & (MERGED - 1)) == 0, "% is a mask");
 
 /* One sample on its way. */
 typedef struct {
@@ -114,6 +117,7 @@ void skl_hot_init(void *section, uint32_t limit_keys)
     skl_hot_shm_t *shm = section;
 
     skl_assert((uintptr_t)section % 64 == 0);
+    skl_assert(limit_keys >= 1);
     shm->width = width_for(limit_keys);
     atomic_init(&shm->born, 0);
 }
@@ -127,6 +131,7 @@ void skl_hot_attach(skl_hot_t *h, void *section, const skl_counters_t *counters)
     h->counters = counters;
     skl_assert(h->shm->width >= WIDTH_MIN && h->shm->width <= SKL_HOT_WIDTH);
     skl_assert((h->shm->width & (h->shm->width - 1)) == 0);
+    skl_assert((uintptr_t)h->shm->cells % 8 == 0);
     atomic_init(&h->random, 1);
     for (int i = 0; i < SKL_HOT_FADES; i++) {
         h->fades[i] = (uint32_t)chance;
@@ -223,6 +228,7 @@ static uint32_t strike(const sample_t *a, _Atomic uint64_t *cell, uint64_t tag,
         owner = tag;
         count = a->weight;
     }
+    skl_assert(count >= 1 && count <= COUNT_MAX);
     store(cell, owner << TAG_SHIFT | period << COUNT_BITS | count);
     return owner == tag ? count : 0;
 }
@@ -243,7 +249,7 @@ static uint32_t count_key(const sample_t *a)
         uint32_t count = strike(a, &row[bits & (shm->width - 1)], tag, chance);
 
         best = count > best ? count : best;
-        bits >>= 10;
+        bits >>= 10; /* the next row's */
         row += shm->width;
     }
     return best;
@@ -276,6 +282,7 @@ static void write_entry(const sample_t *a, uint32_t i, uint32_t count)
     stripe_t *s = a->stripe;
     entry_t *e = &s->entries[i];
 
+    skl_assert(i < KEYS && count <= COUNT_MAX);
     store(&e->check, 0);
     atomic_store_explicit(&s->fingerprint[i], a->fingerprint,
                           memory_order_release);
@@ -399,6 +406,7 @@ static void plan(skl_hot_t *h, uint32_t shift)
 {
     uint32_t span = (UINT32_C(2) << shift) - 1;
 
+    skl_assert(shift <= SHIFT_MAX);
     atomic_store_explicit(&h->shift, shift, memory_order_relaxed);
     atomic_store_explicit(&h->skip, 1 + skl_hash_range(next_random(h), span),
                           memory_order_relaxed);
@@ -429,6 +437,7 @@ void skl_hot_sample(skl_hot_t *h, uint64_t fingerprint, uint32_t limiter,
     a.stripe = &h->shm->stripes[skl_counters_stripe(h->counters)];
     a.period = (uint64_t)now_ns / SKL_HOT_PERIOD_NS;
     a.shift = atomic_load_explicit(&h->shift, memory_order_relaxed);
+    skl_assert(a.shift <= SHIFT_MAX);
     a.weight = UINT32_C(1) << a.shift;
     a.words[0] = (uint64_t)limiter << 32 | key_len;
     memcpy(&a.words[1], key, key_len);
@@ -476,6 +485,7 @@ static void merge(merged_t *all, uint32_t stripe, uint64_t fingerprint,
 {
     uint32_t i = (uint32_t)skl_mix64(fingerprint) % MERGED;
 
+    skl_assert(fingerprint != 0 && count > 0);
     while (all[i].fingerprint != 0 && all[i].fingerprint != fingerprint) {
         i = (i + 1) % MERGED;
     }
@@ -579,6 +589,7 @@ int skl_hot_top(const skl_hot_t *h, int64_t now_ns, skl_hot_key_t *out, int max)
 
     memset(all, 0, sizeof(all));
     total = gather(h, period, all);
+    skl_assert(window >= 1);
     max = max > KEYS ? KEYS : max;
     while (n < max) {
         merged_t *m = hottest(all);
