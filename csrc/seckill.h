@@ -206,6 +206,7 @@ typedef struct {
     uint32_t lists;           /*   16 access lists, 1 .. 256, */
     uint32_t list_overlay; /*   4096 added or removed entries over all lists, */
     uint32_t log_units;    /*   2^15 log units of 128 bytes, 64 .. 2^24, pow2 */
+    uint32_t permits;      /*   2^14 permits held at once, 1 .. 2^20 */
     uint32_t durability;   /* SECKILL_ASYNC (default) or SECKILL_SYNC: kept for
                               seckill_durability(): C functions do not wait */
     const char *dir;       /* of the log; NULL: memory only. Made if absent */
@@ -784,7 +785,9 @@ SECKILL_API int seckill_limiter_override(seckill_limiter_t *lim,
  * Ask for `cost` tokens of `key` at `now_ns` (seckill_mono_now; 0: read it).
  * OK: *ticket (may be NULL) says what was taken, when commit is 1. EREJECTED:
  * *out says when to come again. commit = 0 only looks. EBADKEY, EBADQTY
- * (cost 0); CONCURRENCY: EFULL (no permit left in the segment).
+ * (cost 0); CONCURRENCY: EFULL (no permit left in the segment), EBADOPTION
+ * (without a ticket nothing could release the permit); retry_ns is 0: nobody
+ * knows when somebody leaves.
  * A full table falls to a shared conservative bucket, counted, never amnesty.
  * Threads: any; one compare-and-swap, no lock for a known key.
  */
@@ -821,10 +824,10 @@ SECKILL_API int seckill_limiter_undo(seckill_limiter_t *lim,
 /** The request is over: its permits of this limiter come back, what it took
  *  otherwise stays charged. Returns 1 when permits came back. Threads: any. */
 SECKILL_API int seckill_limiter_leave(seckill_limiter_t *lim,
-                                      seckill_ticket_t *ticket, int64_t now_ns);
+                                      seckill_ticket_t *ticket);
 /** The same for all limiters of a ticket, which is empty then: how many. */
 SECKILL_API int seckill_ticket_undo(seckill_ticket_t *ticket, int64_t now_ns);
-SECKILL_API int seckill_ticket_leave(seckill_ticket_t *ticket, int64_t now_ns);
+SECKILL_API int seckill_ticket_leave(seckill_ticket_t *ticket);
 /** Give `cost` back to a key, without a ticket: as much as is still charged,
  *  whoever took it. `rule`: as in seckill_limiter_take_as, or NULL. Returns 1,
  *  0 or a code (EBADKEY, EBADQTY, ECONFLICT: also for CONCURRENCY). */

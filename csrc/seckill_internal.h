@@ -13,6 +13,7 @@
 #include "io/io.h"
 #include "limit/hot.h"
 #include "limit/limits.h"
+#include "limit/permits.h"
 #include "seckill.h"
 #include "seckill_log.h"
 #include "shm/counters.h"
@@ -33,6 +34,7 @@ struct seckill {
     skl_hot_t hot;
     skl_lists_t lists;
     skl_processes_t processes;
+    skl_permits_t permits;
     skl_io_t *io; /* threads of this process; NULL before seckill_start */
     skl_sink_t *sink;
     seckill_log_t log;

@@ -577,6 +577,57 @@ static int take_bucket(skl_limit_take_t *t)
     return rc;
 }
 
+static void fill_permit(const skl_limit_take_t *t, const skl_permit_t *permit)
+{
+    skl_limit_ticket_t *ticket = t->ask->ticket;
+
+    ticket->limiter = t->lim;
+    ticket->at = permit->number;
+    ticket->key = permit->key;
+    ticket->depth = permit->seq;
+    ticket->charge = permit->cost;
+}
+
+static int take_permit(skl_limit_take_t *t)
+{
+    skl_limit_ask_t *ask = t->ask;
+    const uint32_t limit = (uint32_t)t->rule.limit;
+    skl_permit_t permit;
+    int rc;
+
+    if (t->lim->limits->permits == NULL) {
+        return SECKILL_EFULL;
+    }
+    if (ask->commit && ask->ticket == NULL) {
+        return SECKILL_EBADOPTION;
+    }
+    rc = skl_permits_take(t->lim->limits->permits, t->place->key, ask->cost,
+                          limit, ask->commit, ask->now_ns, &permit,
+                          &ask->in_use);
+    /* Nobody knows when somebody leaves: at once, or never. */
+    ask->retry_ns = ask->cost > limit ? -1 : 0;
+    ask->reset_ns = 0;
+    if (rc == SECKILL_OK) {
+        ask->remaining = limit - ask->in_use;
+    }
+    if (rc == SECKILL_OK && ask->commit) {
+        fill_permit(t, &permit);
+    }
+    return rc;
+}
+
+static int take_other(skl_limit_take_t *t)
+{
+    switch (t->rule.algorithm) {
+    case SECKILL_SLIDING_LOG:
+        return skl_take_log(t);
+    case SECKILL_CONCURRENCY:
+        return take_permit(t);
+    default:
+        return skl_take_key(t);
+    }
+}
+
 int skl_take_decide(skl_limit_take_t *t)
 {
     int rc;
@@ -586,12 +637,8 @@ int skl_take_decide(skl_limit_take_t *t)
         t->ask->reset_ns = 0;
         return SECKILL_OK;
     }
-    if (t->rule.algorithm <= SECKILL_LEAKY_BUCKET) {
-        rc = take_bucket(t);
-    } else {
-        rc = t->rule.algorithm == SECKILL_SLIDING_LOG ? skl_take_log(t)
-                                                      : skl_take_key(t);
-    }
+    rc = t->rule.algorithm <= SECKILL_LEAKY_BUCKET ? take_bucket(t)
+                                                   : take_other(t);
     return rc == SECKILL_EREJECTED ? pass_in_shadow(t) : rc;
 }
 
@@ -634,6 +681,7 @@ int skl_take_prepare(skl_limit_take_t *t, skl_limiter_t *lim,
     t->now = skl_limit_units(ask->now_ns);
     t->slot = NULL;
     ask->delay_ns = 0;
+    ask->in_use = 0;
     ask->shadowed = 0;
     if (ask->ticket != NULL) {
         clear_ticket(t);

@@ -13,6 +13,7 @@ local options = require("resty.seckill.limiter_options")
 
 local C = lib.C
 local OK = lib.OK
+local BAD_OPTION = lib.codes.bad_option
 local REJECTED = lib.codes.rejected
 local error = error
 local errname = lib.errname
@@ -65,7 +66,9 @@ function _M.open(engine_handle, name, opts)
     local out = ffi.new("seckill_limiter_t *[1]")
     local rc = C.seckill_limiter_open(engine_handle, name, limit, out)
     if rc ~= OK then
-        options.explain(rc, opts, nil, true, 2)
+        local known = C.seckill_limiter_open(engine_handle, name, nil, out)
+        local algorithm = known == OK and _M.get({ handle = out[0] }).algorithm
+        options.explain(rc, opts, algorithm, not algorithm, 2)
         return nil, errname(rc)
     end
     local self = setmetatable({ name = name, handle = out[0] }, mt)
@@ -90,6 +93,16 @@ end
 local function check_cost(cost)
     return type(cost) == "number" and cost % 1 == 0 and cost >= 1
            and cost <= COST_MAX
+end
+
+
+-- nil, code; a permit that nothing could release is a mistake.
+local function failed(rc, level)
+    if rc == BAD_OPTION then
+        error("concurrency: a ticket is needed, to release the permit by",
+              level + 1)
+    end
+    return nil, errname(rc)
 end
 
 
@@ -123,7 +136,8 @@ function _M:incoming(key, commit, cost, t)
         return tonumber(verdict.delay_ns) / NS, verdict.remaining
     end
     if rc ~= REJECTED then
-        return nil, errname(rc)
+        local _, code = failed(rc, 2) -- a frame that level counts
+        return nil, code
     end
     local ns = tonumber(verdict.retry_ns)
     return nil, "rejected", ns < 0 and huge or ns / NS
@@ -169,7 +183,7 @@ function _M:leaving(t)
     if not ffi_istype(ticket_t, t) then
         not_a_ticket(t)
     end
-    C.seckill_limiter_leave(self.handle, t, 0)
+    C.seckill_limiter_leave(self.handle, t)
     return true
 end
 
@@ -273,6 +287,7 @@ end
 
 
 -- For resty.seckill.combine and the drop-ins.
+_M.failed = failed
 _M.verdict = verdict
 _M.ticket_t = ticket_t
 
