@@ -3,6 +3,7 @@
  * clock, brings tickets and answers into their public shape. The work is in
  * limit/.
  */
+#include "base/assert.h"
 #include "base/clock.h"
 #include "limit/rule.h"
 #include "seckill.h"
@@ -274,6 +275,7 @@ int seckill_combine(uint32_t n, seckill_limiter_t *const *lims,
     if (rc != SECKILL_OK) {
         return rc;
     }
+    skl_assert(n >= 1 && n <= SECKILL_COMBINE_MAX);
     for (uint32_t i = 0; i < n; i++) {
         in[i] = inner(lims[i]);
         skl_limiter_locate(in[i], keys[i], lens[i], &places[i]);
