@@ -227,7 +227,11 @@ describe("limiter", function()
             { { rate = 1, burst = 0 }, "option \"burst\"" },
             { { rate = 1, burst = 2e9 }, "option \"burst\"" },
             { { rate = 1e-7, burst = 2 }, "option \"burst\": more than 208" },
-            { { rate = 1, mode = "off" }, "option \"mode\": \"enforce\" or" },
+            { { rate = 1, mode = "on" }, "option \"mode\": \"enforce\"" },
+            { { rate = 1, limit = 5 }, "option \"limit\": not of token" },
+            { { rate = 1, nodelay = 1 }, "option \"nodelay\": not of" },
+            { { rate = 1, warm_up = 5, cold_factor = 1 },
+              "option \"cold_factor\": more than 1" },
         }
         for _, case in ipairs(cases) do
             for _, call in ipairs {
@@ -240,8 +244,8 @@ describe("limiter", function()
             end
         end
         assert.matches("option \"rate\": needed", raised(new, {}))
-        assert.matches("option \"algorithm\": \"token_bucket\" expected",
-                       raised(new, { rate = 1, algorithm = "sliding_log" }))
+        assert.matches("option \"algorithm\": one of token_bucket, leaky",
+                       raised(new, { rate = 1, algorithm = "bucket" }))
         assert.matches("name: string expected",
                        raised(limiter.open, engine, 5, { rate = 1 }))
         assert.matches("table expected", raised(limiter.open, engine, "x", 5))

@@ -242,6 +242,7 @@ describe("seckill.open", function()
         assert.equal(3600, stats.window)
         assert.same({ items = 256, reservations = 2^15, users = 2^16,
                       requests = 2^16, limit_keys = 2^16, limiters = 64,
+                      limit_overrides = 512,
                       lists = 16, list_overlay = 4096, log_units = 2^15 },
                     stats.capacity)
     end)

@@ -83,6 +83,7 @@ typedef struct {
 typedef struct {
     skl_counters_shm_t *shm;
     skl_stripe_t *mine;
+    uint32_t number; /* of that stripe */
 } skl_counters_t;
 
 void skl_counters_init(skl_counters_shm_t *shm);
