@@ -22,6 +22,8 @@ local TRIES = FULL and 20 or 10
 local WORKERS = 2
 local CONNECTIONS = 64
 local RATES = { 1000, 5000, 50000 }
+-- Calls in a request: wrk shares the cores with the workers.
+local ASKS = { [1000] = 1, [5000] = 1, [50000] = 4 }
 local KILLS = FULL and 25 or 5
 local RELOADS = FULL and 10 or 3
 local PERMITS = 8
@@ -64,12 +66,15 @@ ${limiters}
 local SERVER = [[
 location = /take { content_by_lua_block {
     local shop, var = require("shop"), ngx.var
-    local run = var.arg_run
+    local run, admitted = var.arg_run, false
     local limiter, log = shop.limiters[var.arg_limiter], shop.log(run)
-    local i = log:enter()
-    local delay = limiter:incoming(run)
-    log:leave(i, delay)
-    ngx.exit(delay and 204 or 429)
+    for _ = 1, tonumber(var.arg_asks) do
+        local i = log:enter()
+        local delay = limiter:incoming(run)
+        log:leave(i, delay)
+        admitted = admitted or delay
+    end
+    ngx.exit(admitted and 204 or 429)
 } }
 location = /ask { content_by_lua_block {
     local shop, var = require("shop"), ngx.var
@@ -296,13 +301,14 @@ describe("limits in nginx", function()
     -- ---- The flood ---------------------------------------------------------
 
     -- A name for the run, which is also the key: each run has a full bucket.
-    local function begin_run(limiter, seconds, path)
+    local function begin_run(limiter, seconds, asks, path)
         runs = runs + 1
         local run = limiter .. "-" .. runs
         wrk = process.spawn({
             output_of("command -v wrk"), "-t1", "-c" .. CONNECTIONS,
-            "-d" .. seconds .. "s", ("http://127.0.0.1:%d%s?limiter=%s&run=%s")
-                :format(server.port, path or "/take", limiter, run),
+            "-d" .. seconds .. "s",
+            ("http://127.0.0.1:%d%s?limiter=%s&run=%s&asks=%d")
+                :format(server.port, path or "/take", limiter, run, asks),
         }, notes .. "/wrk.log")
         return run
     end
@@ -332,24 +338,26 @@ describe("limits in nginx", function()
         return excess
     end
 
-    -- What the calls as they came must get of an exact limiter.
+    -- What the calls as they came must get of an exact limiter. It decides a
+    -- little later than it is asked, which matters where nothing is saved up.
     local function assert_not_less_than_ideal(list, rate, burst)
         local ideal = admissions.ideal(list, rate, burst)
-        assert.is_true(list.admitted >= ideal * 0.9975 - 1,
+        assert.is_true(list.admitted >= ideal * (burst > 1 and 0.9975 or 0.98)
+                                        - 1,
                        ("%d admitted, an ideal limiter admits %d")
                        :format(list.admitted, ideal))
         return ideal
     end
 
-    local function flood(limiter, seconds)
-        return end_run(begin_run(limiter, seconds), seconds)
+    local function flood(limiter, asks)
+        return end_run(begin_run(limiter, SECONDS, asks), SECONDS)
     end
 
     -- Repeat until the machine asked often enough all the time.
     local function saturated(limiter, rate, burst)
         local asked
         for try = 1, TRIES do
-            local list = flood(limiter, SECONDS)
+            local list = flood(limiter, ASKS[rate])
             local excess = assert_bound(list, rate, burst)
             local ideal = assert_not_less_than_ideal(list, rate, burst)
             asked = ideal / (rate * list.seconds)
@@ -382,7 +390,7 @@ describe("limits in nginx", function()
     for _, rate in ipairs(RATES) do
         it("never exceed a rate without burst: " .. rate .. "/s", function()
             start(leaky_bucket("leaky", rate))
-            local list = flood("leaky", SECONDS)
+            local list = flood("leaky", 1)
             local excess = assert_bound(list, rate, 1)
             local ideal = assert_not_less_than_ideal(list, rate, 1)
             local product = rate * list.seconds
@@ -412,7 +420,7 @@ describe("limits in nginx", function()
     it("hold while nginx is reloaded", function()
         local rate, seconds = 5000, 2 + RELOADS
         start(token_bucket("token", rate, rate / 100))
-        local run = begin_run("token", seconds)
+        local run = begin_run("token", seconds, 1)
         meanwhile(run, RELOADS, 20000, function()
             assert(server:kill(server.pid, "HUP"))
         end)
@@ -433,7 +441,7 @@ describe("limits in nginx", function()
         local seed = tonumber(os.getenv("SECKILL_SEED")) or 1
         math.randomseed(seed)
         start(token_bucket("token", rate, rate / 100))
-        local run = begin_run("token", seconds)
+        local run = begin_run("token", seconds, 1)
         meanwhile(run, KILLS, 5000, function()
             local pids = server:workers()
             assert(server:kill(pids[math.random(#pids)], "KILL"))
@@ -629,7 +637,7 @@ describe("limits in nginx", function()
     it("never have more permits out while workers are killed", function()
         local seconds = 2 + math.ceil(KILLS / 4)
         start_permits()
-        local run = begin_run("permits", seconds, "/work")
+        local run = begin_run("permits", seconds, 1, "/work")
         meanwhile(run, KILLS, 200, function()
             local pids = server:workers()
             assert(server:kill(pids[math.random(#pids)], "KILL"))
