@@ -107,6 +107,7 @@ static void section_sizes(const skl_config_t *c, uint64_t *sizes)
     sizes[SKL_SECTION_LISTS] = skl_lists_bytes(c->lists, c->list_overlay);
     sizes[SKL_SECTION_LOG] = sizeof(skl_wal_shm_t);
     sizes[SKL_SECTION_PROCESSES] = sizeof(skl_processes_shm_t);
+    sizes[SKL_SECTION_PERMITS] = skl_permits_bytes(c->permits);
 }
 
 /* Ids of an earlier life of the segment must not be ids of this one. Without a
@@ -135,6 +136,7 @@ static void init_sections(skl_header_t *h)
     skl_lists_init(skl_section(h, SKL_SECTION_LISTS), c->lists,
                    c->list_overlay);
     skl_processes_init(skl_section(h, SKL_SECTION_PROCESSES));
+    skl_permits_init(skl_section(h, SKL_SECTION_PERMITS), c->permits);
 }
 
 static uint64_t signature(void)
@@ -146,6 +148,7 @@ static uint64_t signature(void)
     sum = skl_mix64(sum + sizeof(skl_counters_shm_t));
     sum = skl_mix64(sum + sizeof(skl_wal_shm_t));
     sum = skl_mix64(sum + sizeof(skl_processes_shm_t));
+    sum = skl_mix64(sum + skl_permits_signature());
     return skl_mix64(sum + sizeof(skl_header_t));
 }
 
@@ -167,6 +170,9 @@ void seckill_attach_sections(seckill_t *sk)
     skl_lists_attach(&sk->lists, skl_section(h, SKL_SECTION_LISTS), key,
                      &sk->counters);
     skl_processes_attach(&sk->processes, skl_section(h, SKL_SECTION_PROCESSES));
+    sk->limits.permits = &sk->permits;
+    skl_permits_attach(&sk->permits, skl_section(h, SKL_SECTION_PERMITS),
+                       &sk->processes, &sk->counters);
 }
 
 static skl_config_t config_of(const seckill_options_t *o)
@@ -183,6 +189,7 @@ static skl_config_t config_of(const seckill_options_t *o)
                       .lists = o->lists,
                       .list_overlay = o->list_overlay,
                       .log_units = o->log_units,
+                      .permits = o->permits,
                       .durability = o->durability,
                       .max_lag_ns = o->max_lag_ns,
                       .max_log_bytes = o->max_log_bytes,
@@ -432,6 +439,7 @@ void seckill_get_options(seckill_t *sk, seckill_options_t *out)
     out->lists = c->lists;
     out->list_overlay = c->list_overlay;
     out->log_units = c->log_units;
+    out->permits = c->permits;
     out->durability = c->durability;
     out->max_lag_ns = c->max_lag_ns;
     out->max_log_bytes = c->max_log_bytes;

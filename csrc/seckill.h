@@ -201,9 +201,10 @@ typedef struct {
     uint32_t limiters;     /*   64 limiters, 1 .. 1024, */
     uint32_t limit_overrides; /* 512 keys with numbers of their own,
                                  1 .. 2^20, */
-    uint32_t lists;        /*   16 access lists, 1 .. 256, */
+    uint32_t lists;           /*   16 access lists, 1 .. 256, */
     uint32_t list_overlay; /*   4096 added or removed entries over all lists, */
     uint32_t log_units;    /*   2^15 log units of 128 bytes, 64 .. 2^24, pow2 */
+    uint32_t permits;      /*   2^14 permits held at once, 1 .. 2^20 */
     uint32_t durability;   /* SECKILL_ASYNC (default) or SECKILL_SYNC: kept for
                               seckill_durability(): C functions do not wait */
     const char *dir;       /* of the log; NULL: memory only. Made if absent */
@@ -707,13 +708,13 @@ typedef struct {
     double limit;   /* windows: admissions, 0 .. 1e12 (and 1.6e7 for each second
                        of a SLIDING_WINDOW); SLIDING_LOG: 0 .. 16;
                        CONCURRENCY: permits, 0 .. 2^20 - 1. An integer */
-    int64_t window_ns;    /* windows: 1 ms .. 31 days; never changes */
-    int64_t max_delay_ns; /* LEAKY_BUCKET: who would wait longer is refused;
+    int64_t window_ns;     /* windows: 1 ms .. 31 days; never changes */
+    int64_t max_delay_ns;  /* LEAKY_BUCKET: who would wait longer is refused;
                              default: whatever burst allows */
-    int64_t warm_up_ns;   /* buckets: the rate rises for so long, from
+    int64_t warm_up_ns;    /* buckets: the rate rises for so long, from
                              rate / cold_factor; 0 (default): no warm-up;
                              at most 31 days */
-    double cold_factor;   /* > 1 .. 1000; default 3 */
+    double cold_factor;    /* > 1 .. 1000; default 3 */
     int64_t warm_up_at_ns; /* ledger time at which the rise begins; 0: whenever
                               the limiter was idle for warm_up_ns */
 } seckill_limit_t;
@@ -726,8 +727,8 @@ typedef struct {
     double remaining; /* of OK: what is left of the quota, rounded down */
     double quota;     /* the whole of it */
     uint32_t in_use;  /* CONCURRENCY: permits held, with this one */
-    uint32_t mask;    /* of EREJECTED: bit i: rule i refuses; a take is rule 0 */
-    uint32_t shadow;  /* bit i: rule i would refuse, and is in SHADOW mode */
+    uint32_t mask;   /* of EREJECTED: bit i: rule i refuses; a take is rule 0 */
+    uint32_t shadow; /* bit i: rule i would refuse, and is in SHADOW mode */
     uint32_t pad;
 } seckill_verdict_t;
 
@@ -782,7 +783,9 @@ SECKILL_API int seckill_limiter_override(seckill_limiter_t *lim,
  * Ask for `cost` tokens of `key` at `now_ns` (seckill_mono_now; 0: read it).
  * OK: *ticket (may be NULL) says what was taken, when commit is 1. EREJECTED:
  * *out says when to come again. commit = 0 only looks. EBADKEY, EBADQTY
- * (cost 0); CONCURRENCY: EFULL (no permit left in the segment).
+ * (cost 0); CONCURRENCY: EFULL (no permit left in the segment), EBADOPTION
+ * (without a ticket nothing could release the permit); retry_ns is 0: nobody
+ * knows when somebody leaves.
  * A full table falls to a shared conservative bucket, counted, never amnesty.
  * Threads: any; one compare-and-swap, no lock for a known key.
  */
@@ -795,11 +798,10 @@ SECKILL_API int seckill_limit_prepare(const seckill_limit_t *limit,
                                       seckill_rule_t *out);
 /** As seckill_limiter_take, by other numbers than the limiter's; the algorithm
  *  and the window must be the same: ECONFLICT. */
-SECKILL_API int
-seckill_limiter_take_as(seckill_limiter_t *lim, const seckill_rule_t *rule,
-                        const char *key, size_t key_len, uint32_t cost,
-                        int commit, int64_t now_ns, seckill_ticket_t *ticket,
-                        seckill_verdict_t *out);
+SECKILL_API int seckill_limiter_take_as(
+    seckill_limiter_t *lim, const seckill_rule_t *rule, const char *key,
+    size_t key_len, uint32_t cost, int commit, int64_t now_ns,
+    seckill_ticket_t *ticket, seckill_verdict_t *out);
 /**
  * Ask n limiters (1 .. SECKILL_COMBINE_MAX) at one instant: all are charged or
  * none is. *out: the longest delay, retry and reset, the smallest remaining
@@ -820,10 +822,10 @@ SECKILL_API int seckill_limiter_undo(seckill_limiter_t *lim,
 /** The request is over: its permits of this limiter come back, what it took
  *  otherwise stays charged. Returns 1 when permits came back. Threads: any. */
 SECKILL_API int seckill_limiter_leave(seckill_limiter_t *lim,
-                                      seckill_ticket_t *ticket, int64_t now_ns);
+                                      seckill_ticket_t *ticket);
 /** The same for all limiters of a ticket, which is empty then: how many. */
 SECKILL_API int seckill_ticket_undo(seckill_ticket_t *ticket, int64_t now_ns);
-SECKILL_API int seckill_ticket_leave(seckill_ticket_t *ticket, int64_t now_ns);
+SECKILL_API int seckill_ticket_leave(seckill_ticket_t *ticket);
 /** Give `cost` back to a key, without a ticket: as much as is still charged,
  *  whoever took it. `rule`: as in seckill_limiter_take_as, or NULL. Returns 1,
  *  0 or a code (EBADKEY, EBADQTY, ECONFLICT: also for CONCURRENCY). */

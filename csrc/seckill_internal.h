@@ -12,6 +12,7 @@
 #include "acl/lists.h"
 #include "io/io.h"
 #include "limit/limits.h"
+#include "limit/permits.h"
 #include "seckill.h"
 #include "seckill_log.h"
 #include "shm/counters.h"
@@ -31,6 +32,7 @@ struct seckill {
     skl_limits_t limits;
     skl_lists_t lists;
     skl_processes_t processes;
+    skl_permits_t permits;
     skl_io_t *io; /* threads of this process; NULL before seckill_start */
     skl_sink_t *sink;
     seckill_log_t log;

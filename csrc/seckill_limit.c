@@ -140,10 +140,10 @@ static int refuse_call(skl_limiter_t *lim, int rc, int commit)
     return rc;
 }
 
-int seckill_limiter_take_as(seckill_limiter_t *lim, const seckill_rule_t *rule,
-                            const char *key, size_t key_len, uint32_t cost,
-                            int commit, int64_t now_ns,
-                            seckill_ticket_t *ticket, seckill_verdict_t *out)
+static inline int take(seckill_limiter_t *lim, const seckill_rule_t *rule,
+                       const char *key, size_t key_len, uint32_t cost,
+                       int commit, int64_t now_ns, seckill_ticket_t *ticket,
+                       seckill_verdict_t *out)
 {
     skl_limit_ask_t ask = {.cost = cost, .commit = commit, .rule = rule};
     skl_limit_place_t place;
@@ -176,8 +176,15 @@ int seckill_limiter_take(seckill_limiter_t *lim, const char *key,
                          int64_t now_ns, seckill_ticket_t *ticket,
                          seckill_verdict_t *out)
 {
-    return seckill_limiter_take_as(lim, NULL, key, key_len, cost, commit,
-                                   now_ns, ticket, out);
+    return take(lim, NULL, key, key_len, cost, commit, now_ns, ticket, out);
+}
+
+int seckill_limiter_take_as(seckill_limiter_t *lim, const seckill_rule_t *rule,
+                            const char *key, size_t key_len, uint32_t cost,
+                            int commit, int64_t now_ns,
+                            seckill_ticket_t *ticket, seckill_verdict_t *out)
+{
+    return take(lim, rule, key, key_len, cost, commit, now_ns, ticket, out);
 }
 
 /* ---- Combine ------------------------------------------------------------- */
@@ -226,6 +233,17 @@ static int check_calls(uint32_t n, const char *const *keys, const size_t *lens,
     return SECKILL_OK;
 }
 
+/* A permit without a ticket could not be released. */
+static int check_no_ticket(uint32_t n, seckill_limiter_t *const *lims)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (skl_limiter_holds(inner(lims[i]))) {
+            return SECKILL_EBADOPTION;
+        }
+    }
+    return SECKILL_OK;
+}
+
 int seckill_combine(uint32_t n, seckill_limiter_t *const *lims,
                     const char *const *keys, const size_t *lens, uint32_t cost,
                     int commit, int64_t now_ns, seckill_ticket_t *ticket,
@@ -237,6 +255,9 @@ int seckill_combine(uint32_t n, seckill_limiter_t *const *lims,
     seckill_ticket_t own;
     int rc = check_calls(n, keys, lens, cost);
 
+    if (rc == SECKILL_OK && ticket == NULL && commit) {
+        rc = check_no_ticket(n, lims);
+    }
     ticket = ticket != NULL ? ticket : &own;
     ticket->count = 0;
     if (rc != SECKILL_OK) {
@@ -265,11 +286,9 @@ int seckill_combine(uint32_t n, seckill_limiter_t *const *lims,
 
 /* ---- Giving back --------------------------------------------------------- */
 
-/* Undo or leave the parts of one limiter (NULL: of all). */
+/* Undo (now_ns given) or leave (0) the parts of one limiter; NULL: of all. */
 static int give_back(seckill_ticket_t *ticket, skl_limiter_t *lim,
-                     int64_t now_ns,
-                     int (*give)(skl_limiter_t *, skl_limit_ticket_t *,
-                                 int64_t))
+                     int64_t now_ns)
 {
     /* memory of the caller */
     const uint32_t count = ticket->count <= SECKILL_COMBINE_MAX
@@ -277,13 +296,14 @@ static int give_back(seckill_ticket_t *ticket, skl_limiter_t *lim,
                                : SECKILL_COMBINE_MAX;
     int given = 0;
 
-    now_ns = now_or(now_ns);
     for (uint32_t i = 0; i < count; i++) {
         skl_limit_ticket_t *part = part_of(ticket, i);
 
-        if (part->limiter != NULL && (lim == NULL || part->limiter == lim)) {
-            given += give(part->limiter, part, now_ns);
+        if (part->limiter == NULL || (lim != NULL && part->limiter != lim)) {
+            continue;
         }
+        given += now_ns != 0 ? skl_limiter_undo(part->limiter, part, now_ns)
+                             : skl_limiter_leave(part->limiter, part);
     }
     return given;
 }
@@ -291,26 +311,25 @@ static int give_back(seckill_ticket_t *ticket, skl_limiter_t *lim,
 int seckill_limiter_undo(seckill_limiter_t *lim, seckill_ticket_t *ticket,
                          int64_t now_ns)
 {
-    return give_back(ticket, inner(lim), now_ns, skl_limiter_undo) > 0;
+    return give_back(ticket, inner(lim), now_or(now_ns)) > 0;
 }
 
-int seckill_limiter_leave(seckill_limiter_t *lim, seckill_ticket_t *ticket,
-                          int64_t now_ns)
+int seckill_limiter_leave(seckill_limiter_t *lim, seckill_ticket_t *ticket)
 {
-    return give_back(ticket, inner(lim), now_ns, skl_limiter_leave) > 0;
+    return give_back(ticket, inner(lim), 0) > 0;
 }
 
 int seckill_ticket_undo(seckill_ticket_t *ticket, int64_t now_ns)
 {
-    int given = give_back(ticket, NULL, now_ns, skl_limiter_undo);
+    int given = give_back(ticket, NULL, now_or(now_ns));
 
     ticket->count = 0;
     return given;
 }
 
-int seckill_ticket_leave(seckill_ticket_t *ticket, int64_t now_ns)
+int seckill_ticket_leave(seckill_ticket_t *ticket)
 {
-    int given = give_back(ticket, NULL, now_ns, skl_limiter_leave);
+    int given = give_back(ticket, NULL, 0);
 
     ticket->count = 0;
     return given;

@@ -101,24 +101,27 @@ static inline uint64_t skl_limit_units(int64_t now_ns)
     return (uint64_t)now_ns << SKL_LIMIT_SHIFT;
 }
 
-/* A whole copy of the first n words of the rule in force. Goes round again
- * only when a writer has published meanwhile; a writer that died has not. */
-static inline void skl_limit_copy(skl_limit_live_rule_t *r,
-                                  skl_limit_rule_t *out, int n)
+/* A whole copy of the first n words of the rule in force; n is a constant.
+ * Goes round again only when a writer has published meanwhile; a writer that
+ * died has not. */
+static inline __attribute__((always_inline)) void skl_limit_copy(
+    skl_limit_live_rule_t *r, skl_limit_rule_t *out, const int n)
 {
-    uint64_t words[SKL_LIMIT_WORDS];
     uint64_t version;
 
     do {
         version = atomic_load_explicit(&r->version, memory_order_acquire);
+#pragma GCC unroll 20
         for (int i = 0; i < n; i++) {
             /* acquire: the check below stays behind these loads */
-            words[i] = atomic_load_explicit(&r->copy[version & 1].word[i],
-                                            memory_order_acquire);
+            const uint64_t word = atomic_load_explicit(
+                &r->copy[version & 1].word[i], memory_order_acquire);
+
+            /* one by one: a wider copy would wait for the stores before it */
+            memcpy((char *)out + 8 * i, &word, sizeof(word));
         }
     } while (atomic_load_explicit(&r->version, memory_order_relaxed) !=
              version);
-    memcpy(out, words, (size_t)n * sizeof(words[0]));
 }
 
 static inline void skl_limit_publish(skl_limit_live_rule_t *r,

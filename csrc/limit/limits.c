@@ -163,6 +163,11 @@ const char *skl_limiter_name(const skl_limiter_t *lim)
     return lim->record->name;
 }
 
+int skl_limiter_holds(const skl_limiter_t *lim)
+{
+    return lim->record->algorithm == SECKILL_CONCURRENCY;
+}
+
 /* ---- Counts -------------------------------------------------------------- */
 
 uint64_t skl_limiter_counted(const skl_limiter_t *lim, int which)

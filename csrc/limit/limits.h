@@ -46,6 +46,7 @@
 #define SKL_LIMIT_LIMITS_H
 
 #include "base/hash.h"
+#include "limit/permits.h"
 #include "seckill.h"
 #include "shm/counters.h"
 
@@ -84,6 +85,7 @@ typedef struct {
     skl_hash_key_t key;
     skl_limiter_t *_Atomic handles; /* one per record, made by the first open */
     _Atomic uint64_t swept;         /* next group of skl_limits_sweep() */
+    skl_permits_t *permits;         /* of concurrency; NULL: there are none */
     int64_t offset_ns; /* ledger time less limiter time, when numbers are set */
 } skl_limits_t;
 
@@ -154,6 +156,8 @@ int skl_limiter_set(skl_limiter_t *lim, const seckill_limit_t *limit,
                     int64_t now_ns);
 void skl_limiter_get(skl_limiter_t *lim, seckill_limit_t *out);
 const char *skl_limiter_name(const skl_limiter_t *lim);
+/* 1: what it admits is held, and has to be released. */
+int skl_limiter_holds(const skl_limiter_t *lim);
 /* See seckill_limiter_override(). */
 int skl_limiter_override(skl_limiter_t *lim, const skl_limit_place_t *place,
                          const seckill_limit_t *limit, int64_t now_ns);
@@ -166,7 +170,8 @@ uint64_t skl_limits_counted(const skl_limits_t *l, int which);
 void skl_limiter_locate(const skl_limiter_t *lim, const char *key,
                         size_t key_len, skl_limit_place_t *place);
 /* SECKILL_OK or EREJECTED. In shadow mode always OK. ECONFLICT: ask->rule is
- * one of another algorithm or window. */
+ * one of another algorithm or window. Concurrency: EFULL; EBADOPTION: nothing
+ * to release a permit by, without a ticket. */
 int skl_limiter_take(skl_limiter_t *lim, const skl_limit_place_t *place,
                      skl_limit_ask_t *ask);
 /*
@@ -183,8 +188,7 @@ int skl_limiter_combine(uint32_t n, skl_limiter_t *const *lims,
 int skl_limiter_undo(skl_limiter_t *lim, skl_limit_ticket_t *ticket,
                      int64_t now_ns);
 /* The request is over: permits come back, a charge stays. 1: they did. */
-int skl_limiter_leave(skl_limiter_t *lim, skl_limit_ticket_t *ticket,
-                      int64_t now_ns);
+int skl_limiter_leave(skl_limiter_t *lim, skl_limit_ticket_t *ticket);
 /* Give `cost` back to a key without a ticket. 1, 0, or ECONFLICT as take. */
 int skl_limiter_refund(skl_limiter_t *lim, const skl_limit_place_t *place,
                        const void *rule, uint32_t cost, int64_t now_ns);

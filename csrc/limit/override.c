@@ -44,13 +44,13 @@ static skl_limit_exception_t *find_cell(const skl_limits_t *l, uint64_t key,
 }
 
 int skl_override_find(const skl_limits_t *l, uint64_t key,
-                      skl_limit_rule_t *out, int words)
+                      skl_limit_rule_t *out)
 {
     skl_limit_exception_t *gap;
     skl_limit_exception_t *x = find_cell(l, key, &gap);
 
     while (x != NULL) {
-        skl_limit_copy(&x->rule, out, words);
+        skl_limit_copy(&x->rule, out, SKL_LIMIT_WORDS);
         if (atomic_load_explicit(&x->key, memory_order_relaxed) == key) {
             return 1;
         }

@@ -14,8 +14,8 @@
 
 /* Cells of the table for so many rules. */
 uint64_t skl_overrides_cells(uint32_t overrides);
-/* Copy the first `words` of a key's rule; 0: it has none. */
+/* Copy a key's rule; 0: it has none. */
 int skl_override_find(const skl_limits_t *l, uint64_t key,
-                      skl_limit_rule_t *out, int words);
+                      skl_limit_rule_t *out);
 
 #endif

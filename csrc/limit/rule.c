@@ -78,6 +78,7 @@ static int derive_bucket(skl_limit_rule_t *r, int64_t offset_ns)
             ? UNITS_MAX
             : ((uint64_t)r->max_delay_ns << SKL_LIMIT_SHIFT) + r->nodelay;
     r->inverse = 1 / (double)r->interval;
+    r->shift = (uint32_t)r->burst + (leaky ? 1 : 0);
     skl_assert(r->interval > 0 && r->window >= r->interval);
     return derive_warm_up(r, offset_ns);
 }

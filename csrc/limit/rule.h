@@ -23,7 +23,8 @@ typedef struct {
     uint64_t debt_until; /* a TAT up to here may stem from older numbers */
     double inverse;      /* 1 / interval */
     uint64_t limit;      /* buckets: units of the longest wait */
-    uint32_t shift;      /* windows: bits below the instant in a word */
+    uint32_t shift;      /* windows: bits below the instant in a word;
+                            buckets: the quota */
     uint32_t warm;       /* SKL_WARM_* */
     uint64_t nodelay;    /* units */
     /* The rest. */
@@ -57,6 +58,12 @@ int skl_limit_rule_merge(skl_limit_rule_t *r, const seckill_limit_t *limit,
 int skl_limit_rule_make(skl_limit_rule_t *r, const seckill_limit_t *limit,
                         int64_t offset_ns);
 void skl_limit_rule_get(const skl_limit_rule_t *r, seckill_limit_t *out);
+
+/* How much a key may take that rested. */
+static inline uint64_t skl_limit_quota(const skl_limit_rule_t *r)
+{
+    return r->algorithm <= SECKILL_LEAKY_BUCKET ? r->shift : r->limit;
+}
 
 /* Sliding window: bits of the current count in a word, the rest below the
  * instant is the count of the window before, as skl_window_encode writes it. */

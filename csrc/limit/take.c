@@ -49,8 +49,7 @@ static inline uint64_t bucket_remaining(const skl_limit_take_t *t,
 }
 
 /* The verdict on a bucket in this state. */
-static inline int judge_bucket(skl_limit_take_t *t, uint64_t tat,
-                               uint64_t *next)
+static int judge_any_bucket(skl_limit_take_t *t, uint64_t tat, uint64_t *next)
 {
     const skl_limit_rule_t *r = &t->rule;
     const uint64_t depth = skl_limit_span(r, t->now, tat);
@@ -73,6 +72,25 @@ static inline int judge_bucket(skl_limit_take_t *t, uint64_t tat,
     return SECKILL_OK;
 }
 
+/* The same where the clock of the bucket is the clock: most of all takes. */
+static inline __attribute__((always_inline)) int judge_bucket(
+    skl_limit_take_t *t, uint64_t tat, uint64_t *next)
+{
+    const skl_limit_rule_t *r = &t->rule;
+    const uint64_t depth = skl_limit_depth(tat, t->now);
+    const uint64_t x = depth + t->charge;
+
+    if (__builtin_expect(r->warm != SKL_WARM_NONE || x > t->window ||
+                             r->algorithm != SECKILL_TOKEN_BUCKET,
+                         0)) {
+        return judge_any_bucket(t, tat, next);
+    }
+    t->ask->remaining = tokens_in(r, t->window - x);
+    t->ask->reset_ns = skl_limit_ns(x);
+    *next = t->now + x;
+    return SECKILL_OK;
+}
+
 static int judge_window(skl_limit_take_t *t, uint64_t word, uint64_t *next)
 {
     skl_window_t w = {0};
@@ -85,7 +103,9 @@ static int judge_window(skl_limit_take_t *t, uint64_t word, uint64_t *next)
     return rc;
 }
 
-static inline int judge(skl_limit_take_t *t, uint64_t word, uint64_t *next)
+static inline __attribute__((always_inline)) int judge(skl_limit_take_t *t,
+                                                       uint64_t word,
+                                                       uint64_t *next)
 {
     return skl_limit_is_window(t->rule.algorithm) ? judge_window(t, word, next)
                                                   : judge_bucket(t, word, next);
@@ -144,7 +164,8 @@ static int forgive(skl_limit_take_t *t, skl_limit_slot_t *slot, uint64_t tat)
 }
 
 /* Decide and charge a key that is in the table. */
-static inline int charge_slot(skl_limit_take_t *t, skl_limit_slot_t *slot)
+static inline __attribute__((always_inline)) int charge_slot(
+    skl_limit_take_t *t, skl_limit_slot_t *slot)
 {
     uint64_t key = t->place->key;
     uint64_t tat;
@@ -156,7 +177,13 @@ static inline int charge_slot(skl_limit_take_t *t, skl_limit_slot_t *slot)
             return forgive(t, slot, tat);
         }
         rc = judge(t, tat, &next);
-        if (rc != SECKILL_OK || !t->ask->commit) {
+        if (rc != SECKILL_OK) {
+            return rc;
+        }
+        if (!t->ask->commit) {
+            t->slot = slot;
+            t->seen = tat;
+            t->next = next;
             return rc;
         }
         if (skl_slot_swap(slot, key, tat, key, next)) {
@@ -414,24 +441,43 @@ static int copy_own(const skl_limiter_t *lim, const skl_limit_rule_t *own,
     return SECKILL_OK;
 }
 
-/* Most rules do not warm up: then the first line is all that is read. */
-int skl_take_rule(skl_limiter_t *lim, uint64_t key, const void *own,
-                  skl_limit_rule_t *out)
+static int find_rule(skl_limiter_t *lim, uint64_t key, const void *own,
+                     skl_limit_rule_t *out)
 {
-    skl_limit_record_t *r = lim->record;
-
     if (own != NULL) {
         return copy_own(lim, own, out);
     }
-    if (atomic_load_explicit(&r->overrides, memory_order_relaxed) != 0 &&
-        skl_override_find(lim->limits, key, out, SKL_LIMIT_WORDS)) {
-        return SECKILL_OK;
-    }
-    skl_limit_copy(&r->rule, out, SKL_LIMIT_HOT_WORDS);
-    if (out->warm != SKL_WARM_NONE) {
-        skl_limit_copy(&r->rule, out, SKL_LIMIT_WORDS);
+    if (!skl_override_find(lim->limits, key, out)) {
+        skl_limit_copy(&lim->record->rule, out, SKL_LIMIT_WORDS);
     }
     return SECKILL_OK;
+}
+
+/* Most rules are the limiter's and do not warm up: then the first line is all
+ * that is read. */
+static inline __attribute__((always_inline)) int rule_of(skl_limiter_t *lim,
+                                                         uint64_t key,
+                                                         const void *own,
+                                                         skl_limit_rule_t *out)
+{
+    skl_limit_record_t *r = lim->record;
+
+    if (__builtin_expect(
+            own == NULL &&
+                atomic_load_explicit(&r->overrides, memory_order_relaxed) == 0,
+            1)) {
+        skl_limit_copy(&r->rule, out, SKL_LIMIT_HOT_WORDS);
+        if (__builtin_expect(out->warm == SKL_WARM_NONE, 1)) {
+            return SECKILL_OK;
+        }
+    }
+    return find_rule(lim, key, own, out);
+}
+
+int skl_take_rule(skl_limiter_t *lim, uint64_t key, const void *own,
+                  skl_limit_rule_t *out)
+{
+    return rule_of(lim, key, own, out);
 }
 
 /* ---- Cold start ---------------------------------------------------------- */
@@ -531,26 +577,88 @@ static int take_bucket(skl_limit_take_t *t)
     return rc;
 }
 
-static uint64_t quota_of(const skl_limit_rule_t *r)
+static void fill_permit(const skl_limit_take_t *t, const skl_permit_t *permit)
 {
-    return r->algorithm <= SECKILL_LEAKY_BUCKET ? tokens_in(r, r->window)
-                                                : r->limit;
+    skl_limit_ticket_t *ticket = t->ask->ticket;
+
+    ticket->limiter = t->lim;
+    ticket->at = permit->number;
+    ticket->key = permit->key;
+    ticket->depth = permit->seq;
+    ticket->charge = permit->cost;
 }
 
-static int take_by_rule(skl_limit_take_t *t)
+static int take_permit(skl_limit_take_t *t)
 {
-    if (t->ask->ticket != NULL) {
-        t->undone = atomic_load(&t->lim->record->undo_done);
+    skl_limit_ask_t *ask = t->ask;
+    const uint32_t limit = (uint32_t)t->rule.limit;
+    skl_permit_t permit;
+    int rc;
+
+    if (t->lim->limits->permits == NULL) {
+        return SECKILL_EFULL;
     }
-    if (t->rule.algorithm <= SECKILL_LEAKY_BUCKET) {
-        return take_bucket(t);
+    if (ask->commit && ask->ticket == NULL) {
+        return SECKILL_EBADOPTION;
     }
-    return t->rule.algorithm == SECKILL_SLIDING_LOG ? skl_take_log(t)
-                                                    : skl_take_key(t);
+    rc = skl_permits_take(t->lim->limits->permits, t->place->key, ask->cost,
+                          limit, ask->commit, ask->now_ns, &permit,
+                          &ask->in_use);
+    /* Nobody knows when somebody leaves: at once, or never. */
+    ask->retry_ns = ask->cost > limit ? -1 : 0;
+    ask->reset_ns = 0;
+    if (rc == SECKILL_OK) {
+        ask->remaining = limit - ask->in_use;
+    }
+    if (rc == SECKILL_OK && ask->commit) {
+        fill_permit(t, &permit);
+    }
+    return rc;
 }
 
-static void tally(skl_limit_take_t *t, int rc)
+static int take_other(skl_limit_take_t *t)
 {
+    switch (t->rule.algorithm) {
+    case SECKILL_SLIDING_LOG:
+        return skl_take_log(t);
+    case SECKILL_CONCURRENCY:
+        return take_permit(t);
+    default:
+        return skl_take_key(t);
+    }
+}
+
+int skl_take_decide(skl_limit_take_t *t)
+{
+    int rc;
+
+    if (t->rule.mode == SECKILL_LIMIT_OFF) {
+        t->ask->remaining = t->ask->quota;
+        t->ask->reset_ns = 0;
+        return SECKILL_OK;
+    }
+    rc = t->rule.algorithm <= SECKILL_LEAKY_BUCKET ? take_bucket(t)
+                                                   : take_other(t);
+    return rc == SECKILL_EREJECTED ? pass_in_shadow(t) : rc;
+}
+
+/* What was looked at is still so, mostly: then one swap is all. */
+int skl_take_charge(skl_limit_take_t *t)
+{
+    if (t->slot != NULL && t->rule.warm != SKL_WARM_COLD_START &&
+        skl_slot_swap(t->slot, t->place->key, t->seen, t->place->key,
+                      t->next)) {
+        fill_ticket(t, t->place->key, t->next);
+        return SECKILL_OK;
+    }
+    return skl_take_decide(t);
+}
+
+void skl_take_tally(skl_limit_take_t *t, int rc)
+{
+    if (t->rule.mode == SECKILL_LIMIT_OFF) {
+        return;
+    }
     if (t->ask->shadowed) {
         skl_limit_tally(t->lim, SKL_LIMIT_SHADOWED);
     }
@@ -561,35 +669,41 @@ static void tally(skl_limit_take_t *t, int rc)
                     rc == SECKILL_OK ? SKL_LIMIT_ALLOWED : SKL_LIMIT_REJECTED);
 }
 
+int skl_take_prepare(skl_limit_take_t *t, skl_limiter_t *lim,
+                     const skl_limit_place_t *place, skl_limit_ask_t *ask)
+{
+    int rc;
+
+    skl_assert(ask->cost >= 1);
+    t->lim = lim;
+    t->place = place;
+    t->ask = ask;
+    t->now = skl_limit_units(ask->now_ns);
+    t->slot = NULL;
+    ask->delay_ns = 0;
+    ask->in_use = 0;
+    ask->shadowed = 0;
+    if (ask->ticket != NULL) {
+        clear_ticket(t);
+        t->undone = atomic_load(&lim->record->undo_done);
+    }
+    rc = rule_of(lim, place->key, ask->rule, &t->rule);
+    ask->quota = skl_limit_quota(&t->rule);
+    return rc;
+}
+
 int skl_limiter_take(skl_limiter_t *lim, const skl_limit_place_t *place,
                      skl_limit_ask_t *ask)
 {
     skl_limit_take_t t;
-    int rc;
+    int rc = skl_take_prepare(&t, lim, place, ask);
 
-    skl_assert(ask->cost >= 1);
-    t.lim = lim;
-    t.place = place;
-    t.ask = ask;
-    t.now = skl_limit_units(ask->now_ns);
-    t.undone = 0;
-    ask->delay_ns = 0;
-    ask->shadowed = 0;
-    clear_ticket(&t);
-    rc = skl_take_rule(lim, place->key, ask->rule, &t.rule);
     if (rc != SECKILL_OK) {
         return rc;
     }
-    ask->quota = quota_of(&t.rule);
-    if (t.rule.mode == SECKILL_LIMIT_OFF) {
-        ask->remaining = ask->quota;
-        ask->reset_ns = 0;
-        return SECKILL_OK;
-    }
-    rc = take_by_rule(&t);
-    rc = rc == SECKILL_EREJECTED ? pass_in_shadow(&t) : rc;
+    rc = skl_take_decide(&t);
     if (ask->commit) {
-        tally(&t, rc);
+        skl_take_tally(&t, rc);
     }
     return rc;
 }

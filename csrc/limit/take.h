@@ -17,8 +17,21 @@ typedef struct {
     uint64_t charge;       /* units */
     uint64_t window;       /* units of the burst, as of now */
     uint64_t undone;       /* record->undo_done, before the charge */
+    /* What a look found in the table: where, what, and what would follow. */
+    skl_limit_slot_t *slot;
+    uint64_t seen, next;
     skl_warm_store_t store, store_after; /* of a cold start */
 } skl_limit_take_t;
+
+/* The three steps of a take. OK or ECONFLICT. */
+int skl_take_prepare(skl_limit_take_t *t, skl_limiter_t *lim,
+                     const skl_limit_place_t *place, skl_limit_ask_t *ask);
+/* Decide, and charge when it is to be committed. OK or EREJECTED. */
+int skl_take_decide(skl_limit_take_t *t);
+/* After a look that passed: charge. OK or EREJECTED. */
+int skl_take_charge(skl_limit_take_t *t);
+/* Count what became of it. */
+void skl_take_tally(skl_limit_take_t *t, int rc);
 
 /* Decide and charge one key of the table, or its cell. OK or EREJECTED. */
 int skl_take_key(skl_limit_take_t *t);
@@ -30,7 +43,7 @@ int skl_take_log(skl_limit_take_t *t);
 int skl_log_undo(skl_limiter_t *lim, const skl_limit_ticket_t *ticket);
 int skl_log_refund(skl_limiter_t *lim, uint64_t key, uint32_t cost,
                    uint64_t now);
-/* The rule of a key: the asker's, its own, or the limiter's. */
+/* The rule of a key: the asker's, its own, or the limiter's. OK; ECONFLICT. */
 int skl_take_rule(skl_limiter_t *lim, uint64_t key, const void *own,
                   skl_limit_rule_t *out);
 

@@ -165,6 +165,19 @@ static int refund_window(skl_limiter_t *lim, const skl_limit_rule_t *r,
     return 0;
 }
 
+/* ---- Permits ------------------------------------------------------------- */
+
+static int release(skl_limiter_t *lim, const skl_limit_ticket_t *ticket)
+{
+    skl_permit_t permit = {.number = ticket->at,
+                           .key = ticket->key,
+                           .seq = ticket->depth,
+                           .cost = ticket->charge};
+
+    skl_assert(lim->limits->permits != NULL);
+    return skl_permits_release(lim->limits->permits, &permit);
+}
+
 /* ---- All ----------------------------------------------------------------- */
 
 static int undo_by_rule(skl_limiter_t *lim, const skl_limit_ticket_t *ticket,
@@ -174,6 +187,9 @@ static int undo_by_rule(skl_limiter_t *lim, const skl_limit_ticket_t *ticket,
 
     if (lim->record->algorithm == SECKILL_SLIDING_LOG) {
         return skl_log_undo(lim, ticket);
+    }
+    if (lim->record->algorithm == SECKILL_CONCURRENCY) {
+        return release(lim, ticket);
     }
     (void)skl_take_rule(lim, ticket->key, NULL, &r);
     return skl_limit_is_window(r.algorithm) ? undo_window(lim, &r, ticket)
@@ -197,13 +213,13 @@ int skl_limiter_undo(skl_limiter_t *lim, skl_limit_ticket_t *ticket,
     return given;
 }
 
-int skl_limiter_leave(skl_limiter_t *lim, skl_limit_ticket_t *ticket,
-                      int64_t now_ns)
+int skl_limiter_leave(skl_limiter_t *lim, skl_limit_ticket_t *ticket)
 {
-    (void)now_ns;
-    (void)lim;
+    const skl_limit_ticket_t used = *ticket;
+
     memset(ticket, 0, sizeof(*ticket));
-    return 0;
+    return used.limiter == lim && used.key != 0 &&
+           lim->record->algorithm == SECKILL_CONCURRENCY && release(lim, &used);
 }
 
 static int refund_bucket(skl_limiter_t *lim, const skl_limit_rule_t *r,

@@ -49,6 +49,8 @@ enum { SKL_STRIPES = 16, SKL_CODES = 112 };
     X(limiter_overflow, "takes that fell to the overflow bucket")              \
     X(limiter_shadow, "takes that shadow mode did not refuse")                 \
     X(limiter_undone, "takes that were given back")                            \
+    X(permits_full, "takes refused because a table of permits was full")       \
+    X(permits_returned, "permits of dead processes that came back")            \
     X(list_denied, "lookups that were denied")                                 \
     X(list_allowed, "lookups that an allow entry won")                         \
     X(wakeups, "wake-ups of the event loop by the io thread")                  \

@@ -82,6 +82,7 @@ void skl_config_defaults(skl_config_t *c)
     DEFAULT(lists, 16)
     DEFAULT(list_overlay, 4096)
     DEFAULT(log_units, 1U << 15)
+    DEFAULT(permits, 1U << 14)
 #undef DEFAULT
 }
 
@@ -134,6 +135,7 @@ static int check_config(opening_t *o)
     COUNT(limit_overrides, 1U << 20)
     COUNT(lists, 256)
     COUNT(list_overlay, 1U << 20)
+    COUNT(permits, 1U << 20)
 #undef COUNT
     return rc;
 }
@@ -166,6 +168,7 @@ int skl_config_compare(const skl_config_t *want, const skl_config_t *have,
     SAME(lists, "capacity.lists")
     SAME(list_overlay, "capacity.list_overlay")
     SAME(log_units, "capacity.log_units")
+    SAME(permits, "capacity.permits")
     SAME(durability, "durability")
     SAME(max_lag_ns, "max_lag")
     SAME(max_log_bytes, "max_log_bytes")

@@ -38,6 +38,7 @@ local CAPACITY = {
     requests = { 1, 2^26 }, limit_keys = { 1, 2^26 }, limiters = { 1, 1024 },
     limit_overrides = { 1, 2^20 },
     lists = { 1, 256 }, list_overlay = { 1, 2^20 }, log_units = { 64, 2^24 },
+    permits = { 1, 2^20 },
 }
 
 local DURABILITY = { async = 1, sync = 2 }

@@ -124,6 +124,7 @@ typedef struct {
     uint32_t lists;
     uint32_t list_overlay;
     uint32_t log_units;
+    uint32_t permits;
     uint32_t durability;
     const char *dir;
     int64_t max_lag_ns;
@@ -423,7 +424,7 @@ int seckill_limiter_take(seckill_limiter_t *lim, const char *key,
     size_t key_len, uint32_t cost, int commit, int64_t now_ns,
     seckill_ticket_t *ticket, seckill_verdict_t *out);
 int seckill_limit_prepare(const seckill_limit_t *limit, seckill_rule_t *out);
-int seckill_limiter_take_as(seckill_limiter_t *lim, const seckill_rule_t *rule,
+int seckill_limiter_take_as( seckill_limiter_t *lim, const seckill_rule_t *rule,
     const char *key, size_t key_len, uint32_t cost, int commit, int64_t now_ns,
     seckill_ticket_t *ticket, seckill_verdict_t *out);
 int seckill_combine(uint32_t n, seckill_limiter_t *const *lims,
@@ -431,10 +432,9 @@ int seckill_combine(uint32_t n, seckill_limiter_t *const *lims,
     int64_t now_ns, seckill_ticket_t *ticket, seckill_verdict_t *out);
 int seckill_limiter_undo(seckill_limiter_t *lim, seckill_ticket_t *ticket,
     int64_t now_ns);
-int seckill_limiter_leave(seckill_limiter_t *lim, seckill_ticket_t *ticket,
-    int64_t now_ns);
+int seckill_limiter_leave(seckill_limiter_t *lim, seckill_ticket_t *ticket);
 int seckill_ticket_undo(seckill_ticket_t *ticket, int64_t now_ns);
-int seckill_ticket_leave(seckill_ticket_t *ticket, int64_t now_ns);
+int seckill_ticket_leave(seckill_ticket_t *ticket);
 int seckill_limiter_refund(seckill_limiter_t *lim, const seckill_rule_t *rule,
     const char *key, size_t key_len, uint32_t cost, int64_t now_ns);
 int seckill_limiter_at(seckill_t *sk, uint32_t i, seckill_limiter_t **out);

@@ -24,7 +24,7 @@ local _M = { _VERSION = "0.1.0" }
 local RULES_MAX = 8
 
 local SOURCE = [[
-local C, OK, REJECTED, errname, verdict, handles, keys, lens, huge,
+local C, OK, REJECTED, failed, verdict, handles, keys, lens, huge,
       type, tonumber = ...
 
 return function(limiters, names, commit, t)
@@ -39,7 +39,8 @@ return function(limiters, names, commit, t)
         return tonumber(verdict.delay_ns) / 1e9
     end
     if rc ~= REJECTED then
-        return nil, errname(rc)
+        local _, code = failed(rc, 3) -- a frame that level counts
+        return nil, code
     end
     local ns = tonumber(verdict.retry_ns)
     return nil, "rejected", ns < 0 and huge or ns / 1e9, verdict.mask
@@ -70,7 +71,7 @@ local function compile(n)
                         .. "keys[$j] = k$i\nlens[$j] = #k$i\n", n, ""),
     })
     return assert(load(source, "=combine", "t"))(
-        lib.C, lib.OK, lib.codes.rejected, lib.errname, limiter.verdict,
+        lib.C, lib.OK, lib.codes.rejected, limiter.failed, limiter.verdict,
         handles, keys, lens, math.huge, type, tonumber)
 end
 
@@ -107,7 +108,9 @@ end
 ---@return integer? mask bit i: limiters[i + 1] refuses
 function _M.combine(limiters, names, t)
     check(limiters, names, t)
-    return calls[#limiters](limiters, names, 1, t)
+    local delay, code, retry_after, mask =
+        calls[#limiters](limiters, names, 1, t)
+    return delay, code, retry_after, mask
 end
 
 
@@ -150,7 +153,7 @@ function _M.leaving(t)
     if not ffi.istype(ticket_t, t) then
         error("ticket expected, got " .. type(t), 2)
     end
-    C.seckill_ticket_leave(t, 0)
+    C.seckill_ticket_leave(t)
     return true
 end
 

@@ -262,7 +262,7 @@ function _M:stats()
             limit_keys = options.limit_keys, limiters = options.limiters,
             limit_overrides = options.limit_overrides,
             lists = options.lists, list_overlay = options.list_overlay,
-            log_units = options.log_units,
+            log_units = options.log_units, permits = options.permits,
         },
         results = results,
         events = events,

@@ -13,6 +13,7 @@ local options = require("resty.seckill.limiter_options")
 
 local C = lib.C
 local OK = lib.OK
+local BAD_OPTION = lib.codes.bad_option
 local REJECTED = lib.codes.rejected
 local error = error
 local errname = lib.errname
@@ -93,6 +94,16 @@ local function check_cost(cost)
 end
 
 
+-- nil, code; a permit that nothing could release is a mistake.
+local function failed(rc, level)
+    if rc == BAD_OPTION then
+        error("concurrency: a ticket is needed, to release the permit by",
+              level + 1)
+    end
+    return nil, errname(rc)
+end
+
+
 --- Ask for `cost` tokens of `key`.
 ---
 --- Phases: any.
@@ -123,7 +134,8 @@ function _M:incoming(key, commit, cost, t)
         return tonumber(verdict.delay_ns) / NS, verdict.remaining
     end
     if rc ~= REJECTED then
-        return nil, errname(rc)
+        local _, code = failed(rc, 2) -- a frame that level counts
+        return nil, code
     end
     local ns = tonumber(verdict.retry_ns)
     return nil, "rejected", ns < 0 and huge or ns / NS
@@ -169,7 +181,7 @@ function _M:leaving(t)
     if not ffi_istype(ticket_t, t) then
         not_a_ticket(t)
     end
-    C.seckill_limiter_leave(self.handle, t, 0)
+    C.seckill_limiter_leave(self.handle, t)
     return true
 end
 
@@ -273,6 +285,7 @@ end
 
 
 -- For resty.seckill.combine and the drop-ins.
+_M.failed = failed
 _M.verdict = verdict
 _M.ticket_t = ticket_t
 
