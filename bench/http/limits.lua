@@ -3,9 +3,11 @@
 --
 -- Handlers that read a user and an address from the request's headers: one that
 -- does nothing with them, and one for each kind that asks three rules: user,
--- address, all. GET /loops answers with the time of single calls in a loop over
--- keys in a table, net of the loop; all of them are admitted. GET /fill?kind=K has the rules see
--- each key once. Handlers of one rule, for two workers under a flood.
+-- address, all. GET /fill?kind=K has the rules see each key once. Handlers of
+-- one rule, for two workers under a flood.
+--
+-- GET /loops answers with the time of single calls in a loop over keys in a
+-- table, net of the loop; all of them are admitted.
 
 local ffi = require("ffi")
 local seckill = require("resty.seckill")
