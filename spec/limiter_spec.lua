@@ -2,6 +2,7 @@
 -- real clock here; rates are so low or waits so short that it does not matter.
 
 local ffi = require "ffi"
+local compiled = require "compiled"
 local lib = require "resty.seckill.lib"
 local limiter = require "resty.seckill.limiter"
 
@@ -30,34 +31,6 @@ local function raised(fn, ...)
     local ok, message = pcall(fn, ...)
     assert.is_false(ok)
     return message
-end
-
-
--- Run `body` n times with an eager JIT; traces made, and traces given up for
--- what cannot be compiled.
-local function compiled(body, n)
-    local vmdef = require "jit.vmdef"
-    local traces, bad = 0, {}
-    local function on_trace(what, _, _, _, code, arg)
-        if what == "stop" then
-            traces = traces + 1
-        elseif what == "abort" then
-            local text = vmdef.traceerr[code] or tostring(code)
-            text = type(arg) == "number" and text:format(arg) or text
-            if text:find("NYI") or text:find("blacklisted") then
-                bad[#bad + 1] = text .. " " .. tostring(arg)
-            end
-        end
-    end
-    jit.flush()
-    jit.opt.start("hotloop=10")
-    jit.attach(on_trace, "trace")
-    for i = 1, n do
-        body(i)
-    end
-    jit.attach(on_trace)
-    jit.opt.start("hotloop=56")
-    return traces, bad
 end
 
 

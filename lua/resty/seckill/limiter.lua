@@ -66,7 +66,9 @@ function _M.open(engine_handle, name, opts)
     local out = ffi.new("seckill_limiter_t *[1]")
     local rc = C.seckill_limiter_open(engine_handle, name, limit, out)
     if rc ~= OK then
-        options.explain(rc, opts, nil, true, 2)
+        local known = C.seckill_limiter_open(engine_handle, name, nil, out)
+        local algorithm = known == OK and _M.get({ handle = out[0] }).algorithm
+        options.explain(rc, opts, algorithm, not algorithm, 2)
         return nil, errname(rc)
     end
     local self = setmetatable({ name = name, handle = out[0] }, mt)
