@@ -18,11 +18,14 @@ limit_ask() {
         fail "limits: $1"
 }
 
-# In a worker that has done nothing else: what it compiled before matters.
+# Each in a worker that has done nothing else: what it compiled before matters.
 loop_figures() {
-    start_server limits
-    limit_ask /loops
-    stop "$master_limits"
+    for loop in bucket window permits combine \
+        ${SECKILL_LIMIT_TRAFFIC:+req count conn traffic}; do
+        start_server limits
+        limit_ask "/loops?of=$loop"
+        stop "$master_limits"
+    done
 }
 
 # limit_turn KIND USERS FILE

@@ -6,8 +6,10 @@
 -- address, all. GET /fill?kind=K has the rules see each key once. Handlers of
 -- one rule, for two workers under a flood.
 --
--- GET /loops answers with the time of single calls in a loop over keys in a
--- table, net of the loop; all of them are admitted.
+-- GET /loops?of=WHAT answers with the time of single calls in a loop over keys
+-- in a table, net of the loop; all of them are admitted. Ask for one WHAT in
+-- the life of a worker: what was compiled, and the strings there are, decide
+-- over a factor of two in the shared-dict modules.
 
 local ffi = require("ffi")
 local seckill = require("resty.seckill")
@@ -235,9 +237,7 @@ local BODIES = {
 }
 
 
--- What was compiled for another loop may be in the way of this one.
 local function time_loop(body, keys, passes, limiter, ticket, ask, leaving)
-    jit.flush()
     local loop = assert(loadstring(LOOP_TEXT:format(BODIES[body])))
     loop(keys, 1, now, limiter, ticket, ask, leaving, three)
     return loop(keys, passes, now, limiter, ticket, ask, leaving, three)
@@ -252,38 +252,79 @@ local function loop_of(name, body, keys, limiter, ...)
 end
 
 
-local function loops_of_peers(one, many)
-    loop_of("req_one", "incoming", one, theirs.req_one)
-    loop_of("req_many", "incoming", many, theirs.req_many)
-    loop_of("count_one", "incoming", one, theirs.count_one)
-    loop_of("count_many", "incoming", many, theirs.count_many)
-    loop_of("conn_one", "key", one, theirs.conn)
-    loop_of("traffic_one", "traffic", one,
+local function one_key()
+    local keys = {}
+    for i = 1, 1000 do
+        keys[i] = "user-0000000"
+    end
+    return keys
+end
+
+
+-- Only when they are needed: strings in the VM slow down what makes strings.
+local function many_keys()
+    local keys = {}
+    for i = 1, USERS do
+        keys[i] = "user-" .. FIRST + i - 1
+    end
+    return keys
+end
+
+
+local LOOPS = {}
+
+
+function LOOPS.bucket()
+    loop_of("bucket_one", "incoming", one_key(), ours.bucket)
+    loop_of("bucket_many", "incoming", many_keys(), ours.bucket)
+end
+
+
+function LOOPS.window()
+    loop_of("window_one", "incoming", one_key(), ours.window)
+    loop_of("window_many", "incoming", many_keys(), ours.window)
+end
+
+
+function LOOPS.permits()
+    loop_of("permits_one", "ticket", one_key(), ours.permits, seckill.ticket())
+end
+
+
+function LOOPS.combine()
+    loop_of("combine_one", "combine", one_key(),
+            { ours.bucket, ours.window, ours.permits }, seckill.ticket(),
+            combine, seckill.leaving)
+end
+
+
+function LOOPS.req()
+    loop_of("req_one", "incoming", one_key(), theirs.req_one)
+    loop_of("req_many", "incoming", many_keys(), theirs.req_many)
+end
+
+
+function LOOPS.count()
+    loop_of("count_one", "incoming", one_key(), theirs.count_one)
+    loop_of("count_many", "incoming", many_keys(), theirs.count_many)
+end
+
+
+function LOOPS.conn()
+    loop_of("conn_one", "key", one_key(), theirs.conn)
+end
+
+
+function LOOPS.traffic()
+    loop_of("traffic_one", "traffic", one_key(),
             { theirs.req_one, theirs.count_one, theirs.conn }, states,
             traffic.combine)
 end
 
 
---- GET /loops
+--- GET /loops?of=WHAT
 function _M.loops()
-    local one, many, ticket = {}, {}, seckill.ticket()
-    for i = 1, 1000 do
-        one[i] = "user-0000000"
-    end
-    for i = 1, USERS do
-        many[i] = "user-" .. FIRST + i - 1
-    end
-    loop_of("bucket_one", "incoming", one, ours.bucket)
-    loop_of("bucket_many", "incoming", many, ours.bucket)
-    loop_of("window_one", "incoming", one, ours.window)
-    loop_of("window_many", "incoming", many, ours.window)
-    loop_of("permits_one", "ticket", one, ours.permits, ticket)
-    loop_of("combine_one", "combine", one,
-            { ours.bucket, ours.window, ours.permits }, ticket, combine,
-            seckill.leaving)
-    if peer then
-        loops_of_peers(one, many)
-    end
+    LOOPS[ngx.var.arg_of]()
 end
 
 
