@@ -98,6 +98,10 @@ flood_figures() {
 }
 
 limits_figures() {
+    if [ -n "${SECKILL_LIMIT_TRAFFIC:-}" ] &&
+        [ ! -e "$SECKILL_LIMIT_TRAFFIC/lib/resty/limit/req.lua" ]; then
+        fail "no lua-resty-limit-traffic in $SECKILL_LIMIT_TRAFFIC"
+    fi
     nginx=$(nginx_binary)
     luajit http/prepare.lua "$BENCH_DIR" 0 0 || fail "cannot prepare"
     luajit memory_bench.lua "$BENCH_NAME" limiter_key ||
