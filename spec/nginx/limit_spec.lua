@@ -259,7 +259,7 @@ describe("limits in nginx", function()
         runs = 0
     end)
 
-    -- `limiters` is Lua for init_by_lua; more: { server, http, dir }.
+    -- `limiters` is Lua for init_by_lua; more: { server, http, dir, listen }.
     local function start(limiters, more)
         more = more or {}
         local fill = {
@@ -272,7 +272,7 @@ describe("limits in nginx", function()
             init = INIT:gsub("%${(%w+)}", fill), http = more.http,
             init_worker = [[ assert(require("shop").engine:start()) ]],
             exit_worker = [[ require("shop").engine:close() ]],
-            server = SERVER .. (more.server or ""),
+            server = SERVER .. (more.server or ""), listen = more.listen,
         }
     end
 
@@ -551,9 +551,11 @@ describe("limits in nginx", function()
 
     -- ---- Permits -----------------------------------------------------------
 
+    -- reuseport: both workers get connections, also when there are few.
     local function start_permits()
         start(PERMITS_LIMITER, { server = PERMITS_SERVER,
-                                 http = "lua_shared_dict flags 64k;" })
+                                 http = "lua_shared_dict flags 64k;",
+                                 listen = "reuseport" })
     end
 
     local function free()
