@@ -331,7 +331,9 @@ describe("limits in nginx", function()
     -- No interval has more than its limit.
     local function assert_bound(list, rate, most)
         assert.is_true(list.admitted > 0)
-        assert.is_true(list.admitted <= rate * list.seconds + most + EPSILON)
+        assert.is_true(list.admitted <= rate * list.seconds + most + EPSILON,
+                       ("%d admitted in %.6f s"):format(list.admitted,
+                                                        list.seconds))
         local excess = admissions.excess(list, rate)
         assert.is_true(excess <= most + EPSILON,
                        ("%.3f over the rate, %g are allowed")
