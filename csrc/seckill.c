@@ -91,6 +91,7 @@ static void section_sizes(const skl_config_t *c, uint64_t *sizes)
     sizes[SKL_SECTION_LIMITS] = skl_limits_bytes(c->limit_keys, c->limiters);
     sizes[SKL_SECTION_LISTS] = skl_lists_bytes(c->lists, c->list_overlay);
     sizes[SKL_SECTION_LOG] = sizeof(skl_wal_shm_t);
+    sizes[SKL_SECTION_PROCESSES] = sizeof(skl_processes_shm_t);
 }
 
 /* Ids of an earlier life of the segment must not be ids of this one. Without a
@@ -118,6 +119,7 @@ static void init_sections(skl_header_t *h)
                     c->limiters);
     skl_lists_init(skl_section(h, SKL_SECTION_LISTS), c->lists,
                    c->list_overlay);
+    skl_processes_init(skl_section(h, SKL_SECTION_PROCESSES));
 }
 
 static uint64_t signature(void)
@@ -128,6 +130,7 @@ static uint64_t signature(void)
     sum = skl_mix64(sum + skl_lists_signature());
     sum = skl_mix64(sum + sizeof(skl_counters_shm_t));
     sum = skl_mix64(sum + sizeof(skl_wal_shm_t));
+    sum = skl_mix64(sum + sizeof(skl_processes_shm_t));
     return skl_mix64(sum + sizeof(skl_header_t));
 }
 
@@ -148,6 +151,7 @@ void seckill_attach_sections(seckill_t *sk)
                       &sk->counters);
     skl_lists_attach(&sk->lists, skl_section(h, SKL_SECTION_LISTS), key,
                      &sk->counters);
+    skl_processes_attach(&sk->processes, skl_section(h, SKL_SECTION_PROCESSES));
 }
 
 static skl_config_t config_of(const seckill_options_t *o)
@@ -351,6 +355,7 @@ void seckill_close(seckill_t *sk)
         /* The handle and the mapping stay: objects made from it may live on,
          * and a robust lock must not lose its page. */
         seckill_stop(sk);
+        (void)skl_processes_leave(&sk->processes);
         seckill_log_leave(sk);
     }
 }

@@ -15,6 +15,7 @@
 #include "seckill.h"
 #include "seckill_log.h"
 #include "shm/counters.h"
+#include "shm/processes.h"
 #include "shm/segment.h"
 #include "stock/sink.h"
 #include "stock/commit.h"
@@ -29,6 +30,7 @@ struct seckill {
     skl_stock_t stock;
     skl_limits_t limits;
     skl_lists_t lists;
+    skl_processes_t processes;
     skl_io_t *io; /* threads of this process; NULL before seckill_start */
     skl_sink_t *sink;
     seckill_log_t log;
