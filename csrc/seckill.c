@@ -75,6 +75,14 @@ size_t seckill_sizeof(int which)
         return sizeof(seckill_line_t);
     case SECKILL_SIZEOF_ORDER:
         return sizeof(seckill_order_t);
+    case SECKILL_SIZEOF_BREAKER_OPTIONS:
+        return sizeof(seckill_breaker_options_t);
+    case SECKILL_SIZEOF_BREAKER_STATS:
+        return sizeof(seckill_breaker_stats_t);
+    case SECKILL_SIZEOF_SHEDDER_OPTIONS:
+        return sizeof(seckill_shedder_options_t);
+    case SECKILL_SIZEOF_SHEDDER_STATS:
+        return sizeof(seckill_shedder_stats_t);
     default:
         return 0;
     }
@@ -92,6 +100,8 @@ static void section_sizes(const skl_config_t *c, uint64_t *sizes)
     sizes[SKL_SECTION_LISTS] = skl_lists_bytes(c->lists, c->list_overlay);
     sizes[SKL_SECTION_LOG] = sizeof(skl_wal_shm_t);
     sizes[SKL_SECTION_PROCESSES] = sizeof(skl_processes_shm_t);
+    sizes[SKL_SECTION_BREAKERS] = skl_breakers_bytes(c->breakers);
+    sizes[SKL_SECTION_SHEDDERS] = skl_sheds_bytes(c->shedders);
 }
 
 /* Ids of an earlier life of the segment must not be ids of this one. Without a
@@ -120,6 +130,8 @@ static void init_sections(skl_header_t *h)
     skl_lists_init(skl_section(h, SKL_SECTION_LISTS), c->lists,
                    c->list_overlay);
     skl_processes_init(skl_section(h, SKL_SECTION_PROCESSES));
+    skl_breakers_init(skl_section(h, SKL_SECTION_BREAKERS), c->breakers);
+    skl_sheds_init(skl_section(h, SKL_SECTION_SHEDDERS), c->shedders);
 }
 
 static uint64_t signature(void)
@@ -131,6 +143,8 @@ static uint64_t signature(void)
     sum = skl_mix64(sum + sizeof(skl_counters_shm_t));
     sum = skl_mix64(sum + sizeof(skl_wal_shm_t));
     sum = skl_mix64(sum + sizeof(skl_processes_shm_t));
+    sum = skl_mix64(sum + skl_breakers_signature());
+    sum = skl_mix64(sum + skl_sheds_signature());
     return skl_mix64(sum + sizeof(skl_header_t));
 }
 
@@ -152,6 +166,7 @@ void seckill_attach_sections(seckill_t *sk)
     skl_lists_attach(&sk->lists, skl_section(h, SKL_SECTION_LISTS), key,
                      &sk->counters);
     skl_processes_attach(&sk->processes, skl_section(h, SKL_SECTION_PROCESSES));
+    seckill_attach_breakers(sk);
 }
 
 static skl_config_t config_of(const seckill_options_t *o)
@@ -167,6 +182,8 @@ static skl_config_t config_of(const seckill_options_t *o)
                       .lists = o->lists,
                       .list_overlay = o->list_overlay,
                       .log_units = o->log_units,
+                      .breakers = o->breakers,
+                      .shedders = o->shedders,
                       .durability = o->durability,
                       .max_lag_ns = o->max_lag_ns,
                       .max_log_bytes = o->max_log_bytes,
@@ -414,6 +431,8 @@ void seckill_get_options(seckill_t *sk, seckill_options_t *out)
     out->limiters = c->limiters;
     out->lists = c->lists;
     out->list_overlay = c->list_overlay;
+    out->breakers = c->breakers;
+    out->shedders = c->shedders;
     out->log_units = c->log_units;
     out->durability = c->durability;
     out->max_lag_ns = c->max_lag_ns;

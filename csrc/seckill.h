@@ -850,6 +850,10 @@ SECKILL_API int seckill_shedder_admit(seckill_shedder_t *shed,
 SECKILL_API int seckill_shedder_done(seckill_shedder_t *shed, uint64_t permit,
                                      int ok, int64_t latency_ns,
                                      int64_t now_ns);
+/** The request was refused by something else: it leaves, and says nothing on
+ *  what the host can do. Returns as seckill_shedder_done. */
+SECKILL_API int seckill_shedder_cancel(seckill_shedder_t *shed,
+                                       uint64_t permit);
 SECKILL_API void seckill_shedder_stats(seckill_shedder_t *shed,
                                        seckill_shedder_stats_t *out);
 /** Walk the shedders: the i-th, or ENOTFOUND past the end. */

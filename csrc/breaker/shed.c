@@ -297,18 +297,31 @@ int skl_shed_admit(skl_shed_t *s, int row, uint32_t priority, int64_t now_ns,
     return SECKILL_OK;
 }
 
-int skl_shed_done(skl_shed_t *s, uint64_t permit, int ok, int64_t latency_ns,
-                  int64_t now_ns)
+/* The one who had this permit leaves: 1, 0 or EBADVALUE. */
+static int leave_by(skl_shed_t *s, uint64_t permit)
 {
     const uint32_t priority = permit >> 6 & 3, row = permit >> 8 & 511;
-    const uint64_t us = ((uint64_t)now_ns / 1000 - (permit >> 17)) & STAMP_MASK;
 
     if (permit >> 52 != 1 || (permit & 63) != s->index ||
         row > SKL_SHED_SHARED) {
         return SECKILL_EBADVALUE;
     }
-    if (!leave(&s->record->row[row], priority)) {
-        return 0;
+    return leave(&s->record->row[row], priority);
+}
+
+int skl_shed_cancel(skl_shed_t *s, uint64_t permit)
+{
+    return leave_by(s, permit);
+}
+
+int skl_shed_done(skl_shed_t *s, uint64_t permit, int ok, int64_t latency_ns,
+                  int64_t now_ns)
+{
+    const uint64_t us = ((uint64_t)now_ns / 1000 - (permit >> 17)) & STAMP_MASK;
+    const int rc = leave_by(s, permit);
+
+    if (rc != 1) {
+        return rc;
     }
     count(s, ok ? SKL_SHED_SUCCEEDED : SKL_SHED_FAILED);
     if (ok) {

@@ -133,6 +133,8 @@ int skl_shed_admit(skl_shed_t *s, int row, uint32_t priority, int64_t now_ns,
  * EBADVALUE: not a permit of this shedder. */
 int skl_shed_done(skl_shed_t *s, uint64_t permit, int ok, int64_t latency_ns,
                   int64_t now_ns);
+/* It leaves, and is not counted: as above. */
+int skl_shed_cancel(skl_shed_t *s, uint64_t permit);
 /* What the window says: M, and R or 0. */
 double skl_shed_limit(skl_shed_t *s, int64_t now_ns, int64_t *min_rt_ns);
 void skl_shed_stats(skl_shed_t *s, int64_t now_ns,

@@ -80,6 +80,8 @@ void skl_config_defaults(skl_config_t *c)
     DEFAULT(limiters, 64)
     DEFAULT(lists, 16)
     DEFAULT(list_overlay, 4096)
+    DEFAULT(breakers, 64)
+    DEFAULT(shedders, 8)
     DEFAULT(log_units, 1U << 15)
 #undef DEFAULT
 }
@@ -132,6 +134,8 @@ static int check_config(opening_t *o)
     COUNT(limiters, 1024)
     COUNT(lists, 256)
     COUNT(list_overlay, 1U << 20)
+    COUNT(breakers, 1024)
+    COUNT(shedders, 64)
 #undef COUNT
     return rc;
 }
@@ -162,6 +166,8 @@ int skl_config_compare(const skl_config_t *want, const skl_config_t *have,
     SAME(limiters, "capacity.limiters")
     SAME(lists, "capacity.lists")
     SAME(list_overlay, "capacity.list_overlay")
+    SAME(breakers, "capacity.breakers")
+    SAME(shedders, "capacity.shedders")
     SAME(log_units, "capacity.log_units")
     SAME(durability, "durability")
     SAME(max_lag_ns, "max_lag")
