@@ -169,6 +169,10 @@ static void add_to_window(skl_breaker_t *b, const skl_breaker_numbers_t *n,
             new.b = halved(new.b);
         }
         new.b += counts;
+#ifdef MUTANT_BREAKER_DROP_CAS_RETRY
+        (void)skl_pair_swap(bucket, old, new);
+        return;
+#endif
     } while (!skl_pair_swap(bucket, old, new));
 }
 
@@ -286,6 +290,9 @@ static int look_at_probe(skl_breaker_t *b, uint32_t i, uint64_t generation,
     skl_pair_t *probe = &b->record->probe[i];
     skl_two_t two = skl_pair_load(probe);
 
+#ifdef MUTANT_BREAKER_NO_LEASE
+    now = 0;
+#endif
     while (is_out(two.a, generation) && now >= (int64_t)two.b) {
         skl_two_t bad = {with_status(two.a, PROBE_BAD), two.b};
 

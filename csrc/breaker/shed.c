@@ -75,6 +75,9 @@ static double mean_ns(uint64_t value)
     const uint64_t sum = (value & TIME_MASK) << TIME_SHIFT;
 
     skl_assert(value >> TIME_BITS > 0);
+#ifdef MUTANT_SHED_MILLISECONDS
+    return (double)((sum / (value >> TIME_BITS) + 999999) / 1000000) * 1e6;
+#endif
     return sum == 0 ? 1 : (double)sum / (double)(value >> TIME_BITS);
 }
 
@@ -273,6 +276,7 @@ int skl_shed_admit(skl_shed_t *s, int row, uint32_t priority, int64_t now_ns,
 {
     const uint32_t at = row < 0 ? SKL_SHED_SHARED : (uint32_t)row;
     skl_shed_numbers_t n;
+    int rc;
 
     skl_assert(row < SKL_SHED_ROWS && now_ns > 0);
     if (priority >= SECKILL_PRIORITIES) {
@@ -280,8 +284,14 @@ int skl_shed_admit(skl_shed_t *s, int row, uint32_t priority, int64_t now_ns,
     }
     skl_shed_numbers(s, &n);
     show_row(s->sheds, at);
+#ifdef MUTANT_SHED_COUNT_LATE
+    rc = must_drop(s, &n, priority, now_ns);
     atomic_fetch_add(&s->record->row[at].inflight[priority], 1);
-    if (must_drop(s, &n, priority, now_ns)) {
+#else
+    atomic_fetch_add(&s->record->row[at].inflight[priority], 1);
+    rc = must_drop(s, &n, priority, now_ns);
+#endif
+    if (rc != 0) {
         note_drop(s, now_ns);
         if (n.mode != SECKILL_LIMIT_SHADOW) {
             (void)leave(&s->record->row[at], priority);
