@@ -48,7 +48,7 @@ void skl_gauge_feed(skl_gauge_t *g, double share, int64_t now_ns)
         share = keep * share_of(word) + (1 - keep) * share;
     }
     atomic_store(&g->word, (uint64_t)(now_ns / MS) << SHARE_BITS |
-                               (uint64_t)(share * ONE + 0.5));
+                               (uint64_t)(share * ONE + 0.999));
     atomic_fetch_add_explicit(&g->samples, 1, memory_order_relaxed);
 }
 

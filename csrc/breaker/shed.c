@@ -11,6 +11,11 @@ enum { TIME_BITS = 44, TIME_SHIFT = 6, PASS_MAX = (1 << 20) - 1 };
 /* shedder (6 bits), priority (2), row (9), time of admission (35 bits, us),
  * and one bit that is always set: 53 bits. */
 enum { STAMP_BITS = 35 };
+/* How much R may grow, and P shrink, in a second; how many times R says that
+ * there is a queue. */
+#define DRIFT 0.01
+#define QUEUEING 1.5
+
 #define STAMP_MASK ((UINT64_C(1) << STAMP_BITS) - 1)
 
 typedef struct {
@@ -47,6 +52,149 @@ static uint64_t with_pass(uint64_t value, uint64_t time)
     return (passes + 1) << TIME_BITS | sum;
 }
 
+/* Passes and the sum of their times, in ns. */
+typedef struct {
+    double passes, time;
+    int buckets; /* that were not empty */
+} sum_t;
+
+/* What a window says. */
+typedef struct {
+    double most; /* passes in the best bucket */
+    sum_t all;
+    sum_t group[SKL_SHED_GROUPS + 1];
+} view_t;
+
+static double mean_ns(const sum_t *s)
+{
+    double mean = s->time / s->passes;
+
+    skl_assert(s->passes >= 1);
+#ifdef MUTANT_SHED_MILLISECONDS
+    mean = 1e6 * (double)((int64_t)(mean / 1e6) + 1);
+#endif
+    return mean > 1 ? mean : 1;
+}
+
+static void add_to(sum_t *s, uint64_t value)
+{
+    s->passes += (double)(value >> TIME_BITS);
+    s->time += (double)((value & TIME_MASK) << TIME_SHIFT);
+    s->buckets += value != 0;
+}
+
+/* Read the window that ends now. Group 0 is that of this moment. */
+static void look(skl_shed_t *s, const skl_shed_numbers_t *n, int64_t now,
+                 view_t *out)
+{
+    const uint64_t index = (uint64_t)now / (uint64_t)n->bucket_ns;
+    const uint64_t stamp = stamp_at(n, now);
+
+    memset(out, 0, sizeof(*out));
+    for (uint64_t age = 0; age < SKL_SHED_BUCKETS && age <= index; age++) {
+        const uint64_t at = index - age;
+        skl_two_t two =
+            skl_pair_load(&s->record->bucket[at % SKL_SHED_BUCKETS]);
+        double passes = (double)(two.b >> TIME_BITS);
+
+        if (two.a != stamp - age) {
+            continue;
+        }
+        out->most = passes > out->most ? passes : out->most;
+        add_to(&out->all, two.b);
+        add_to(&out->group[index / SKL_SHED_GROUP - at / SKL_SHED_GROUP],
+               two.b);
+    }
+}
+
+/* R of a window: the least mean of a group that is whole; 0: there is none,
+ * for it has just begun, or requests are few. */
+static double least_of(const view_t *v)
+{
+    double least = 0;
+
+    for (int g = 1; g < SKL_SHED_GROUPS; g++) {
+        if (v->group[g].buckets == SKL_SHED_GROUP &&
+            (least <= 0 || mean_ns(&v->group[g]) < least)) {
+            least = mean_ns(&v->group[g]);
+        }
+    }
+    return least;
+}
+
+/* P and R that are remembered, as one word. */
+typedef struct {
+    float most, least;
+} known_t;
+
+skl_static_assert(sizeof(known_t) == 8, "one word");
+
+static known_t known_in(skl_two_t two)
+{
+    known_t k;
+
+    memcpy(&k, &two.b, sizeof(k));
+    return k;
+}
+
+/* Is the host far from its limits? */
+static int is_calm(skl_shed_t *s, const skl_shed_numbers_t *n, int64_t now)
+{
+    const int64_t last =
+        atomic_load_explicit(&s->record->last_drop, memory_order_relaxed);
+    int64_t age;
+
+    return (last == 0 || now - last > n->bucket_ns * SKL_SHED_BUCKETS) &&
+           (n->cpu_high <= 0 ||
+            skl_gauge_peek(s->sheds->gauge, now, &age) < n->cpu_low);
+}
+
+/* A longer R is believed in calm times only: else it is the queue. */
+static double next_least(const known_t *k, double here, double drift, int calm)
+{
+    double least = calm ? (double)k->least * (1 + drift) : (double)k->least;
+
+    return k->least > 0 && least < here ? least : here;
+}
+
+/* A lower P is believed in calm times, too, or if what is done takes longer
+ * than R: else it is we who keep the rest out. */
+static double next_most(const known_t *k, const view_t *v, double least,
+                        double drift, int calm)
+{
+    double most = calm ? (double)k->most * (1 - drift) : (double)k->most;
+
+    if (v->all.passes < 1 || mean_ns(&v->all) > QUEUEING * least) {
+        return v->most;
+    }
+    return most > v->most ? most : v->most;
+}
+
+/* Once in each bucket: remember P and R. */
+static void remember(skl_shed_t *s, const skl_shed_numbers_t *n, int64_t now)
+{
+    const skl_two_t old = skl_pair_load(&s->record->known);
+    const double passed = (double)(now - (int64_t)old.a) / 1e9;
+    const double drift = passed < 100 ? passed * DRIFT : 1;
+    const int calm = is_calm(s, n, now);
+    known_t k = known_in(old);
+    skl_two_t new = {(uint64_t)now, 0};
+    double here;
+    view_t v;
+
+    look(s, n, now, &v);
+    here = least_of(&v);
+    if (here <= 0 || passed <= 0) {
+        return;
+    }
+    here = next_least(&k, here, drift, calm);
+    k.most = (float)next_most(&k, &v, here, drift, calm);
+    k.least = (float)here;
+    memcpy(&new.b, &k, sizeof(k));
+    /* Lost when somebody else was first: he has seen the same. */
+    (void)skl_pair_swap(&s->record->known, old, new);
+}
+
 static void add_pass(skl_shed_t *s, int64_t latency_ns, int64_t now)
 {
     skl_shed_numbers_t n;
@@ -67,52 +215,28 @@ static void add_pass(skl_shed_t *s, int64_t latency_ns, int64_t now)
         new.b = with_pass(old.a == new.a ? old.b : 0,
                           (uint64_t)latency_ns >> TIME_SHIFT);
     } while (!skl_pair_swap(bucket, old, new));
-}
-
-/* Mean time of a bucket in ns, at least 1. */
-static double mean_ns(uint64_t value)
-{
-    const uint64_t sum = (value & TIME_MASK) << TIME_SHIFT;
-
-    skl_assert(value >> TIME_BITS > 0);
-#ifdef MUTANT_SHED_MILLISECONDS
-    return (double)((sum / (value >> TIME_BITS) + 999999) / 1000000) * 1e6;
-#endif
-    return sum == 0 ? 1 : (double)sum / (double)(value >> TIME_BITS);
-}
-
-/* P and R. The bucket of this moment is not whole: it says something on P, and
- * on R only where there is no other. */
-static void look_at_window(skl_shed_t *s, const skl_shed_numbers_t *n,
-                           int64_t now, double *most, double *least)
-{
-    const uint64_t stamp = stamp_at(n, now);
-    double here = 0;
-
-    *most = *least = 0;
-    for (int i = 0; i < SKL_SHED_BUCKETS; i++) {
-        skl_two_t two = skl_pair_load(&s->record->bucket[i]);
-        double passes = (double)(two.b >> TIME_BITS);
-
-        if (passes < 1 || !skl_stamp_is_in(two.a, stamp, SKL_SHED_BUCKETS)) {
-            continue;
-        }
-        *most = passes > *most ? passes : *most;
-        if (two.a == stamp) {
-            here = mean_ns(two.b);
-        } else if (*least <= 0 || mean_ns(two.b) < *least) {
-            *least = mean_ns(two.b);
-        }
+    if (old.a != new.a) {
+        remember(s, &n, now);
     }
-    *least = *least > 0 ? *least : here;
 }
 
 static double limit_of(skl_shed_t *s, const skl_shed_numbers_t *n, int64_t now,
                        double *least)
 {
+    const known_t k = known_in(skl_pair_load(&s->record->known));
     double most;
+    view_t v;
 
-    look_at_window(s, n, now, &most, least);
+    look(s, n, now, &v);
+    most = v.most;
+    *least = least_of(&v);
+    if (*least <= 0 && v.all.passes > 0) {
+        *least = mean_ns(&v.all);
+    }
+    if (v.all.passes > 0 && k.least > 0) {
+        *least = (double)k.least < *least ? (double)k.least : *least;
+        most = (double)k.most > most ? (double)k.most : most;
+    }
     return most * *least / (double)n->bucket_ns;
 }
 
@@ -207,8 +331,9 @@ static int is_shedding(skl_shed_t *s, const skl_shed_numbers_t *n, int64_t now)
            (cpu >= n->cpu_low && last != 0 && now - last < n->cool_ns);
 }
 
-/* Is there no room for one more of this priority, who is in `q` already? Its
- * own share is always its; of the rest it has what the higher leave. */
+/* Are too many in flight for one more of this priority, who is in `q` already,
+ * but does not count? Its own share is always its; of the rest it has what the
+ * higher leave. */
 static int is_over(const inflight_t *q, uint32_t priority, double limit,
                    const skl_shed_numbers_t *n)
 {
@@ -223,7 +348,7 @@ static int is_over(const inflight_t *q, uint32_t priority, double limit,
 
         kept += unused > 0 ? unused : 0;
     }
-    return (double)q->all + kept > limit;
+    return (double)(q->all - 1) + kept > limit;
 }
 
 static int must_drop(skl_shed_t *s, const skl_shed_numbers_t *n,

@@ -44,6 +44,8 @@
 
 enum {
     SKL_SHED_BUCKETS = 50,
+    SKL_SHED_GROUP = 10, /* buckets that R is taken of */
+    SKL_SHED_GROUPS = SKL_SHED_BUCKETS / SKL_SHED_GROUP,
     SKL_SHED_ROWS = 256,             /* processes */
     SKL_SHED_SHARED = SKL_SHED_ROWS, /* the row of those without one */
     SKL_SHEDS_MAX = 64
@@ -74,6 +76,7 @@ typedef struct {
     skl_numbers_t numbers;
     _Alignas(64) _Atomic int64_t last_drop; /* 0: never */
     _Atomic uint64_t lost;
+    skl_pair_t known; /* {time; P, R}, see shed.c */
     _Alignas(64) skl_pair_t bucket[SKL_SHED_BUCKETS];
     skl_shed_row_t row[SKL_SHED_ROWS + 1];
     skl_shed_stripe_t stripe[SKL_STRIPES];
