@@ -338,10 +338,8 @@ TEST(shed_sheds_when_the_cpu_is_high_and_no_room_is_left)
 TEST(shed_goes_on_after_the_last_drop)
 {
     shed_world_t w;
-    skl_shed_t *s = with_limit_8(
-        &w, (seckill_shedder_options_t){.window_ns = 3600 * SEC / 2});
+    skl_shed_t *s;
 
-    world_free(&w);
     world_new(&w, 1);
     s = shedder_of(&w, "a",
                    (seckill_shedder_options_t){.window_ns = 500 * SEC});
@@ -604,7 +602,7 @@ static double simulate(int servers, int64_t service, double load, int shedding,
     return share;
 }
 
-static void simulate_loads(int servers, int64_t service)
+static void simulate_loads(int servers, int64_t service, double share)
 {
     static const double loads[] = {0.5, 0.8, 0.9, 1, 1.2, 1.5, 2, 3, 5};
     int64_t calm, p99;
@@ -616,19 +614,21 @@ static void simulate_loads(int servers, int64_t service)
 
         printf("# %d servers, load %.1f: done %.3f, p99 %.2f x unloaded\n",
                servers, loads[i], done, (double)p99 / (double)calm);
-        CHECK(done >= 0.9 * due);
+        CHECK(done >= share * due);
         CHECK(p99 <= 2 * calm);
     }
 }
 
 TEST(shed_keeps_a_queue_of_64_servers_fast)
 {
-    simulate_loads(64, 10 * MS);
+    simulate_loads(64, 10 * MS, 0.9);
 }
 
+/* Without a line, so few servers cannot be busy all the time (Erlang's loss
+ * formula: 24 % of the requests find all 8 busy at load 1). */
 TEST(shed_keeps_a_queue_of_8_servers_fast)
 {
-    simulate_loads(8, 2 * MS);
+    simulate_loads(8, 2 * MS, 0.75);
 }
 
 TEST(shed_is_what_keeps_it_fast)
