@@ -36,6 +36,7 @@ local CAPACITY = {
     items = { 1, 2^20 }, reservations = { 1, 2^26 }, users = { 1, 2^26 },
     requests = { 1, 2^26 }, limit_keys = { 1, 2^26 }, limiters = { 1, 1024 },
     lists = { 1, 256 }, list_overlay = { 1, 2^20 }, log_units = { 64, 2^24 },
+    breakers = { 1, 1024 }, shedders = { 1, 64 },
 }
 
 local DURABILITY = { async = 1, sync = 2 }

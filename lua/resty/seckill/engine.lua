@@ -6,9 +6,11 @@
 
 local ffi = require("ffi")
 local access_list = require("resty.seckill.access_list")
+local breaker = require("resty.seckill.breaker")
 local completion = require("resty.seckill.completion")
 local lib = require("resty.seckill.lib")
 local limiter = require("resty.seckill.limiter")
+local shedder = require("resty.seckill.shedder")
 local stock = require("resty.seckill.stock")
 
 
@@ -159,6 +161,34 @@ function _M:access_list(name, opts)
 end
 
 
+--- Create a circuit breaker or attach to it; see resty.seckill.breaker.
+--- Phases: init_by_lua*, init_worker_by_lua*, any LuaJIT program.
+---@param name string [a-z0-9_-]{1,32}
+---@param opts seckill.breaker.options?
+---@return seckill.breaker? breaker
+---@return string? code full, bad_name, busy, closed
+function _M:breaker(name, opts)
+    if self.closed then
+        return closed()
+    end
+    return breaker.open(self.handle, name, opts)
+end
+
+
+--- Create a load shedder or attach to it; see resty.seckill.shedder.
+--- Phases: init_by_lua*, init_worker_by_lua*, any LuaJIT program.
+---@param name string [a-z0-9_-]{1,32}
+---@param opts seckill.shedder.options?
+---@return seckill.shedder? shedder
+---@return string? code full, bad_name, busy, closed
+function _M:shedder(name, opts)
+    if self.closed then
+        return closed()
+    end
+    return shedder.open(self.handle, name, opts)
+end
+
+
 -- Counters by operation and answer: results.reserve.sold_out, events.replays.
 local function read_counters(handle)
     local results, name = { events = {} }, ffi.new("const char *[1]")
@@ -220,7 +250,8 @@ end
 --- All numbers of the engine, over all processes.
 --- Phases: any; not for a hot path.
 ---@return table? stats { version, name, bytes, lsn, now, clock_skew, window,
----  capacity, tables, items, results, events, log (nil without dir) }
+---  capacity, tables, items, results, events, breakers, shedders, log (nil
+---  without dir) }
 ---@return string? code
 function _M:stats()
     if self.closed then
@@ -247,8 +278,11 @@ function _M:stats()
             users = options.users, requests = options.requests,
             limit_keys = options.limit_keys, limiters = options.limiters,
             lists = options.lists, list_overlay = options.list_overlay,
+            breakers = options.breakers, shedders = options.shedders,
             log_units = options.log_units,
         },
+        breakers = breaker.all(self.handle),
+        shedders = shedder.all(self.handle),
         results = results,
         events = events,
     }
