@@ -36,6 +36,7 @@ static uint64_t permit_of(const skl_breaker_t *b, int kind, uint64_t generation,
                           uint32_t probe, uint32_t serial)
 {
     skl_assert(probe < SKL_BREAKER_PROBES && b->index < SKL_BREAKERS_MAX);
+    skl_assert(serial <= SERIAL_MASK && generation <= SKL_GENERATION_MASK);
     return (uint64_t)kind | probe << 2 | (uint64_t)serial << 6 |
            generation << 18 | (uint64_t)b->index << 42;
 }
@@ -51,6 +52,8 @@ static int read_permit(const skl_breaker_t *b, uint64_t permit, permit_t *out)
 
 static uint64_t probe_word(int status, uint32_t serial, uint64_t generation)
 {
+    skl_assert(status >= PROBE_FREE && status <= PROBE_BAD);
+    skl_assert(generation <= SKL_GENERATION_MASK);
     return (uint64_t)status | (uint64_t)(serial & SERIAL_MASK) << 2 |
            generation << 14;
 }
@@ -72,6 +75,7 @@ static uint64_t probe_generation(uint64_t word)
 
 static uint64_t with_status(uint64_t word, int status)
 {
+    skl_assert(probe_status(word) == PROBE_OUT);
     return (word & ~UINT64_C(3)) | (uint64_t)status;
 }
 
@@ -102,6 +106,7 @@ static int64_t period(const skl_breaker_t *b, const skl_breaker_numbers_t *n,
     const int64_t dice = (int64_t)skl_mix64(b->record->seed ^ generation);
 
     skl_assert(doublings <= SKL_BREAKER_DOUBLINGS);
+    skl_assert(whole > 0 && whole >> doublings == n->open_ns);
     return whole + (int64_t)((double)whole * 0.1 * ((double)dice / 0x1p63));
 }
 
@@ -158,6 +163,7 @@ static void add_to_window(skl_breaker_t *b, const skl_breaker_numbers_t *n,
     skl_pair_t *bucket = &b->record->bucket[index % SKL_BREAKER_BUCKETS];
     skl_two_t old, new;
 
+    skl_assert(counts >> (2 * COUNT_BITS) == 1);
     do {
         old = skl_pair_load(bucket);
         if (skl_stamp_is_later(old.a, stamp)) {
@@ -231,6 +237,7 @@ static uint64_t add_to_streak(skl_breaker_t *b, uint64_t generation, int ok)
 
 static int is_at(uint64_t part, uint64_t whole, double ratio)
 {
+    skl_assert(whole > 0);
     return ratio > 0 && (double)part / (double)whole >= ratio;
 }
 
@@ -239,6 +246,7 @@ static int must_trip(skl_breaker_t *b, const skl_breaker_numbers_t *n,
 {
     sums_t s;
 
+    skl_assert(n->min_calls > 0 && n->bucket_ns > 0);
     if (n->consecutive > 0 && streak >= n->consecutive) {
         return 1;
     }
@@ -311,6 +319,7 @@ static int judge_probes(skl_breaker_t *b, uint64_t generation,
 {
     uint32_t good = 0;
 
+    skl_assert(n->probes >= 1 && n->probes <= SKL_BREAKER_PROBES);
     for (uint32_t i = 0; i < n->probes; i++) {
         int status = look_at_probe(b, i, generation, now);
 
@@ -425,6 +434,7 @@ static int ask_ramp(const ask_t *a, skl_two_t two)
     skl_breaker_numbers_t n;
 
     skl_breaker_numbers(a->b, &n);
+    skl_assert(skl_state_kind(two.a) == SECKILL_BREAKER_CLOSED);
     if (passed >= n.ramp_ns) {
         skl_two_t over = {two.a & ~(UINT64_C(1) << 6), two.b};
 
@@ -470,6 +480,7 @@ static int ask_half_open(const ask_t *a, skl_two_t two)
     uint64_t word;
     int i;
 
+    skl_assert(skl_state_kind(two.a) == SECKILL_BREAKER_HALF_OPEN);
     skl_breaker_numbers(a->b, &n);
     if (settle(a->b, two, &n, a->now)) {
         return AGAIN;
@@ -536,6 +547,7 @@ static int end_normal(skl_breaker_t *b, const permit_t *p, uint64_t counts,
     const int ok = (counts & COUNT_MASK) == 0;
     uint64_t streak = 0;
 
+    skl_assert(p->kind == PERMIT_NORMAL && now > 0);
     if (skl_state_generation(word) != p->generation) {
         return 0;
     }
@@ -568,6 +580,7 @@ static int end_probe(skl_breaker_t *b, const permit_t *p, int status,
     skl_pair_t *probe = &b->record->probe[p->probe];
     skl_two_t old, new;
 
+    skl_assert(p->kind == PERMIT_PROBE && p->probe < SKL_BREAKER_PROBES);
     do {
         old = skl_pair_load(probe);
         if (!is_of(old.a, p)) {

@@ -46,6 +46,7 @@ static uint64_t with_pass(uint64_t value, uint64_t time)
     const uint64_t passes = value >> TIME_BITS;
     const uint64_t sum = (value & TIME_MASK) + time;
 
+    skl_assert(passes <= PASS_MAX && time <= TIME_MASK);
     if (passes == PASS_MAX || sum > TIME_MASK) {
         return value;
     }
@@ -182,6 +183,7 @@ static void remember(skl_shed_t *s, const skl_shed_numbers_t *n, int64_t now)
     double here;
     view_t v;
 
+    skl_assert(n->bucket_ns > 0 && now > 0);
     look(s, n, now, &v);
     here = least_of(&v);
     if (here <= 0 || passed <= 0) {
@@ -291,6 +293,7 @@ static int leave(skl_shed_row_t *row, uint32_t priority)
 {
     uint32_t here = atomic_load(&row->inflight[priority]);
 
+    skl_assert(priority < SECKILL_PRIORITIES);
     while (here > 0 && !atomic_compare_exchange_weak(&row->inflight[priority],
                                                      &here, here - 1)) {
     }
@@ -339,6 +342,8 @@ static int is_over(const inflight_t *q, uint32_t priority, double limit,
 {
     double kept = 0;
 
+    skl_assert(priority < SECKILL_PRIORITIES - 1);
+    skl_assert(q->all >= q->of[priority] && q->all > 0);
     limit = limit > 1 ? limit : 1;
     if ((double)q->of[priority] <= n->reserve[priority] * limit) {
         return 0;

@@ -122,15 +122,20 @@ static void body(int i)
     setcontext(&test.main);
 }
 
+static void prepare(int i)
+{
+    getcontext(&test.of[i]);
+    test.of[i].uc_stack.ss_sp = test.stack[i];
+    test.of[i].uc_stack.ss_size = STACK;
+    test.of[i].uc_link = NULL;
+    makecontext(&test.of[i], (void (*)(void))body, 1, i);
+    test.done[i] = 0;
+}
+
 static void run_together(int first)
 {
     for (int i = 0; i < CALLS; i++) {
-        getcontext(&test.of[i]);
-        test.of[i].uc_stack.ss_sp = test.stack[i];
-        test.of[i].uc_stack.ss_size = STACK;
-        test.of[i].uc_link = NULL;
-        makecontext(&test.of[i], (void (*)(void))body, 1, i);
-        test.done[i] = 0;
+        prepare(i);
     }
     test.steps = 0;
     test.inside = 1;

@@ -219,8 +219,8 @@ function _M:report(permit, ok, latency)
         if type(latency) ~= "number" then
             error("latency: number expected, got " .. type(latency), 2)
         end
-        ns = not (latency > 0) and 0 -- also NaN
-            or latency < LATENCY_MAX and latency * NS or LATENCY_MAX * NS
+        latency = latency < LATENCY_MAX and latency or LATENCY_MAX
+        ns = latency > 0 and latency * NS or 0
     end
     local rc = C.seckill_breaker_report(self.handle, permit, ok and 1 or 0,
                                         ns, 0)

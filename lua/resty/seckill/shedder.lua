@@ -240,8 +240,8 @@ function _M:done(permit, ok, latency)
         if type(latency) ~= "number" then
             error("latency: number expected, got " .. type(latency), 2)
         end
-        ns = not (latency > 0) and 0 -- also NaN
-            or latency < LATENCY_MAX and latency * NS or LATENCY_MAX * NS
+        latency = latency < LATENCY_MAX and latency or LATENCY_MAX
+        ns = latency > 0 and latency * NS or 0
     end
     local rc = C.seckill_shedder_done(self.handle, permit,
                                       ok == false and 0 or 1, ns, 0)
