@@ -39,6 +39,7 @@ local CAPACITY = {
     limit_overrides = { 1, 2^20 },
     lists = { 1, 256 }, list_overlay = { 1, 2^20 }, log_units = { 64, 2^24 },
     permits = { 1, 2^20 },
+    breakers = { 1, 1024 }, shedders = { 1, 64 },
 }
 
 local DURABILITY = { async = 1, sync = 2 }
