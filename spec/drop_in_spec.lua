@@ -613,7 +613,7 @@ describe("a drop-in", function()
     end)
 
     it("is full when there are no more limiters", function()
-        local made, lim, code = 0, nil, nil
+        local made, lim, code = 0
         repeat
             made = made + 1
             lim, code = req.new(fresh("full"), 1, 1)

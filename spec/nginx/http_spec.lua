@@ -38,6 +38,8 @@ local list = assert(engine:access_list("deny", { kind = "id" }))
 assert(list:add("mallory"))
 local tight = assert(engine:limiter("tight", { algorithm = "token_bucket",
                                                rate = 0.01, burst = 1 }))
+local told = assert(engine:limiter("told", { algorithm = "token_bucket",
+                                             rate = 0.01, burst = 1 }))
 local keys = { { id = 1, key = "${token_key}" } }
 local jwt = { keys = { { key = "${jwt_key}" } } }
 package.loaded.shop = {
@@ -46,6 +48,9 @@ package.loaded.shop = {
                      list = list },
     tight = http.new { engine = engine, jwt = jwt, token_keys = keys,
                        limiter = tight, prefix = "/tight" },
+    told = http.new { engine = engine, jwt = jwt, token_keys = keys,
+                      limiter = told, prefix = "/told", list = list,
+                      ratelimit = { legacy = false, jitter = 5 } },
     rule = http.new { engine = engine, token_keys = keys, max_body = 100,
                       prefix = "/rule", ready = function()
                           return nil, "warming up"
@@ -60,6 +65,7 @@ local SERVER = [[
 client_max_body_size 64k;
 location / { content_by_lua_block { require("shop").api:handle() } }
 location /tight/ { content_by_lua_block { require("shop").tight:handle() } }
+location /told/ { content_by_lua_block { require("shop").told:handle() } }
 location /rule/ { content_by_lua_block { require("shop").rule:handle() } }
 location = /own { content_by_lua_block { require("shop").api:reserve() } }
 ]]
