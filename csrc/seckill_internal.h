@@ -12,9 +12,11 @@
 #include "acl/lists.h"
 #include "io/io.h"
 #include "limit/limits.h"
+#include "limit/permits.h"
 #include "seckill.h"
 #include "seckill_log.h"
 #include "shm/counters.h"
+#include "shm/processes.h"
 #include "shm/segment.h"
 #include "stock/sink.h"
 #include "stock/commit.h"
@@ -29,6 +31,8 @@ struct seckill {
     skl_stock_t stock;
     skl_limits_t limits;
     skl_lists_t lists;
+    skl_processes_t processes;
+    skl_permits_t permits;
     skl_io_t *io; /* threads of this process; NULL before seckill_start */
     skl_sink_t *sink;
     seckill_log_t log;

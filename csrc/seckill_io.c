@@ -109,6 +109,8 @@ int seckill_start(seckill_t *sk, char *err, size_t err_size)
     if (has_log && seckill_log_writable(sk, err, err_size) != SECKILL_OK) {
         return SECKILL_EIO;
     }
+    /* In a thread that lives as long as the process, see processes.h. */
+    (void)skl_processes_mine(&sk->processes);
     /* fork() does not pass on the page tables of a shared mapping. */
     skl_os_populate(sk->segment.header, sk->segment.header->bytes);
     return skl_io_start(&sk->io, &config, err, err_size);

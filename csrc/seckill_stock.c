@@ -198,6 +198,7 @@ int seckill_sweep(seckill_t *sk, int max)
     }
     slew_clock(sk->segment.header);
     seckill_log_flush_here(sk);
+    (void)skl_processes_reap(&sk->processes, NULL, NULL);
     (void)skl_limits_sweep(&sk->limits, skl_clock_mono_ns(), LIMIT_GROUPS);
     return skl_stock_sweep(&sk->stock, max, seckill_now(sk));
 }

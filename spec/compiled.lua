@@ -1,30 +1,18 @@
--- Does the JIT compile a body? Runs it n times with an eager JIT; answers the
--- traces that were made, and the list of what cannot be compiled.
---
--- Only "NYI" and "blacklisted" count: that a recording was given up for
--- another reason happens now and then and means nothing.
+-- compiled.lua - does the JIT compile a hot path?
 
-local vmdef = require "jit.vmdef"
-
-
-local function reason(code, arg)
-    local text = vmdef.traceerr[code] or tostring(code)
-    if type(arg) == "number" then
-        text = text:format(arg)
-    end
-    return text .. " " .. tostring(arg)
-end
-
-
+-- Run `body` n times with an eager JIT; traces made, and traces given up for
+-- what cannot be compiled.
 return function(body, n)
+    local vmdef = require "jit.vmdef"
     local traces, bad = 0, {}
     local function on_trace(what, _, _, _, code, arg)
         if what == "stop" then
             traces = traces + 1
         elseif what == "abort" then
-            local text = reason(code, arg)
+            local text = vmdef.traceerr[code] or tostring(code)
+            text = type(arg) == "number" and text:format(arg) or text
             if text:find("NYI") or text:find("blacklisted") then
-                bad[#bad + 1] = text
+                bad[#bad + 1] = text .. " " .. tostring(arg)
             end
         end
     end

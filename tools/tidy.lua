@@ -47,7 +47,8 @@ local BANNED = {
       .. "inotify_add_watch eventfd fork execve", OS,
       "system calls belong to base/os.c, shm/segment.c and io/" },
     { "pthread_mutex_lock pthread_mutex_timedlock pthread_mutex_trylock "
-      .. "pthread_mutex_consistent", { "shm/lock.c", "io/", "test/" },
+      .. "pthread_mutex_consistent",
+      { "shm/lock.c", "shm/processes.c", "io/", "test/" },
       "take locks through shm/lock.h, which repairs after a dead owner" },
 }
 

@@ -78,9 +78,11 @@ void skl_config_defaults(skl_config_t *c)
     DEFAULT(requests, 1U << 16)
     DEFAULT(limit_keys, 1U << 16)
     DEFAULT(limiters, 64)
+    DEFAULT(limit_overrides, 512)
     DEFAULT(lists, 16)
     DEFAULT(list_overlay, 4096)
     DEFAULT(log_units, 1U << 15)
+    DEFAULT(permits, 1U << 14)
 #undef DEFAULT
 }
 
@@ -130,8 +132,10 @@ static int check_config(opening_t *o)
     COUNT(requests, 1U << 26)
     COUNT(limit_keys, 1U << 26)
     COUNT(limiters, 1024)
+    COUNT(limit_overrides, 1U << 20)
     COUNT(lists, 256)
     COUNT(list_overlay, 1U << 20)
+    COUNT(permits, 1U << 20)
 #undef COUNT
     return rc;
 }
@@ -160,9 +164,11 @@ int skl_config_compare(const skl_config_t *want, const skl_config_t *have,
     SAME(requests, "capacity.requests")
     SAME(limit_keys, "capacity.limit_keys")
     SAME(limiters, "capacity.limiters")
+    SAME(limit_overrides, "capacity.limit_overrides")
     SAME(lists, "capacity.lists")
     SAME(list_overlay, "capacity.list_overlay")
     SAME(log_units, "capacity.log_units")
+    SAME(permits, "capacity.permits")
     SAME(durability, "durability")
     SAME(max_lag_ns, "max_lag")
     SAME(max_log_bytes, "max_log_bytes")

@@ -188,6 +188,19 @@ local function read_tables(handle)
 end
 
 
+-- limiters.<name> = { allowed, rejected, ... }
+local function read_limiters(handle)
+    local limiters, out = {}, ffi.new("seckill_limiter_t *[1]")
+    local i = 0
+    while C.seckill_limiter_at(handle, i, out) == lib.OK do
+        local name = ffi_string(C.seckill_limiter_name(out[0]))
+        limiters[name] = limiter.stats { handle = out[0] }
+        i = i + 1
+    end
+    return limiters
+end
+
+
 local LOG_STATES = { "ok", "full", "failing" }
 
 
@@ -239,6 +252,7 @@ function _M:stats()
         now = self:now(),
         clock_skew = tonumber(C.seckill_clock_skew(self.handle)) / NS,
         tables = read_tables(self.handle),
+        limiters = read_limiters(self.handle),
         items = self.stock:items(),
         log = read_log(self.handle),
         window = tonumber(options.window_ns) / NS,
@@ -246,8 +260,9 @@ function _M:stats()
             items = options.items, reservations = options.reservations,
             users = options.users, requests = options.requests,
             limit_keys = options.limit_keys, limiters = options.limiters,
+            limit_overrides = options.limit_overrides,
             lists = options.lists, list_overlay = options.list_overlay,
-            log_units = options.log_units,
+            log_units = options.log_units, permits = options.permits,
         },
         results = results,
         events = events,
