@@ -202,7 +202,7 @@ end)
 
 describe("ratelimit.result", function()
     local function policy(lim)
-        lim:incoming("policy")
+        lim:incoming("policy", true, 1, seckill.ticket())
         return ratelimit.fields(ratelimit.result(lim))["RateLimit-Policy"]
     end
 

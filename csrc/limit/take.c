@@ -535,7 +535,7 @@ void skl_limiter_locate(const skl_limiter_t *lim, const char *key,
     uint64_t print =
         h.lo <= SKL_LIMIT_CELL_MAX ? h.lo + SKL_LIMIT_CELL_MAX + 1 : h.lo;
 
-    skl_assert(key_len >= 1 && key_len <= SECKILL_ID_MAX);
+    skl_assert(key_len >= 1 && key_len <= SKL_LIMIT_KEY_MAX);
     if (lim->record->algorithm == SECKILL_SLIDING_LOG) {
         print |= SKL_LIMIT_LOG_MAX; /* stays greater than the cells */
         print -= print % SKL_LIMIT_LOG_MAX;
@@ -689,6 +689,7 @@ int skl_take_prepare(skl_limit_take_t *t, skl_limiter_t *lim,
     }
     rc = rule_of(lim, place->key, ask->rule, &t->rule);
     ask->quota = skl_limit_quota(&t->rule);
+    ask->mode = t->rule.mode;
     return rc;
 }
 

@@ -317,6 +317,33 @@ describe("POST /reserve refuses", function()
         local whole = tonumber(res.headers["retry-after"])
         assert.is_true(got.retry_after > 90 and got.retry_after <= 100)
         assert.equal(math.ceil(got.retry_after), whole)
+        assert.is_nil(res.headers["ratelimit"])
+    end)
+
+    it("and tells the limit to all who ask, where it is wanted", function()
+        local function try(user)
+            return post("/told/reserve", { item = "phone",
+                                           request_id = fresh_id() },
+                        bearer(user))
+        end
+        local res = try("calm")
+        assert.equal(201, res.status)
+        assert.equal('"told";q=1;w=100', res.headers["ratelimit-policy"])
+        assert.equal('"told";r=0;t=100', res.headers["ratelimit"])
+        assert.is_nil(res.headers["retry-after"])
+        assert.is_nil(res.headers["x-ratelimit-limit"])
+        res = try("calm")
+        local got = assert_refused(429, "rejected", nil, res)
+        assert.equal('"told";r=0;t=100', res.headers["ratelimit"])
+        -- Later by the jitter, never earlier; header and body say the same.
+        local seconds = tonumber(res.headers["retry-after"])
+        assert.is_true(seconds >= 100 and seconds <= 105)
+        assert.equal(seconds, got.retry_after)
+        -- Nobody asked a limiter for her.
+        res = try("mallory")
+        assert_refused(403, "blocked", nil, res)
+        assert.is_nil(res.headers["ratelimit"])
+        assert.is_nil(res.headers["ratelimit-policy"])
     end)
 end)
 

@@ -29,7 +29,7 @@ local type = type
 local _M = { _VERSION = "0.1.0" }
 
 local NAME_MAX = 32
--- Of a lua_shared_dict.
+-- Of a lua_shared_dict, and of C for who brings a rule.
 local KEY_MAX = 65535
 -- Numbers that were made ready; more than this are made anew.
 local RULES_MAX = 4096
@@ -41,6 +41,9 @@ local limiters_t = ffi.typeof("seckill_limiter_t *[1]")
 --- What take_as writes. Of all calls of this Lua VM: nothing yields between
 --- filling and reading it.
 _M.verdict = limiter.verdict
+
+--- The longest key.
+_M.KEY_MAX = KEY_MAX
 
 -- A ticket for one call.
 local scratch = ticket_t()

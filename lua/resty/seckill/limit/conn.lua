@@ -26,6 +26,7 @@ local setmetatable = setmetatable
 local tonumber = tonumber
 local type = type
 
+local KEY_MAX = limit.KEY_MAX
 local check = limit.check
 local part_t = limit.part_t
 local ticket = limit.ticket
@@ -192,7 +193,7 @@ end
 function _M:incoming(key, commit)
     local rc, err
     self.committed = false
-    if type(key) ~= "string" or #key == 0 then
+    if type(key) ~= "string" or #key == 0 or #key > KEY_MAX then
         key, err = to_key(key)
         if not key then
             return nil, err
@@ -244,7 +245,7 @@ local function release(self, key)
     if not t then
         return nil, "not found"
     end
-    C.seckill_limiter_leave(self.handle, t, 0)
+    C.seckill_limiter_leave(self.handle, t)
     return level_of(self, key)
 end
 
@@ -258,11 +259,14 @@ end
 ---@return string? err "not found": this worker holds no permit of the key
 function _M:leaving(key, req_latency)
     local conn, err = release(self, key)
-    local latency = conn and tonumber(req_latency)
+    if not conn then
+        return nil, err
+    end
+    local latency = tonumber(req_latency)
     if latency and latency < 1e9 then
         self.unit_delay = (max_of(latency, 0) + self.unit_delay) / 2
     end
-    return conn, err
+    return conn
 end
 
 

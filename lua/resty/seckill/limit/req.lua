@@ -17,6 +17,7 @@ local setmetatable = setmetatable
 local tonumber = tonumber
 local type = type
 
+local KEY_MAX = limit.KEY_MAX
 local check = limit.check
 local part_t = limit.part_t
 local ticket = limit.ticket
@@ -85,7 +86,7 @@ end
 ---@return number|string excess requests over the rate, with this one
 function _M:incoming(key, commit)
     local err
-    if type(key) ~= "string" or #key == 0 then
+    if type(key) ~= "string" or #key == 0 or #key > KEY_MAX then
         key, err = to_key(key)
         if not key then
             return nil, err
@@ -112,13 +113,16 @@ end
 
 -- 1 when something was given back.
 local function give_back(self, key)
+    local rc
     if key == self.key then
         self.key = nil
-        return C.seckill_limiter_undo(self.handle, limit.load(self.part),
+        rc = C.seckill_limiter_undo(self.handle, limit.load(self.part),
+                                    self.now_ns)
+    else
+        rc = C.seckill_limiter_refund(self.handle, self.rule, key, #key, 1,
                                       self.now_ns)
     end
-    return C.seckill_limiter_refund(self.handle, self.rule, key, #key, 1,
-                                    self.now_ns)
+    return rc
 end
 
 
