@@ -197,6 +197,17 @@ describe("limit.req", function()
         assert.equal(0.25, (lim:incoming("l", true)))
     end)
 
+    -- The original keeps the 4 requests that it is over.
+    it("keeps the time of a debt when the rate changes", function()
+        local lim = object("req", fresh(), 2, 20)
+        for _ = 1, 5 do
+            lim:incoming("k", true)
+        end
+        assert.same({ 2.5, 5 }, { lim:incoming("k") })
+        lim:set_rate(4)
+        assert.same({ 2.5, 10 }, { lim:incoming("k") })
+    end)
+
     it("has objects with numbers of their own on one dict", function()
         local dict = fresh()
         local host = object("req", dict, 100, 50)
@@ -650,6 +661,36 @@ describe("a drop-in", function()
                        raised(function() limit.use({}) end))
         limit.use(engine)
         seckill.destroy(name .. "2")
+    end)
+
+    it("opens the default engine where there is none", function()
+        local other = assert(seckill.open { name = name .. "3" })
+        local gone = assert(seckill.open { name = name .. "4" })
+        local open, first = seckill.open, seckill.first
+        local calls = 0
+        finally(function()
+            seckill.open, seckill.first = open, first
+            limit.use(engine)
+            other:close()
+            seckill.destroy(name .. "3")
+            seckill.destroy(name .. "4")
+        end)
+        limit.use(gone)
+        gone:close()
+        function seckill.first() end
+        function seckill.open(options)
+            calls = calls + 1
+            assert.is_nil(options)
+            if calls == 1 then
+                return nil, "no_space"
+            end
+            return other
+        end
+        assert.same({ nil, "no_space" }, { req.new("d", 1, 0) })
+        for _ = 1, 3 do
+            assert.is_table(req.new("d", 1, 0))
+        end
+        assert.equal(2, calls)
     end)
 end)
 

@@ -156,7 +156,7 @@ static int forgive(skl_limit_take_t *t, skl_limit_slot_t *slot, uint64_t tat)
 {
     uint64_t full = skl_limit_after(&t->rule, t->now, t->window);
 
-    if (t->ask->commit) {
+    if (t->forgives) {
         (void)skl_slot_swap(slot, t->place->key, tat, t->place->key, full);
     }
     t->ask->reset_ns = wait_ns(t, t->window);
@@ -680,6 +680,7 @@ int skl_take_prepare(skl_limit_take_t *t, skl_limiter_t *lim,
     t->ask = ask;
     t->now = skl_limit_units(ask->now_ns);
     t->slot = NULL;
+    t->forgives = ask->commit;
     ask->delay_ns = 0;
     ask->in_use = 0;
     ask->shadowed = 0;

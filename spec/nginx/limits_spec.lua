@@ -58,8 +58,8 @@ local function assert_refused(name, res)
     local body = cjson.decode(res.body)
     assert.equal("rejected", body.code)
     local wait = assert(tonumber(res.headers["retry-after"]))
-    local t = res.headers["ratelimit"]:match('^"' .. name .. '";r=0;t=(%d+)$')
-    assert(t, res.headers["ratelimit"])
+    local told, t = res.headers["ratelimit"]:match('^"(.*)";r=0;t=(%d+)$')
+    assert.equal(name, told, res.headers["ratelimit"])
     assert.is_true(wait >= tonumber(t))
     assert.is_true(wait >= body.retry_after)
     assert.equal("0", res.headers["x-ratelimit-remaining"])
@@ -115,7 +115,7 @@ describe("examples/limits/nginx.conf", function()
         local policy = res.headers["ratelimit-policy"]
         for _, name in ipairs { "middle", "low", "user-second", "user-minute",
                                 "ip-second", "ip-minute" } do
-            assert.matches('"' .. name .. '";q=%d+;w=%d+', policy)
+            assert.matches('"' .. name .. '";q=', policy, 1, true)
         end
         assert.equal('"user-second";r=15;t=1', res.headers["ratelimit"])
         assert.equal("16", res.headers["x-ratelimit-limit"])
@@ -125,36 +125,46 @@ describe("examples/limits/nginx.conf", function()
         assert.is_nil(res.headers["ratelimit-policy"]:find("user"))
     end)
 
-    -- Each tier at 3 (a bucket: at the 1 that is the least it holds), asked
-    -- by users of their own where it is not about the user.
+    -- Each tier at 3 (a bucket: at 1 in a second), asked by a user of its own
+    -- for each request where it is not about the user.
     local TIERS = {
-        { "middle", { rateLimit = { middle = 1 } }, 1, "one" },
-        { "low", { rateLimit = { low = 1 } }, 1, "one" },
-        { "user-second", { user = { second = 3 } }, 3, "same" },
-        { "user-minute", { user = { minute = 3 } }, 3, "same" },
-        { "ip-second", { ip = { second = 3 } }, 3, "each" },
-        { "ip-minute", { ip = { minute = 3 } }, 3, "each" },
+        { "middle", { rateLimit = { middle = 1 } } },
+        { "low", { rateLimit = { low = 1 } } },
+        { "user-second", { user = { second = 3 } }, "same user" },
+        { "user-minute", { user = { minute = 3 } }, "same user" },
+        { "ip-second", { ip = { second = 3 } } },
+        { "ip-minute", { ip = { minute = 3 } } },
     }
 
     for _, tier in ipairs(TIERS) do
-        local name, numbers, _, whom = unpack(tier)
+        local name, numbers, same = unpack(tier)
 
         it("refuses by " .. name, function()
             put(numbers)
             local user = fresh_user()
-            local refused
+            local refused, passed = nil, 0
             for _ = 1, 40 do
-                local res = reserve(whom == "same" and user or fresh_user())
+                local res = reserve(same and user or fresh_user())
                 if res.status == 429 then
                     refused = res
                     break
                 end
                 assert.equal(201, res.status, res.body)
+                passed = passed + 1
             end
+            assert.is_true(not same or passed >= 3)
             assert_refused(name, assert(refused, "never refused"))
-            -- At once for everybody, and without a reset: nothing to wait for.
+            -- For everybody at once. A bucket that was small counts as used
+            -- up: the next token comes within microseconds.
             put(WIDE)
-            assert.equal(201, reserve(user).status)
+            local status
+            for _ = 1, 3 do
+                status = reserve(user).status
+                if status == 201 then
+                    break
+                end
+            end
+            assert.equal(201, status)
         end)
     end
 
