@@ -207,6 +207,9 @@ static int is_tighter(const skl_limit_ask_t *ask, int refuses,
     if (!refuses) {
         return (double)ask->remaining < out->remaining;
     }
+#ifdef MUTANT_COMBINE_FIRST_REFUSAL
+    return 0;
+#endif
     return out->retry_ns >= 0 &&
            (ask->retry_ns < 0 || ask->retry_ns > out->retry_ns);
 }

@@ -168,8 +168,8 @@ int skl_limiter_override(skl_limiter_t *lim, const skl_limit_place_t *place,
 uint64_t skl_limiter_counted(const skl_limiter_t *lim, int which);
 uint64_t skl_limits_counted(const skl_limits_t *l, int which);
 
-/* Hash a key of 1 to SKL_LIMIT_KEY_MAX bytes and start to fetch its groups: the memory comes
- * while the caller reads the clock. */
+/* Hash a key of 1 to SKL_LIMIT_KEY_MAX bytes and start to fetch its groups: the
+ * memory comes while the caller reads the clock. */
 void skl_limiter_locate(const skl_limiter_t *lim, const char *key,
                         size_t key_len, skl_limit_place_t *place);
 /* SECKILL_OK or EREJECTED. In shadow mode always OK. ECONFLICT: ask->rule is

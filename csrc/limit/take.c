@@ -680,7 +680,11 @@ int skl_take_prepare(skl_limit_take_t *t, skl_limiter_t *lim,
     t->ask = ask;
     t->now = skl_limit_units(ask->now_ns);
     t->slot = NULL;
+#ifdef MUTANT_COMBINE_KEEPS_DEBT
+    t->forgives = 0;
+#else
     t->forgives = ask->commit;
+#endif
     ask->delay_ns = 0;
     ask->in_use = 0;
     ask->shadowed = 0;
