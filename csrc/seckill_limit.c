@@ -334,6 +334,7 @@ static int give_back(seckill_ticket_t *ticket, skl_limiter_t *lim,
                                : SECKILL_COMBINE_MAX;
     int given = 0;
 
+    skl_assert(now_ns >= 0);
     for (uint32_t i = 0; i < count; i++) {
         skl_limit_ticket_t *part = part_of(ticket, i);
 

@@ -171,8 +171,8 @@ describe("limits", function()
 
         it("refuses numbers that belong to others", function()
             local cases = {
-                { { algorithm = "fixed_window", limit = 1 }, "\"window\": nee" },
-                { { algorithm = "fixed_window", window = 1 }, "\"limit\": nee" },
+                { { algorithm = "fixed_window", limit = 1 }, "\"window\": n" },
+                { { algorithm = "fixed_window", window = 1 }, "\"limit\": n" },
                 { { algorithm = "leaky_bucket" }, "\"rate\": needed" },
                 { { algorithm = "sliding_log", limit = 17, window = 1 },
                   "17 is too much for sliding_log" },
