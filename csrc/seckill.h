@@ -1031,6 +1031,7 @@ SECKILL_API const char *seckill_shedder_name(seckill_shedder_t *shed);
 /* ---- Access lists -------------------------------------------------------- */
 
 enum { SECKILL_LIST_ID = 1 };
+enum { SECKILL_FORMAT_TEXT = 1, SECKILL_FORMAT_GZIP = 2 };
 
 typedef struct {
     uint32_t struct_size;
@@ -1038,7 +1039,8 @@ typedef struct {
     const char *file;       /* path or NULL: only added entries */
     uint32_t watch;         /* 1: reload when the file changes; 2: do not */
     uint32_t allow_empty;   /* 1: a file without entries is accepted */
-    uint64_t max_bytes;     /* default 1 GiB; a larger file is refused */
+    uint64_t max_bytes;     /* default 1 GiB; of the file, and unpacked */
+    uint64_t max_entries;   /* default 2^27; a longer file is refused */
     uint32_t max_bad_lines; /* 0: 100; more of them refuse the file;
                                UINT32_MAX: none are allowed */
     uint32_t settle_ms;     /* quiet time after a change; default 100 */
@@ -1049,7 +1051,10 @@ typedef struct {
     int64_t loaded_at;  /* ns since the epoch; 0 never */
     int64_t load_ns;    /* duration of the last good load */
     int64_t file_mtime; /* ns since the epoch, of the file in force */
-    char error[256];    /* of the last load; "" when it was good */
+    char digest[65];    /* SHA-256 of that file, in hex; "" before a load */
+    char pad[3];
+    uint32_t format; /* SECKILL_FORMAT_* of that file; 0 before a load */
+    char error[256]; /* of the last load; "" when it was good */
 } seckill_list_stats_t;
 
 /** Create the list or attach to it. A file that was never loaded is loaded at

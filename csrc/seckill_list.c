@@ -292,6 +292,17 @@ int seckill_list_remove(seckill_list_t *list, const char *value,
 
 /* ---- Stats --------------------------------------------------------------- */
 
+static void to_hex(const unsigned char *bytes, size_t n, char *out)
+{
+    static const char digits[] = "0123456789abcdef";
+
+    for (size_t i = 0; i < n; i++) {
+        *out++ = digits[bytes[i] >> 4];
+        *out++ = digits[bytes[i] & 15];
+    }
+    *out = '\0';
+}
+
 void seckill_list_stats(seckill_list_t *list, seckill_list_stats_t *out)
 {
     uint64_t word = atomic_load(&list->slot->current);
@@ -311,6 +322,10 @@ void seckill_list_stats(seckill_list_t *list, seckill_list_stats_t *out)
     out->loaded_at = good.loaded_at;
     out->load_ns = good.load_ns;
     out->file_mtime = good.file_mtime_ns;
+    out->format = good.format;
+    if (good.format != 0) {
+        to_hex(good.digest, sizeof(good.digest), out->digest);
+    }
     if (bad.failures > 0 && bad.generation == out->generation) {
         out->bad_lines = bad.bad_lines;
         memcpy(out->error, bad.error, sizeof(out->error));

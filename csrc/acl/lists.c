@@ -152,6 +152,10 @@ static void set_options(skl_list_slot_t *slot, const seckill_list_options_t *o)
         atomic_store(&slot->max_bytes,
                      o->max_bytes != 0 ? o->max_bytes : (uint64_t)1 << 30);
     }
+    if (o->max_entries != 0 || atomic_load(&slot->max_entries) == 0) {
+        atomic_store(&slot->max_entries,
+                     o->max_entries != 0 ? o->max_entries : (uint64_t)1 << 27);
+    }
     if (o->file != NULL) {
         atomic_store(&slot->allow_empty, o->allow_empty);
     }

@@ -44,6 +44,7 @@ enum {
 typedef struct {
     uint64_t dev, ino, size;
     int64_t mtime_ns, ctime_ns;
+    uint64_t side; /* version of its digest file, in one word; 0: none */
 } skl_file_id_t;
 
 /* About the load of the generation in force. */
@@ -53,7 +54,14 @@ typedef struct {
     int64_t loaded_at; /* ledger time */
     int64_t load_ns;
     int64_t file_mtime_ns;
+    uint32_t format; /* SECKILL_FORMAT_* */
+    uint32_t proofs; /* SKL_PROOF_* that the file came with */
+    unsigned char digest[32];
 } skl_list_good_t;
+
+/* What shows that a file is whole: a file with one is not followed by a file
+ * without. */
+enum { SKL_PROOF_TRAILER = 1, SKL_PROOF_DIGEST = 2 };
 
 /* About the last load that failed. */
 typedef struct {
@@ -81,7 +89,7 @@ typedef struct {
     char file[SKL_LIST_FILE_MAX]; /* "": none; set once, under table_lock */
     _Atomic uint32_t has_file;
     _Atomic uint32_t watch, allow_empty, max_bad_lines, settle_ms;
-    _Atomic uint64_t max_bytes;
+    _Atomic uint64_t max_bytes, max_entries;
     _Atomic uint64_t bad_count;
     _Atomic uint64_t good[2][SKL_WORDS(skl_list_good_t)];
     _Atomic uint64_t bad[2][SKL_WORDS(skl_list_bad_t)];

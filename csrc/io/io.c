@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/os.h"
 #include "io/cq.h"
-#include "io/list_file.h"
+#include "io/list_child.h"
 #include "io/list_map.h"
 #include "io/wake.h"
 #include "io/watch.h"
@@ -34,7 +34,7 @@ enum {
     SEGMENT_EVENTS = IN_ATTRIB | IN_MASK_ADD | IN_ONLYDIR
 };
 
-enum { FD_COMMAND, FD_INOTIFY, FD_LISTEN, FD_READER, FD_COUNT };
+enum { FD_COMMAND, FD_INOTIFY, FD_LISTEN, FD_READER, FD_CHILD, FD_COUNT };
 
 /* A reload that somebody waits for. */
 typedef struct {
@@ -68,6 +68,7 @@ struct skl_io {
     int has_role[SKL_ROLE_COUNT];
     int64_t tick_at, sweep_at, watch_at;
     skl_wake_t wake;
+    skl_list_child_t child; /* that loads a list */
     skl_watcher_t watcher;
 
     int flush_fd; /* eventfd */
@@ -150,15 +151,6 @@ static int64_t env_now(void *ctx)
     return io->config.now(io->config.ctx);
 }
 
-/* During a long load: go on sweeping, and end when asked to. */
-static int env_pulse(void *ctx)
-{
-    skl_io_t *io = ctx;
-
-    sweep(io, skl_clock_mono_ns());
-    return atomic_load(&io->stop);
-}
-
 static void map_list(skl_io_t *io, struct seckill_list *list, int again)
 {
     int rc = skl_list_map(io->config.segment, list, again);
@@ -199,9 +191,11 @@ static int run_job(skl_io_t *io, job_t *job, int64_t now)
 {
     int last = job->tries + 1 >= SKL_LOAD_TRIES ? SKL_LOAD_LAST_TRY : 0;
     char err[240] = "";
-    int rc = skl_list_load_once(&io->env, job->list, last, 0, err, sizeof(err));
+    int rc = skl_list_child_load(&io->child, &io->env, job->list, last,
+                                 job->ticket, now, err, sizeof(err));
 
-    if (rc == SECKILL_EBUSY && now < job->deadline) {
+    if (rc == SKL_LOAD_RUNS || rc == SKL_LOAD_WAITS ||
+        (rc == SECKILL_EBUSY && now < job->deadline)) {
         job->at = now + BUSY_NS;
         return 0;
     }
@@ -242,6 +236,20 @@ static void put_job(skl_io_t *io, const job_t *job)
     skl_assert(io->job_count < SKL_CQ_TICKETS);
     io->jobs[io->job_count++] = *job;
     (void)pthread_mutex_unlock(&io->jobs_lock);
+}
+
+/* The child has ended: whoever asked for it is due. */
+static void hurry(skl_io_t *io, int64_t now)
+{
+    (void)pthread_mutex_lock(&io->jobs_lock);
+    for (uint32_t i = 0; i < io->job_count; i++) {
+        if (io->jobs[i].ticket == io->child.asker) {
+            io->jobs[i].at = now;
+        }
+    }
+    (void)pthread_mutex_unlock(&io->jobs_lock);
+    skl_watcher_hurry(&io->watcher, now);
+    io->watch_at = now;
 }
 
 static int64_t run_jobs(skl_io_t *io, int64_t now)
@@ -300,6 +308,9 @@ static void handle(skl_io_t *io, const struct pollfd *fds)
     if (fds[FD_READER].revents && !skl_wake_drain(io->reader_fd)) {
         set_reader(io, -1);
     }
+    if (fds[FD_CHILD].revents) {
+        hurry(io, skl_clock_mono_ns());
+    }
     if (fds[FD_LISTEN].revents) {
         int fd = skl_wake_accept(&io->wake);
 
@@ -324,6 +335,7 @@ static void wait_events(skl_io_t *io, int64_t until)
         [FD_INOTIFY] = {.fd = io->inotify_fd, .events = POLLIN},
         [FD_LISTEN] = {.fd = io->wake.fd, .events = POLLIN},
         [FD_READER] = {.fd = io->reader_fd, .events = POLLIN},
+        [FD_CHILD] = {.fd = skl_list_child_fd(&io->child), .events = POLLIN},
     };
 
     if (wait_fds(fds, FD_COUNT, until - skl_clock_mono_ns()) > 0) {
@@ -379,6 +391,7 @@ static void *io_main(void *arg)
     while (!atomic_load(&io->stop)) {
         wait_events(io, step(io));
     }
+    skl_list_child_stop(&io->child);
     skl_watcher_clear(&io->watcher);
     if (io->config.leave != NULL) {
         io->config.leave(io->config.ctx);
@@ -525,8 +538,8 @@ static int start_threads(skl_io_t *io, char *err, size_t size)
     skl_assert(io->job_count == 0);
     atomic_store(&io->stop, 0);
     io->tick_at = io->sweep_at = io->watch_at = 0;
-    skl_watcher_init(&io->watcher, &io->env, io->inotify_fd, io->segment_wd,
-                     watch_done, io);
+    skl_watcher_init(&io->watcher, &io->env, &io->child, io->inotify_fd,
+                     io->segment_wd, watch_done, io);
     rc = make_thread(&io->io_thread, io_main, io, "seckill-io");
     if (rc != 0) {
         errno = rc;
@@ -555,7 +568,6 @@ static skl_io_t *new_io(const skl_io_config_t *config)
     io->env.lists = config->lists;
     io->env.ctx = io;
     io->env.now = env_now;
-    io->env.pulse = env_pulse;
     skl_lists_set_threaded(config->lists, 0); /* from now on forks count */
     io->epoch = skl_lists_epoch();
     io->command_fd = io->flush_fd = io->inotify_fd = io->reader_fd = -1;
@@ -582,6 +594,9 @@ static void leave_to_parent(skl_io_t *io)
     skl_assert(!is_ours(io));
     close_files(io);
     close_fd(&io->wake.fd);
+    if (skl_list_child_fd(&io->child) >= 0) {
+        (void)skl_os_close(io->child.fd);
+    }
     free(io);
 }
 
