@@ -171,7 +171,8 @@ enum {
     SECKILL_SIZEOF_BREAKER_OPTIONS,
     SECKILL_SIZEOF_BREAKER_STATS,
     SECKILL_SIZEOF_SHEDDER_OPTIONS,
-    SECKILL_SIZEOF_SHEDDER_STATS
+    SECKILL_SIZEOF_SHEDDER_STATS,
+    SECKILL_SIZEOF_LIST_CHANGE
 };
 /** sizeof of a public struct, by SECKILL_SIZEOF_*; 0 for an unknown one. */
 SECKILL_API size_t seckill_sizeof(int which);
@@ -1053,8 +1054,12 @@ typedef struct {
     int64_t file_mtime; /* ns since the epoch, of the file in force */
     char digest[65];    /* SHA-256 of that file, in hex; "" before a load */
     char pad[3];
-    uint32_t format; /* SECKILL_FORMAT_* of that file; 0 before a load */
-    char error[256]; /* of the last load; "" when it was good */
+    uint32_t format;   /* SECKILL_FORMAT_* of that file; 0 before a load */
+    uint64_t revision; /* of the last batch that had one */
+    uint64_t
+        overlay_unusable;     /* records of the overlay's log, at its reading */
+    uint64_t overlay_unsaved; /* changes of all lists not in their log yet */
+    char error[256];          /* of the last load; "" when it was good */
 } seckill_list_stats_t;
 
 /** Create the list or attach to it. A file that was never loaded is loaded at
@@ -1082,6 +1087,28 @@ SECKILL_API int seckill_list_add(seckill_list_t *list, const char *value,
                                  int64_t now_ns);
 SECKILL_API int seckill_list_remove(seckill_list_t *list, const char *value,
                                     size_t value_len, int64_t now_ns);
+enum { SECKILL_LIST_ADD = 1, SECKILL_LIST_REMOVE = 2 };
+enum { SECKILL_LIST_APPLY_MAX = 4000 };
+
+typedef struct {
+    const char *value;
+    uint32_t value_len;
+    uint32_t op;    /* SECKILL_LIST_ADD, SECKILL_LIST_REMOVE */
+    int64_t ttl_ns; /* of an add; 0: until it is removed */
+} seckill_list_change_t;
+
+/**
+ * Add and remove a batch, in its order: all of it or nothing. revision: of the
+ * source, 1 .. 2^53 - 1; one that is not over the last one of the list is
+ * ESTALE. 0: it has none. EBADVALUE, EBADTIME, EBADOPTION (op): *position is
+ * the index of that change; ETOOLARGE (over SECKILL_LIST_APPLY_MAX changes),
+ * EBADVERSION, EFULL, EBUSY. Readers may see its entries appear one by one.
+ * Threads: any.
+ */
+SECKILL_API int seckill_list_apply(seckill_list_t *list,
+                                   const seckill_list_change_t *changes,
+                                   uint32_t count, uint64_t revision,
+                                   int64_t now_ns, uint32_t *position);
 /** Load the file again, in this thread: for programs without start(). */
 SECKILL_API int seckill_list_reload(seckill_list_t *list, char *err,
                                     size_t err_size);

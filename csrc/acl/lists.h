@@ -83,6 +83,9 @@ _Static_assert(sizeof(skl_list_bad_t) % 8 == 0, "copied in words");
 typedef struct {
     skl_lock_t load_lock;
     _Alignas(64) _Atomic uint64_t current;
+    /* Generation whose index says what the overlay said before; who has an
+     * older one maps it before it answers. */
+    _Atomic uint64_t merged;
     _Atomic uint32_t state; /* 0 free, 1 in use */
     uint32_t kind;
     char name[SECKILL_NAME_MAX + 8];
@@ -166,14 +169,12 @@ int skl_lists_handle(skl_lists_t *l, uint32_t number,
 /* Look a value of 1..64 bytes up. 1 when anything is known of it. */
 int skl_list_find(struct seckill_list *list, const char *value, size_t len,
                   skl_list_hit_t *hit);
+/* After skl_list_find: 1 when what it found may be of the past. */
+int skl_list_is_behind(const struct seckill_list *list);
 /* 1 when the answer depends on the time. */
 int skl_list_timed(const skl_list_hit_t *hit);
 /* 0, 1 denied, 2 allowed. Clears the reason where it does not apply. */
 int skl_list_judge(skl_list_hit_t *hit, int64_t now_ns);
-/* Deny (kind SKL_OVERLAY_DENY) or undo; see seckill_list_add. */
-int skl_list_change(struct seckill_list *list, const char *value, size_t len,
-                    uint32_t kind, int64_t until_ns, int64_t now_ns);
-
 /* Reader: take over what the mapper left; the old view goes to `retired`. */
 static inline void skl_list_adopt(struct seckill_list *list);
 /* Mapper: leave a view for the reader; NULL or a view nobody took over. */

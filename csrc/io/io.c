@@ -7,6 +7,7 @@
 #include "io/cq.h"
 #include "io/list_child.h"
 #include "io/list_map.h"
+#include "io/overlay_log.h"
 #include "io/wake.h"
 #include "io/watch.h"
 
@@ -70,6 +71,9 @@ struct skl_io {
     skl_wake_t wake;
     skl_list_child_t child; /* that loads a list */
     skl_watcher_t watcher;
+    skl_overlay_log_t *overlay_log; /* NULL: nothing is kept */
+    int log_failed;                 /* and it was said */
+    int pad2;
 
     int flush_fd; /* eventfd */
     skl_cq_t cq;
@@ -140,6 +144,41 @@ static void trim_overlay(skl_io_t *io)
     if (io->has_role[SKL_ROLE_SWEEPER] && atomic_load(&o->shm->used) > 0) {
         skl_overlay_trim(o, TRIM_MAX, io->config.now(io->config.ctx));
     }
+}
+
+/* ---- The overlay's log --------------------------------------------------- */
+
+static void keep_overlay(skl_io_t *io, int64_t now)
+{
+    char err[160] = "";
+    int rc;
+
+    if (io->overlay_log == NULL || !io->has_role[SKL_ROLE_LOADER]) {
+        return;
+    }
+    rc = skl_overlay_log_step(io->overlay_log, now, err, sizeof(err));
+    if (rc != SECKILL_OK && !io->log_failed) {
+        skl_cq_notice(&io->cq, SECKILL_EVENT_LIST, rc, err);
+    }
+    io->log_failed = rc != SECKILL_OK;
+}
+
+static void end_overlay_log(skl_io_t *io)
+{
+    keep_overlay(io, skl_clock_mono_ns());
+    skl_overlay_log_free(io->overlay_log);
+    io->overlay_log = NULL;
+}
+
+static int begin_overlay_log(skl_io_t *io)
+{
+    const char *dir = io->config.dir;
+
+    if (dir == NULL || dir[0] == '\0') {
+        return SECKILL_OK;
+    }
+    io->overlay_log = skl_overlay_log_new(dir, io->config.lists);
+    return io->overlay_log != NULL ? SECKILL_OK : SECKILL_ENOMEM;
 }
 
 /* ---- Lists --------------------------------------------------------------- */
@@ -354,6 +393,8 @@ static void tick(skl_io_t *io, int64_t now)
     take_role(io, SKL_ROLE_LOADER);
     take_role(io, SKL_ROLE_SWEEPER);
     trim_overlay(io);
+    skl_list_child_tick(&io->child, &io->env, now);
+    keep_overlay(io, now);
     if (io->has_role[SKL_ROLE_SWEEPER] && io->config.tick != NULL) {
         io->config.tick(io->config.ctx, now);
     }
@@ -392,6 +433,7 @@ static void *io_main(void *arg)
         wait_events(io, step(io));
     }
     skl_list_child_stop(&io->child);
+    end_overlay_log(io);
     skl_watcher_clear(&io->watcher);
     if (io->config.leave != NULL) {
         io->config.leave(io->config.ctx);
@@ -605,6 +647,7 @@ static int start(skl_io_t *io, char *err, size_t size)
     struct seckill_list *list = atomic_load(&io->config.lists->first);
     int rc = open_files(io, err, size);
 
+    rc = rc == SECKILL_OK ? begin_overlay_log(io) : rc;
     /* What is in force now, before the first lookup. */
     for (; rc == SECKILL_OK && list != NULL; list = list->next) {
         (void)skl_list_map(io->config.segment, list, 0);
@@ -612,6 +655,8 @@ static int start(skl_io_t *io, char *err, size_t size)
     }
     rc = rc == SECKILL_OK ? start_threads(io, err, size) : rc;
     if (rc != SECKILL_OK) {
+        skl_overlay_log_free(io->overlay_log);
+        io->overlay_log = NULL;
         skl_wake_close(&io->wake);
         close_files(io);
         return rc;

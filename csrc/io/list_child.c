@@ -23,6 +23,7 @@ enum { PIPE_FD = 3, NICE = 5, STOP_TRIES = 1000 };
 #define GRACE_NS (3 * SKL_NS_PER_SEC)
 
 int64_t skl_list_child_limit_ns = 600 * SKL_NS_PER_SEC;
+int64_t skl_list_merge_after_ns = 2 * SKL_NS_PER_SEC;
 
 /* ---- In the child -------------------------------------------------------- */
 
@@ -153,7 +154,10 @@ static int collect(skl_list_child_t *c, int *status, int flags)
 static void forget(skl_list_child_t *c)
 {
     (void)skl_os_close(c->fd);
-    memset(c, 0, sizeof(*c));
+    c->load = NULL;
+    c->list = NULL;
+    c->pid = 0;
+    c->asker = 0;
 }
 
 static void say_died(skl_list_made_t *made, int status)
@@ -199,14 +203,54 @@ static int poll_child(skl_list_child_t *c, int64_t mono_now,
     return 0;
 }
 
-static int finish(skl_list_child_t *c, const skl_list_made_t *made, char *err,
-                  size_t err_size)
+/* For later; where there is no place another load will see to it. */
+static void keep_merge(skl_list_child_t *c, skl_list_merge_t *merge,
+                       uint64_t word, int64_t at)
+{
+    for (int i = 0; i < SKL_LIST_MERGES && merge != NULL; i++) {
+        if (c->due[i].merge == NULL) {
+            c->due[i] = (skl_list_due_t){merge, word, at};
+            return;
+        }
+    }
+    skl_list_merge_free(merge);
+}
+
+void skl_list_child_tick(skl_list_child_t *c, const skl_list_env_t *env,
+                         int64_t mono_now)
+{
+    for (int i = 0; i < SKL_LIST_MERGES; i++) {
+        skl_list_due_t *due = &c->due[i];
+
+        if (due->merge == NULL || mono_now < due->at) {
+            continue;
+        }
+        if (skl_list_merge_apply(due->merge, due->word, env->now(env->ctx)) !=
+            SECKILL_EBUSY) {
+            skl_list_merge_free(due->merge);
+            due->merge = NULL;
+        }
+    }
+}
+
+static int finish(skl_list_child_t *c, int64_t mono_now,
+                  const skl_list_made_t *made, char *err, size_t err_size)
 {
     skl_load_t *load = c->load;
+    skl_list_merge_t *merge;
+    uint64_t word;
+    int rc;
 
     skl_assert(load != NULL);
     forget(c);
-    return skl_load_end(load, made, err, err_size);
+    merge = skl_load_take_merge(load, &word);
+    rc = skl_load_end(load, made, err, err_size);
+    if (rc == SECKILL_OK) {
+        keep_merge(c, merge, word, mono_now + skl_list_merge_after_ns);
+    } else {
+        skl_list_merge_free(merge);
+    }
+    return rc;
 }
 
 static int begin(skl_list_child_t *c, const skl_list_env_t *env,
@@ -216,7 +260,8 @@ static int begin(skl_list_child_t *c, const skl_list_env_t *env,
     skl_list_made_t made = {.rc = SECKILL_EIO};
     int rc;
 
-    rc = skl_load_begin(env, list, flags, 0, &c->load, err, err_size);
+    rc = skl_load_begin(env, list, flags | SKL_LOAD_MERGE, 0, &c->load, err,
+                        err_size);
     if (rc == SKL_LOAD_NOTHING) {
         return SECKILL_OK;
     }
@@ -228,7 +273,7 @@ static int begin(skl_list_child_t *c, const skl_list_env_t *env,
         skl_load_t *load = c->load;
 
         (void)snprintf(made.text, sizeof(made.text), "fork: %s", strerror(-rc));
-        memset(c, 0, sizeof(*c));
+        c->load = NULL;
         return skl_load_end(load, &made, err, err_size);
     }
     c->list = list;
@@ -251,7 +296,7 @@ int skl_list_child_load(skl_list_child_t *c, const skl_list_env_t *env,
     if (!poll_child(c, mono_now, &made)) {
         return SKL_LOAD_RUNS;
     }
-    return finish(c, &made, err, err_size);
+    return finish(c, mono_now, &made, err, err_size);
 }
 
 int skl_list_child_fd(const skl_list_child_t *c)
@@ -264,6 +309,10 @@ void skl_list_child_stop(skl_list_child_t *c)
     skl_load_t *load = c->load;
     int status;
 
+    for (int i = 0; i < SKL_LIST_MERGES; i++) {
+        skl_list_merge_free(c->due[i].merge);
+        c->due[i].merge = NULL;
+    }
     if (c->pid == 0) {
         return;
     }

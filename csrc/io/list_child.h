@@ -21,8 +21,19 @@
 
 #include <sys/types.h>
 
-/* How long a child may take; a variable for the tests. */
+/* How long a child may take, and after what time the processes of a host have
+ * the index that was put in force; variables for the tests. */
 extern int64_t skl_list_child_limit_ns;
+extern int64_t skl_list_merge_after_ns;
+
+enum { SKL_LIST_MERGES = 8 };
+
+/* Entries of the overlay that are to go (io/list_merge.h). */
+typedef struct {
+    skl_list_merge_t *merge; /* NULL: free */
+    uint64_t word;
+    int64_t at; /* mono */
+} skl_list_due_t;
 
 /* Zero-initialised: none runs. */
 typedef struct {
@@ -33,6 +44,8 @@ typedef struct {
     int fd; /* the message comes here */
     int64_t started_ns;
     int killed;
+    int pad;
+    skl_list_due_t due[SKL_LIST_MERGES];
 } skl_list_child_t;
 
 /* Not yet: this asker's child runs; or one of another asker does. */
@@ -45,6 +58,9 @@ enum { SKL_LOAD_RUNS = 3, SKL_LOAD_WAITS = 4 };
 int skl_list_child_load(skl_list_child_t *c, const skl_list_env_t *env,
                         struct seckill_list *list, int flags, uint64_t asker,
                         int64_t mono_now, char *err, size_t err_size);
+/* Let entries of the overlay go that are due. */
+void skl_list_child_tick(skl_list_child_t *c, const skl_list_env_t *env,
+                         int64_t mono_now);
 /* To be polled for input; -1: none runs. */
 int skl_list_child_fd(const skl_list_child_t *c);
 /* Give up what runs. */

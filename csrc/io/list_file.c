@@ -29,7 +29,8 @@ struct skl_load {
     struct seckill_list *list;
     skl_list_slot_t *slot;
     skl_source_t *source;
-    skl_list_made_t *made; /* to be filled */
+    skl_list_merge_t *merge; /* NULL: none */
+    skl_list_made_t *made;   /* to be filled */
     int flags;
     int pad;
     int64_t started_ns;
@@ -285,6 +286,9 @@ static void put_entry(void *ctx, const skl_index_entry_t *entry)
     skl_load_t *ld = ctx;
 
     skl_index_put(&ld->writer, entry);
+    if (ld->merge != NULL) {
+        skl_list_merge_see(ld->merge, entry);
+    }
 }
 
 /* Second reading: fill the index. */
@@ -447,6 +451,7 @@ static int take_load_lock(skl_list_slot_t *slot, int64_t wait_ns)
 static void free_load(skl_load_t *ld)
 {
     skl_source_free(ld->source);
+    skl_list_merge_free(ld->merge);
     free(ld);
 }
 
@@ -491,7 +496,19 @@ static int prepare(skl_load_t *ld, char *err, size_t err_size)
         return made.rc;
     }
     remove_stale(ld, atomic_load(&ld->slot->current));
+    if (ld->flags & SKL_LOAD_MERGE) {
+        ld->merge = skl_list_merge_new(ld->list);
+    }
     return SECKILL_OK;
+}
+
+skl_list_merge_t *skl_load_take_merge(skl_load_t *ld, uint64_t *word)
+{
+    skl_list_merge_t *m = ld->merge;
+
+    ld->merge = NULL;
+    *word = ld->word;
+    return m;
 }
 
 int skl_load_begin(const skl_list_env_t *env, struct seckill_list *list,

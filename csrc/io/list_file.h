@@ -24,13 +24,15 @@
 #define SKL_IO_LIST_FILE_H
 
 #include "acl/lists.h"
+#include "io/list_merge.h"
 #include "shm/segment.h"
 
 #include <stddef.h>
 
 enum {
     SKL_LOAD_IF_CHANGED = 1, /* only if it is another version */
-    SKL_LOAD_LAST_TRY = 2    /* a torn file is an error now */
+    SKL_LOAD_LAST_TRY = 2,   /* a torn file is an error now */
+    SKL_LOAD_MERGE = 4       /* see what the overlay and the file both say */
 };
 /* The file changed while it was read: call again after settle_ms. */
 enum { SKL_LOAD_AGAIN = 1, SKL_LOAD_TRIES = 3 };
@@ -70,6 +72,9 @@ void skl_load_make(skl_load_t *load, skl_list_made_t *made);
 /* Put it in force, or note why not; let go of the lock. */
 int skl_load_end(skl_load_t *load, const skl_list_made_t *made, char *err,
                  size_t err_size);
+/* Before the end: with SKL_LOAD_MERGE, and the word that it is good for; the
+ * caller frees it. NULL: there is none. */
+skl_list_merge_t *skl_load_take_merge(skl_load_t *load, uint64_t *word);
 /* Let go of it without a result. */
 void skl_load_drop(skl_load_t *load);
 /* The file that is being built. */
