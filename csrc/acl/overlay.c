@@ -410,7 +410,7 @@ static void unclaim(skl_overlay_t *o, uint32_t n, int64_t now_ns)
 
         ring_get(o, atomic_load(&o->shm->head) + i, &c);
         s = choose(o, &(ident_t){c.fp, c.hi}, now_ns);
-        if (c.type == SKL_CHANGE_ENTRY && s != NULL &&
+        if (c.type == SKL_CHANGE_MEMBER && s != NULL &&
             atomic_load(&s->fp) == c.fp &&
             kind_of(atomic_load(&s->state)) == CLAIMED) {
             vacate(o, s);
@@ -462,13 +462,13 @@ static int claim(skl_overlay_t *o, uint32_t list, const ident_t *id,
 
 /* Write a change behind the head, where it is not certain yet. */
 static int stage(skl_overlay_t *o, uint32_t list, const skl_overlay_item_t *it,
-                 uint32_t at, uint32_t left, int64_t now_ns)
+                 uint16_t type, uint32_t at, uint32_t left, int64_t now_ns)
 {
     const ident_t id = identify(o, list, it->value, it->len);
     skl_overlay_change_t c = {.fp = id.fp,
                               .hi = id.hi,
                               .list = (uint16_t)list,
-                              .type = SKL_CHANGE_ENTRY,
+                              .type = type,
                               .left = left};
     int rc = SECKILL_OK;
 
@@ -508,7 +508,7 @@ static int apply(skl_overlay_t *o, uint32_t list, skl_overlay_item_fn item,
         skl_overlay_item_t it = {0};
 
         item(ctx, i, &it);
-        rc = stage(o, list, &it, i + 1, n - i - 1, now_ns);
+        rc = stage(o, list, &it, SKL_CHANGE_MEMBER, i + 1, n - i - 1, now_ns);
     }
     if (rc == SECKILL_OK) {
         commit(o, n + 1, now_ns);
@@ -548,7 +548,7 @@ int skl_overlay_set(skl_overlay_t *o, uint32_t list, const void *value,
     if (rc != SECKILL_OK) {
         return rc;
     }
-    rc = stage(o, list, &item, 0, 0, now_ns);
+    rc = stage(o, list, &item, SKL_CHANGE_ENTRY, 0, 0, now_ns);
     if (rc == SECKILL_OK) {
         commit(o, 1, now_ns);
     }
@@ -602,7 +602,7 @@ static int restore(skl_overlay_t *o, uint32_t list,
     const ident_t id = {c.fp, c.hi};
 
     c.list = (uint16_t)list;
-    if (c.type == SKL_CHANGE_ENTRY && is_live(c.state)) {
+    if (c.type != SKL_CHANGE_BATCH && is_live(c.state)) {
         if (until_of(c.state) <= now_ns) {
             c.state = 0;
         } else if (claim(o, list, &id, now_ns) != SECKILL_OK) {

@@ -43,8 +43,8 @@ typedef struct {
     _Atomic uint64_t hi; /* the other half of the hash */
 } skl_overlay_slot_t;
 
-/* What a change is. A batch is a head, then its entries. */
-enum { SKL_CHANGE_ENTRY = 1, SKL_CHANGE_BATCH = 2 };
+/* What a change is. A batch is a head, then its members. */
+enum { SKL_CHANGE_ENTRY = 1, SKL_CHANGE_BATCH, SKL_CHANGE_MEMBER };
 
 typedef struct {
     uint64_t fp; /* of a batch: its revision, 0 for none */
@@ -52,7 +52,7 @@ typedef struct {
     uint64_t state; /* 0: no entry any more */
     uint16_t list;
     uint16_t type; /* SKL_CHANGE_* */
-    uint32_t left; /* changes of the same batch that follow */
+    uint32_t left; /* members of the same batch that follow */
 } skl_overlay_change_t;
 
 /* One list. */

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { HEAD = 3 }; /* besides SKL_CHANGE_* */
+enum { HEAD = 4 }; /* besides SKL_CHANGE_* */
 
 static const uint64_t MAGIC = 0x59414c5245564f53; /* "SOVERLAY" */
 
@@ -41,7 +41,7 @@ void skl_overlay_encode(const skl_overlay_change_t *c, unsigned char *out)
                   .state = c->state};
 
     skl_assert(c->left <= SKL_OVERLAY_BATCH);
-    skl_assert(c->type == SKL_CHANGE_ENTRY || c->type == SKL_CHANGE_BATCH);
+    skl_assert(c->type >= SKL_CHANGE_ENTRY && c->type <= SKL_CHANGE_MEMBER);
     seal(&r, out);
 }
 
@@ -73,7 +73,8 @@ static int is_sane(const record_t *r, skl_overlay_change_t *out)
     if (type == SKL_CHANGE_BATCH) {
         return r->hi == 0 && r->state == 0;
     }
-    if (type != SKL_CHANGE_ENTRY || r->fp == 0) {
+    if ((type != SKL_CHANGE_MEMBER && (type != SKL_CHANGE_ENTRY || left > 0)) ||
+        r->fp == 0) {
         return 0;
     }
     return r->state == 0 ||
@@ -133,7 +134,7 @@ int skl_overlay_read_record(skl_overlay_reader_t *r, const unsigned char *bytes)
     if (r->held > 0) {
         const skl_overlay_change_t *last = &r->batch[r->held - 1];
 
-        if (c.type == SKL_CHANGE_ENTRY && c.left + 1 == last->left) {
+        if (c.type == SKL_CHANGE_MEMBER && c.left + 1 == last->left) {
             return hold(r, &c);
         }
         drop_batch(r);
@@ -141,7 +142,7 @@ int skl_overlay_read_record(skl_overlay_reader_t *r, const unsigned char *bytes)
     if (c.type == SKL_CHANGE_BATCH) {
         return hold(r, &c);
     }
-    if (c.left != 0) {
+    if (c.type == SKL_CHANGE_MEMBER) {
         r->unusable++; /* of a batch whose beginning is gone */
         return 0;
     }
