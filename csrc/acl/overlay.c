@@ -113,6 +113,7 @@ void skl_overlay_ident(const skl_overlay_t *o, uint32_t list, const void *value,
 {
     const ident_t id = identify(o, list, value, len);
 
+    skl_assert(list < o->shm->lists);
     memset(out, 0, sizeof(*out));
     out->fp = id.fp;
     out->hi = id.hi;
@@ -392,6 +393,7 @@ static void apply_ring(skl_overlay_t *o, int64_t now_ns)
     const uint64_t head = atomic_load(&o->shm->head);
     skl_overlay_change_t c;
 
+    skl_assert(head - atomic_load(&o->shm->applied) <= SKL_OVERLAY_BATCH + 1);
     for (uint64_t n = atomic_load(&o->shm->applied); n < head; n++) {
         ring_get(o, n, &c);
         skl_assert(c.list < o->shm->lists);
@@ -484,6 +486,8 @@ static int stage(skl_overlay_t *o, uint32_t list, const skl_overlay_item_t *it,
 
 static void commit(skl_overlay_t *o, uint32_t changes, int64_t now_ns)
 {
+    skl_assert(changes > 0 && changes <= SKL_OVERLAY_BATCH + 1);
+    skl_assert(atomic_load(&o->shm->applied) == atomic_load(&o->shm->head));
     atomic_store(&o->shm->head, atomic_load(&o->shm->head) + changes);
     apply_ring(o, now_ns);
 }

@@ -49,6 +49,7 @@ void skl_overlay_read_begin(skl_overlay_reader_t *r, uint64_t owner,
                             skl_overlay_take_fn take, void *ctx)
 {
     memset(r, 0, sizeof(*r));
+    skl_assert(take != NULL);
     r->owner = owner;
     r->take = take;
     r->ctx = ctx;
@@ -84,6 +85,7 @@ static int is_sane(const record_t *r, skl_overlay_change_t *out)
 
 static int read_head(skl_overlay_reader_t *r, const record_t *rec, int good)
 {
+    skl_assert(r->records == 1);
     r->has_head = good && rec->info == HEAD && rec->hi == MAGIC &&
                   rec->state == SKL_OVERLAY_FORMAT && rec->fp == r->owner;
     r->unusable += !r->has_head;
@@ -92,6 +94,7 @@ static int read_head(skl_overlay_reader_t *r, const record_t *rec, int good)
 
 static void drop_batch(skl_overlay_reader_t *r)
 {
+    skl_assert(r->held <= SKL_OVERLAY_BATCH);
     r->unusable += r->held;
     r->held = 0;
 }

@@ -141,6 +141,7 @@ static int collect(skl_list_child_t *c, int *status, int flags)
 {
     pid_t rc;
 
+    skl_assert(c->pid > 0);
     *status = -1;
     do {
         rc = waitpid(c->pid, status, flags);
@@ -182,6 +183,7 @@ static int poll_child(skl_list_child_t *c, int64_t mono_now,
     struct pollfd fd = {.fd = c->fd, .events = POLLIN};
     int status;
 
+    skl_assert(c->load != NULL && c->fd >= 0);
     if (poll(&fd, 1, 0) > 0) {
         const ssize_t n = read(c->fd, made, sizeof(*made));
 
@@ -260,6 +262,7 @@ static int begin(skl_list_child_t *c, const skl_list_env_t *env,
     skl_list_made_t made = {.rc = SECKILL_EIO};
     int rc;
 
+    skl_assert(c->load == NULL);
     rc = skl_load_begin(env, list, flags | SKL_LOAD_MERGE, 0, &c->load, err,
                         err_size);
     if (rc == SKL_LOAD_NOTHING) {

@@ -419,6 +419,7 @@ void skl_load_make(skl_load_t *ld, skl_list_made_t *made)
 {
     int rc;
 
+    skl_assert(ld->base == NULL);
     memset(made, 0, sizeof(*made));
     ld->made = made;
     rc = skl_source_open(ld->source);
@@ -540,6 +541,7 @@ int skl_load_begin(const skl_list_env_t *env, struct seckill_list *list,
 
 void skl_load_drop(skl_load_t *ld)
 {
+    skl_assert(ld->temp[0] != '\0' && ld->base == NULL);
     (void)skl_os_unlink(ld->temp);
     skl_lock_release(&ld->slot->load_lock);
     free_load(ld);
@@ -550,6 +552,7 @@ int skl_load_end(skl_load_t *ld, const skl_list_made_t *made, char *err,
 {
     skl_list_made_t m = *made;
 
+    skl_assert(made->rc <= SKL_LOAD_AGAIN);
     m.text[sizeof(m.text) - 1] = '\0';
 #ifndef MUTANT_LIST_SWAP_EARLY
     m.rc = m.rc == SECKILL_OK ? put_in_force(ld, &m) : m.rc;

@@ -23,6 +23,7 @@ struct skl_list_merge {
 
 static note_t *find(skl_list_merge_t *m, uint64_t fp, uint64_t hi)
 {
+    skl_assert((m->size & (m->size - 1)) == 0);
     for (uint64_t i = fp;; i++) {
         note_t *n = &m->notes[i & (m->size - 1)];
 

@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
-enum { CHUNK = 256 * 1024, ARENA = 64 * 1024, SIDE_MAX = 1024 };
+enum { CHUNK = 256 * 1024, ARENA = 128 * 1024, SIDE_MAX = 1024 };
 enum { SIDE_PATH = SKL_LIST_FILE_MAX + 8 };
 enum { GZIP_WINDOW = 15 + 16 }; /* of inflateInit2: gzip only */
 
@@ -60,7 +60,7 @@ static int fail_call(skl_source_t *s, int rc, const char *call)
 
 /* ---- Memory -------------------------------------------------------------- */
 
-/* One stream needs 40 KB, and is never freed before the source. */
+/* One stream needs 40 to 60 KB, and is never freed before the source. */
 static void *arena_take(void *ctx, unsigned items, unsigned size)
 {
     skl_source_t *s = ctx;
@@ -71,7 +71,7 @@ static void *arena_take(void *ctx, unsigned items, unsigned size)
         return NULL;
     }
     s->arena_used += n;
-    skl_assert(s->arena_used <= ARENA);
+    skl_assert(s->arena_used <= ARENA && (uintptr_t)p % 16 == 0);
     return p;
 }
 
@@ -85,6 +85,7 @@ skl_source_t *skl_source_new(const char *path, uint64_t limit)
 {
     skl_source_t *s = calloc(1, sizeof(*s));
 
+    skl_assert(strlen(path) < SKL_LIST_FILE_MAX);
     if (s == NULL) {
         return NULL;
     }
@@ -343,6 +344,7 @@ static int give_out(skl_source_t *s, skl_source_sink_fn sink, void *ctx)
 {
     const size_t n = sizeof(s->out) - s->z.avail_out;
 
+    skl_assert(n <= sizeof(s->out));
     s->unpacked += n;
     if (s->unpacked > s->limit) {
         return fail(s, SECKILL_ETOOLARGE,
@@ -358,6 +360,7 @@ static int give_out(skl_source_t *s, skl_source_sink_fn sink, void *ctx)
 /* Between two members: zeros to the end, or the next one. */
 static int begin_member(skl_source_t *s)
 {
+    skl_assert(s->z.avail_in > 0);
     if (s->members > 0 && *s->z.next_in == 0) {
         s->where = IN_PADDING;
         return SECKILL_OK;
@@ -481,6 +484,7 @@ static int check_digest(skl_source_t *s)
 {
     unsigned int len = 0;
 
+    skl_assert(s->side == SKL_SIDE_NONE || s->id.side != 0);
     if (EVP_DigestFinal_ex(s->hash, s->digest, &len) != 1 ||
         len != sizeof(s->digest)) {
         return fail(s, SECKILL_EIO, "sha256 failed");

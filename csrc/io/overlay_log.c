@@ -178,7 +178,11 @@ int skl_overlay_log_restore(const char *dir, struct seckill_list *list,
     restore_t *r;
     int rc;
 
-    if (dir[0] == '\0' || atomic_load(&mine->restored)) {
+    skl_assert(list->number < list->lists->overlay.shm->lists);
+    if (dir[0] == '\0') {
+        atomic_store(&mine->restored, 1);
+    }
+    if (atomic_load(&mine->restored)) {
         return SECKILL_OK;
     }
     r = calloc(1, sizeof(*r));
@@ -331,6 +335,7 @@ static int rewrite(skl_overlay_log_t *log, uint32_t number, char *err,
     size_t n = 0;
     int rc;
 
+    skl_assert(log->fs != NULL && number < log->lists->overlay.shm->lists);
     if (f->fd >= 0) {
         (void)log->fs->close(log->fs, f->fd);
         f->fd = -1;
@@ -425,6 +430,7 @@ static int write_chunk(skl_overlay_log_t *log, char *err, size_t size)
     if (n <= 0) {
         return n < 0 ? SECKILL_EFULL : 0;
     }
+    skl_assert(pos == first + (uint64_t)n);
     rc = open_files(log, n, err, size);
     /* Writing anew has used the chunk's memory. */
     pos = first;
@@ -516,6 +522,7 @@ int skl_overlay_log_step(skl_overlay_log_t *log, int64_t mono_now, char *err,
     skl_overlay_shm_t *shm = log->lists->overlay.shm;
     int rc = SECKILL_OK;
 
+    skl_assert(mono_now >= 0);
     if (mono_now < log->retry_at) {
         return SECKILL_OK;
     }

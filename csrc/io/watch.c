@@ -292,7 +292,9 @@ static void find_lists(skl_watcher_t *w, int64_t now)
         if (atomic_load(&slot->state) == 0) {
             break;
         }
+        /* Who opens it first needs its lock for a moment. */
         if (atomic_load(&slot->has_file) && atomic_load(&slot->watch) == 1 &&
+            atomic_load(&w->env->lists->overlay.lists[i].restored) &&
             !is_watched(w, i)) {
             add_watch(w, i, now);
         }
