@@ -163,8 +163,12 @@ static void keep_overlay(skl_io_t *io, int64_t now)
     io->log_failed = rc != SECKILL_OK;
 }
 
+/* The last process to go writes what is left, whether it had the role or not. */
 static void end_overlay_log(skl_io_t *io)
 {
+    if (io->overlay_log != NULL) {
+        take_role(io, SKL_ROLE_LOADER);
+    }
     keep_overlay(io, skl_clock_mono_ns());
     skl_overlay_log_free(io->overlay_log);
     io->overlay_log = NULL;
