@@ -247,12 +247,13 @@ TEST(the_thread_maps_and_sweeps_while_the_child_builds)
     in_child("random", 0, wait_for_file);
     CHECK_INT(0, seckill_list_reload_async(slow, &ticket));
     for (int i = 0; i < 20; i++) { /* another process loads the other list */
-        const pid_t pid = fork();
         char line[16], word[16];
+        pid_t pid;
 
         snprintf(word, sizeof(word), "w%d", i);
         snprintf(line, sizeof(line), "w%d\n", i);
         lists_replace(&p, line, strlen(line));
+        pid = fork();
         if (pid == 0) {
             skl_os_fault = NULL;
             _exit(lists_reload(&p) != 0);

@@ -208,10 +208,10 @@ TEST(every_flipped_byte_of_gzip_is_refused_or_harmless)
     write_packed(&p, "alpha\nbeta\n!gamma\n");
     CHECK_INT(0, lists_open(&p));
     for (size_t i = 2; i < packed.len; i++) {
-        packed.bytes[i] ^= 0x55;
+        packed.bytes[i] = (char)(packed.bytes[i] ^ 0x55);
         lists_replace(&p, packed.bytes, packed.len);
         refused += lists_reload(&p) == SECKILL_EBADFILE;
-        packed.bytes[i] ^= 0x55;
+        packed.bytes[i] = (char)(packed.bytes[i] ^ 0x55);
         CHECK_INT(1, lists_match(&p, "beta"));
         CHECK_INT(2, lists_match(&p, "gamma"));
         CHECK_INT(3, lists_stats(&p).entries);
