@@ -12,12 +12,9 @@
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 
-/* Children of this program start threads: the sanitizer has to allow it. */
-const char *__tsan_default_options(void);
-const char *__tsan_default_options(void)
-{
-    return "die_after_fork=0";
-}
+/* The hooks are set while the thread runs that calls them; the thread itself is
+ * in io_test. */
+/* variants: rel asan */
 
 /* What happens in a child of the process `hook_parent`, at the n-th call of
  * that name. */
