@@ -163,7 +163,7 @@ static void keep_overlay(skl_io_t *io, int64_t now)
     io->log_failed = rc != SECKILL_OK;
 }
 
-/* The last process to go writes what is left, also without the role till now. */
+/* The last process to go writes what is left, also one without the role. */
 static void end_overlay_log(skl_io_t *io)
 {
     if (io->overlay_log != NULL) {
