@@ -59,6 +59,10 @@ size_t seckill_sizeof(int which)
         return sizeof(seckill_list_options_t);
     case SECKILL_SIZEOF_LIST_CHANGE:
         return sizeof(seckill_list_change_t);
+    case SECKILL_SIZEOF_LIST_LINE:
+        return sizeof(seckill_list_line_t);
+    case SECKILL_SIZEOF_LIST_READ:
+        return sizeof(seckill_list_read_t);
     case SECKILL_SIZEOF_LIST_STATS:
         return sizeof(seckill_list_stats_t);
     case SECKILL_SIZEOF_EVENT:

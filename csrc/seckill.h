@@ -172,7 +172,9 @@ enum {
     SECKILL_SIZEOF_BREAKER_STATS,
     SECKILL_SIZEOF_SHEDDER_OPTIONS,
     SECKILL_SIZEOF_SHEDDER_STATS,
-    SECKILL_SIZEOF_LIST_CHANGE
+    SECKILL_SIZEOF_LIST_CHANGE,
+    SECKILL_SIZEOF_LIST_LINE,
+    SECKILL_SIZEOF_LIST_READ
 };
 /** sizeof of a public struct, by SECKILL_SIZEOF_*; 0 for an unknown one. */
 SECKILL_API size_t seckill_sizeof(int which);
@@ -1031,7 +1033,8 @@ SECKILL_API const char *seckill_shedder_name(seckill_shedder_t *shed);
 
 /* ---- Access lists -------------------------------------------------------- */
 
-enum { SECKILL_LIST_ID = 1 };
+/* Kinds: any strings of 1 to 64 bytes; or networks, looked up by addresses. */
+enum { SECKILL_LIST_ID = 1, SECKILL_LIST_IP = 2 };
 enum { SECKILL_FORMAT_TEXT = 1, SECKILL_FORMAT_GZIP = 2 };
 
 typedef struct {
@@ -1118,6 +1121,71 @@ SECKILL_API int seckill_list_reload_async(seckill_list_t *list,
                                           uint64_t *ticket);
 SECKILL_API void seckill_list_stats(seckill_list_t *list,
                                     seckill_list_stats_t *out);
+/** Walk the lists: the i-th, or ENOTFOUND past the end. Creates none. */
+SECKILL_API int seckill_list_at(seckill_t *sk, uint32_t i,
+                                seckill_list_t **out);
+SECKILL_API const char *seckill_list_name(seckill_list_t *list);
+SECKILL_API uint32_t seckill_list_kind(seckill_list_t *list);
+/** Its path; "" for a list without a file. */
+SECKILL_API const char *seckill_list_path(seckill_list_t *list);
+
+/** A line of a list file that is an entry, or bad. */
+typedef struct {
+    const char *value, *reason; /* not ended by NUL; "" for none */
+    const char *why;            /* of a bad line; NULL for an entry */
+    uint64_t line;              /* its number, from 1 */
+    int64_t ttl_ns;             /* 0: none */
+    uint32_t value_len, reason_len;
+    uint32_t allow;    /* 1: an allow entry */
+    uint32_t networks; /* CIDRs that the entry is worth; 1 for an id */
+    uint64_t hash;     /* of the value; of the addresses, in a list of them */
+    uint64_t first[2]; /* addresses: high and low half; an IPv4 one is in the */
+    uint64_t last[2];  /* low 32 bits of the latter */
+    uint32_t family;   /* 4, 6; 0: an id */
+    uint32_t pad;
+} seckill_list_line_t;
+
+/** What was read of a list file. */
+typedef struct {
+    uint64_t file_bytes, bytes;                 /* on disk; unpacked */
+    uint64_t lines;                             /* all of them */
+    uint64_t entries;                           /* lines that are good */
+    uint64_t allows, timed, reasons, bad_lines; /* so many of them, or bad */
+    uint64_t networks;    /* CIDRs that the entries are worth; 0 for ids */
+    uint64_t index_bytes; /* of ids: what the index takes; 0 for networks */
+    uint32_t format;      /* SECKILL_FORMAT_* */
+    uint32_t has_trailer, has_digest; /* 1: a proof, 2: "-" */
+    uint32_t pad;
+    char digest[72]; /* SHA-256 of the file, in hex */
+} seckill_list_read_t;
+
+/** Lines of a file, in order, SECKILL_LIST_LINES_MAX at most; they are gone
+ *  when it returns. `sum`: so far. */
+typedef void (*seckill_list_lines_fn)(void *ctx,
+                                      const seckill_list_line_t *lines,
+                                      uint32_t count,
+                                      const seckill_list_read_t *sum);
+enum { SECKILL_LIST_LINES_MAX = 256 };
+
+/**
+ * Read a list file as a load would, once and without an engine: unpacked, with
+ * its digest and its trailer, bad lines told, not only counted. Of the options
+ * count kind, max_bytes, max_entries, max_bad_lines, allow_empty. OK, or
+ * EBADFILE, ETOOLARGE, EIO, ENOMEM with `err` filled; *out has what was read
+ * until then. A file that somebody writes meanwhile is EBADFILE. `fn` may be
+ * NULL; what it was given of a file that turns out bad, is of that file.
+ * EBADOPTION. Makes system calls; any thread.
+ */
+SECKILL_API int seckill_list_read(const char *file,
+                                  const seckill_list_options_t *options,
+                                  seckill_list_lines_fn fn, void *ctx,
+                                  seckill_list_read_t *out, char *err,
+                                  size_t err_size);
+/** Does the entry of a line say something about the value? 0: no; else how
+ *  close it is: 1 for an id, 1 + the length of the prefix for an address.
+ *  EBADVALUE: the value is none of that kind. */
+SECKILL_API int seckill_list_line_covers(const seckill_list_line_t *line,
+                                         const char *value, size_t value_len);
 
 /* ---- Threads and completions --------------------------------------------- */
 

@@ -432,3 +432,37 @@ void seckill_list_stats(seckill_list_t *list, seckill_list_stats_t *out)
         skl_assert(out->error[sizeof(out->error) - 1] == '\0');
     }
 }
+
+/* ---- All of them --------------------------------------------------------- */
+
+int seckill_list_at(seckill_t *sk, uint32_t i, seckill_list_t **out)
+{
+    struct seckill_list *list = NULL;
+    int rc;
+
+    if (i >= sk->lists.shm->capacity ||
+        atomic_load(&sk->lists.shm->slots[i].state) == 0) {
+        return SECKILL_ENOTFOUND;
+    }
+    rc = skl_lists_handle(&sk->lists, i, &list);
+    if (rc == SECKILL_OK) {
+        list->engine = sk;
+        *out = list;
+    }
+    return rc;
+}
+
+const char *seckill_list_name(seckill_list_t *list)
+{
+    return list->slot->name;
+}
+
+uint32_t seckill_list_kind(seckill_list_t *list)
+{
+    return list->slot->kind;
+}
+
+const char *seckill_list_path(seckill_list_t *list)
+{
+    return atomic_load(&list->slot->has_file) ? list->slot->file : "";
+}

@@ -101,6 +101,8 @@ enum {
     SECKILL_SIZEOF_SHEDDER_OPTIONS,
     SECKILL_SIZEOF_SHEDDER_STATS,
     SECKILL_SIZEOF_LIST_CHANGE,
+    SECKILL_SIZEOF_LIST_LINE,
+    SECKILL_SIZEOF_LIST_READ,
 };
 size_t seckill_sizeof(int which);
 const char *seckill_errname(int code);
@@ -561,6 +563,7 @@ int seckill_shedder_at(seckill_t *sk, uint32_t i, seckill_shedder_t **out);
 const char *seckill_shedder_name(seckill_shedder_t *shed);
 enum {
     SECKILL_LIST_ID = 1,
+    SECKILL_LIST_IP = 2,
 };
 enum {
     SECKILL_FORMAT_TEXT = 1,
@@ -618,6 +621,47 @@ int seckill_list_apply(seckill_list_t *list,
 int seckill_list_reload(seckill_list_t *list, char *err, size_t err_size);
 int seckill_list_reload_async(seckill_list_t *list, uint64_t *ticket);
 void seckill_list_stats(seckill_list_t *list, seckill_list_stats_t *out);
+int seckill_list_at(seckill_t *sk, uint32_t i, seckill_list_t **out);
+const char *seckill_list_name(seckill_list_t *list);
+uint32_t seckill_list_kind(seckill_list_t *list);
+const char *seckill_list_path(seckill_list_t *list);
+typedef struct {
+    const char *value, *reason;
+    const char *why;
+    uint64_t line;
+    int64_t ttl_ns;
+    uint32_t value_len, reason_len;
+    uint32_t allow;
+    uint32_t networks;
+    uint64_t hash;
+    uint64_t first[2];
+    uint64_t last[2];
+    uint32_t family;
+    uint32_t pad;
+} seckill_list_line_t;
+typedef struct {
+    uint64_t file_bytes, bytes;
+    uint64_t lines;
+    uint64_t entries;
+    uint64_t allows, timed, reasons, bad_lines;
+    uint64_t networks;
+    uint64_t index_bytes;
+    uint32_t format;
+    uint32_t has_trailer, has_digest;
+    uint32_t pad;
+    char digest[72];
+} seckill_list_read_t;
+typedef void (*seckill_list_lines_fn)(void *ctx,
+    const seckill_list_line_t *lines, uint32_t count,
+    const seckill_list_read_t *sum);
+enum {
+    SECKILL_LIST_LINES_MAX = 256,
+};
+int seckill_list_read(const char *file, const seckill_list_options_t *options,
+    seckill_list_lines_fn fn, void *ctx, seckill_list_read_t *out, char *err,
+    size_t err_size);
+int seckill_list_line_covers(const seckill_list_line_t *line, const char *value,
+    size_t value_len);
 enum {
     SECKILL_EVENT_DONE = 1,
     SECKILL_EVENT_LIST = 2,
@@ -722,6 +766,8 @@ return {
         { 21, "seckill_shedder_options_t" },
         { 22, "seckill_shedder_stats_t" },
         { 23, "seckill_list_change_t" },
+        { 24, "seckill_list_line_t" },
+        { 25, "seckill_list_read_t" },
     },
     functions = {
         "seckill_abi",
@@ -832,6 +878,12 @@ return {
         "seckill_list_reload",
         "seckill_list_reload_async",
         "seckill_list_stats",
+        "seckill_list_at",
+        "seckill_list_name",
+        "seckill_list_kind",
+        "seckill_list_path",
+        "seckill_list_read",
+        "seckill_list_line_covers",
         "seckill_start",
         "seckill_stop",
         "seckill_wake_path",
