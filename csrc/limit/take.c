@@ -137,7 +137,7 @@ static inline void fill_ticket(const skl_limit_take_t *t, uint64_t key,
         ticket->depth = 0;
         return;
     }
-    ticket->at = t->now;
+    ticket->at = (uint64_t)t->ask->now_ns;
     ticket->depth =
         (skl_limit_span(&t->rule, t->now, next) >> SKL_LIMIT_SHIFT) + t->undone;
     ticket->charge = t->charge;
