@@ -87,7 +87,7 @@ typedef struct {
     key_t_ keys[KEYS_MAX];
     int n_keys;
     uint64_t *seed;
-    int64_t now, start, newest;
+    int64_t now, start, newest, changed;
     int changes, steps_back, churns;
     uint64_t serial, wrong, answers, exact;
 } trace_t;
@@ -283,7 +283,7 @@ static void bucket_change(trace_t *t, key_t_ *k)
 static int bucket_undo(trace_t *t, key_t_ *k, entry_t *e, int given)
 {
     int at_once = e == &k->log[k->entries - 1] && e->at == t->now &&
-                  k->newest == t->now && !k->undid;
+                  k->newest == t->now && !k->undid && t->changed < t->now;
     wide_t before = k->tat.lo;
 
     k->undid = 1;
@@ -702,7 +702,9 @@ static void do_undo(trace_t *t, key_t_ *k)
     }
     at = k->entries - 1 - (int)lim_random_below(t->seed, back);
     e = &k->log[at < 0 ? 0 : at];
-    if (e->is_cut) {
+    /* The number of a window comes again after 2.28 years. */
+    if (e->is_cut ||
+        (!is_bucket(t->algorithm) && t->now - e->at > 400 * NS_DAY)) {
         return;
     }
     given = skl_limiter_undo(t->lim, &e->ticket, t->now);
@@ -828,6 +830,7 @@ static void do_set(trace_t *t)
         (void)complain(t, &t->keys[0], &a, 0, "set failed");
         return;
     }
+    t->changed = t->now;
     t->limit = l;
     t->numbers = numbers_from(t, &l);
     for (int i = 0; i < t->n_keys && is_bucket(t->algorithm); i++) {
@@ -842,6 +845,7 @@ static void do_override(trace_t *t, key_t_ *k)
     seckill_limit_t l;
     int rc;
 
+    t->changed = t->now;
     pick_numbers(t, &l);
     if (k->has_own && lim_random(t->seed) % 2 == 0) {
         rc = lim_override(t->lim, k->name, NULL, t->now);
@@ -973,6 +977,7 @@ static void trace_begin(trace_t *t, uint32_t algorithm, uint64_t *seed)
     t->rate = (int)lim_random_below(seed, COUNT(RATES));
     t->now = pick_start(seed);
     t->start = t->now;
+    t->changed = -1;
     t->newest = t->now;
     t->changes = lim_random(seed) % 2 == 0;
     t->churns = lim_random(seed) % 4 == 0;
