@@ -688,6 +688,7 @@ int skl_take_prepare(skl_limit_take_t *t, skl_limiter_t *lim,
         t->undone = atomic_load(&lim->record->undo_done);
     }
     rc = rule_of(lim, place->key, ask->rule, &t->rule);
+    skl_limit_rule_at(&t->rule, ask->now_ns);
     ask->quota = skl_limit_quota(&t->rule);
     return rc;
 }

@@ -209,6 +209,7 @@ static int undo_by_rule(skl_limiter_t *lim, const skl_limit_ticket_t *ticket,
         return release(lim, ticket);
     }
     (void)skl_take_rule(lim, ticket->key, NULL, &r);
+    skl_limit_rule_at(&r, now_ns);
     return skl_limit_is_window(r.algorithm)
                ? undo_window(lim, &r, ticket)
                : undo_bucket(lim, &r, ticket, now_ns);
@@ -260,6 +261,7 @@ int skl_limiter_refund(skl_limiter_t *lim, const skl_limit_place_t *place,
     int rc = skl_take_rule(lim, place->key, rule, &r);
 
     skl_assert(cost >= 1);
+    skl_limit_rule_at(&r, now_ns);
     if (rc != SECKILL_OK || r.algorithm == SECKILL_CONCURRENCY) {
         return SECKILL_ECONFLICT;
     }
