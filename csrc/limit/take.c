@@ -739,6 +739,20 @@ static void sweep_cells(skl_limit_record_t *r, uint64_t now)
     }
 }
 
+#define STORE_RESTS (INT64_C(1) << 60) /* 52 days: longer than any warm-up */
+
+/* A cold start's store that has been idle for so long is full: as new, and so
+ * it stays, however long it will rest. */
+static void sweep_store(skl_limit_record_t *r, uint64_t now)
+{
+    uint64_t free_at = atomic_load(&r->store.half.key);
+    uint64_t missing = atomic_load(&r->store.half.tat);
+
+    if (free_at != 0 && (int64_t)(now - free_at) > STORE_RESTS) {
+        (void)skl_slot_swap(&r->store, free_at, missing, 0, 0);
+    }
+}
+
 uint32_t skl_limits_sweep(skl_limits_t *l, int64_t now_ns, uint32_t max)
 {
     uint64_t now = skl_limit_units(now_ns);
@@ -753,6 +767,7 @@ uint32_t skl_limits_sweep(skl_limits_t *l, int64_t now_ns, uint32_t max)
     /* One limiter's cells each time: their number is small. */
     if (count > 0 && max > 0) {
         sweep_cells(&l->records[from / max % count], now);
+        sweep_store(&l->records[from / max % count], now);
     }
     return emptied;
 }
