@@ -41,6 +41,7 @@ static int state_of(skl_limiter_t *lim, uint64_t key, state_t *s)
         s->cell = &lim->record->cells[(key - 1) % SKL_LIMIT_CELLS];
         return (key - 1) / SKL_LIMIT_CELLS == lim->index;
     }
+    skl_assert(lim->limits != NULL);
     skl_slot_place(lim->limits, key, &place);
     s->slot = skl_slot_find(&place);
     return s->slot != NULL;
@@ -138,6 +139,7 @@ static int undo_bucket(skl_limiter_t *lim, const skl_limit_rule_t *r,
     given = credit > 0 && state_of(lim, ticket->key, &s) &&
             lower_bucket(r, &s, now, credit);
 
+    skl_assert(credit <= ticket->charge);
     end_undo(lim->record, credit);
     return given;
 }
