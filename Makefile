@@ -58,7 +58,7 @@ ARCH_FLAGS = $(eval ARCH_FLAGS := \
 REAL_CFLAGS = -std=gnu11 $(OPT) $(DEBUG) $(WARN) $(WERROR) -fPIC \
 	-fvisibility=hidden -pthread $(ARCH_FLAGS) $(SAN) \
 	$(if $(MUTANT),-DMUTANT_$(MUTANT)) -D_GNU_SOURCE -Icsrc $(CFLAGS)
-LIBS := -pthread -Wl,--as-needed -lcrypto -lz
+LIBS := -pthread -Wl,--as-needed -lcrypto -lz -lm
 SO_FLAGS := -Wl,-soname,libseckill.so -Wl,-z,nodelete -Wl,-z,now
 
 LAYERS := base shm limit acl breaker stock token io metrics

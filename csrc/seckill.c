@@ -75,6 +75,14 @@ size_t seckill_sizeof(int which)
         return sizeof(seckill_line_t);
     case SECKILL_SIZEOF_ORDER:
         return sizeof(seckill_order_t);
+    case SECKILL_SIZEOF_VERDICT:
+        return sizeof(seckill_verdict_t);
+    case SECKILL_SIZEOF_RULE:
+        return sizeof(seckill_rule_t);
+    case SECKILL_SIZEOF_LIMITER_COUNTS:
+        return sizeof(seckill_limiter_counts_t);
+    case SECKILL_SIZEOF_HOT_KEY:
+        return sizeof(seckill_hot_key_t);
     case SECKILL_SIZEOF_BREAKER_OPTIONS:
         return sizeof(seckill_breaker_options_t);
     case SECKILL_SIZEOF_BREAKER_STATS:
@@ -90,16 +98,27 @@ size_t seckill_sizeof(int which)
 
 /* ---- Layout of the segment ----------------------------------------------- */
 
+static skl_limits_size_t limits_size(const skl_config_t *c)
+{
+    return (skl_limits_size_t){.keys = c->limit_keys,
+                               .limiters = c->limiters,
+                               .overrides = c->limit_overrides};
+}
+
 static void section_sizes(const skl_config_t *c, uint64_t *sizes)
 {
+    const skl_limits_size_t limits = limits_size(c);
+
     sizes[SKL_SECTION_COUNTERS] = sizeof(skl_counters_shm_t);
     sizes[SKL_SECTION_STOCK] =
         skl_tables_bytes(c->items, c->reservations, c->users, c->requests);
     sizes[SKL_SECTION_RING] = skl_ring_bytes(c->log_units);
-    sizes[SKL_SECTION_LIMITS] = skl_limits_bytes(c->limit_keys, c->limiters);
+    sizes[SKL_SECTION_LIMITS] = skl_limits_bytes(&limits);
     sizes[SKL_SECTION_LISTS] = skl_lists_bytes(c->lists, c->list_overlay);
     sizes[SKL_SECTION_LOG] = sizeof(skl_wal_shm_t);
     sizes[SKL_SECTION_PROCESSES] = sizeof(skl_processes_shm_t);
+    sizes[SKL_SECTION_PERMITS] = skl_permits_bytes(c->permits);
+    sizes[SKL_SECTION_HOT] = skl_hot_bytes(c->limit_keys);
     sizes[SKL_SECTION_BREAKERS] = skl_breakers_bytes(c->breakers);
     sizes[SKL_SECTION_SHEDDERS] = skl_sheds_bytes(c->shedders);
 }
@@ -119,17 +138,19 @@ static void begin_life(skl_header_t *h)
 static void init_sections(skl_header_t *h)
 {
     const skl_config_t *c = &h->config;
+    const skl_limits_size_t limits = limits_size(c);
 
     skl_counters_init(skl_section(h, SKL_SECTION_COUNTERS));
     skl_tables_init(skl_section(h, SKL_SECTION_STOCK), c->items,
                     c->reservations, c->users, c->requests);
     skl_ring_init(skl_section(h, SKL_SECTION_RING), c->log_units);
     begin_life(h);
-    skl_limits_init(skl_section(h, SKL_SECTION_LIMITS), c->limit_keys,
-                    c->limiters);
+    skl_limits_init(skl_section(h, SKL_SECTION_LIMITS), &limits);
     skl_lists_init(skl_section(h, SKL_SECTION_LISTS), c->lists,
                    c->list_overlay);
     skl_processes_init(skl_section(h, SKL_SECTION_PROCESSES));
+    skl_permits_init(skl_section(h, SKL_SECTION_PERMITS), c->permits);
+    skl_hot_init(skl_section(h, SKL_SECTION_HOT), c->limit_keys);
     skl_breakers_init(skl_section(h, SKL_SECTION_BREAKERS), c->breakers);
     skl_sheds_init(skl_section(h, SKL_SECTION_SHEDDERS), c->shedders);
 }
@@ -143,6 +164,8 @@ static uint64_t signature(void)
     sum = skl_mix64(sum + sizeof(skl_counters_shm_t));
     sum = skl_mix64(sum + sizeof(skl_wal_shm_t));
     sum = skl_mix64(sum + sizeof(skl_processes_shm_t));
+    sum = skl_mix64(sum + skl_permits_signature());
+    sum = skl_mix64(sum + skl_hot_signature());
     sum = skl_mix64(sum + skl_breakers_signature());
     sum = skl_mix64(sum + skl_sheds_signature());
     return skl_mix64(sum + sizeof(skl_header_t));
@@ -166,6 +189,11 @@ void seckill_attach_sections(seckill_t *sk)
     skl_lists_attach(&sk->lists, skl_section(h, SKL_SECTION_LISTS), key,
                      &sk->counters);
     skl_processes_attach(&sk->processes, skl_section(h, SKL_SECTION_PROCESSES));
+    sk->limits.permits = &sk->permits;
+    skl_permits_attach(&sk->permits, skl_section(h, SKL_SECTION_PERMITS),
+                       &sk->processes, &sk->counters);
+    skl_hot_attach(&sk->hot, skl_section(h, SKL_SECTION_HOT), &sk->counters);
+    sk->limits.hot = &sk->hot;
     seckill_attach_breakers(sk);
 }
 
@@ -179,9 +207,11 @@ static skl_config_t config_of(const seckill_options_t *o)
                       .requests = o->requests,
                       .limit_keys = o->limit_keys,
                       .limiters = o->limiters,
+                      .limit_overrides = o->limit_overrides,
                       .lists = o->lists,
                       .list_overlay = o->list_overlay,
                       .log_units = o->log_units,
+                      .permits = o->permits,
                       .breakers = o->breakers,
                       .shedders = o->shedders,
                       .durability = o->durability,
@@ -429,11 +459,13 @@ void seckill_get_options(seckill_t *sk, seckill_options_t *out)
     out->requests = c->requests;
     out->limit_keys = c->limit_keys;
     out->limiters = c->limiters;
+    out->limit_overrides = c->limit_overrides;
     out->lists = c->lists;
     out->list_overlay = c->list_overlay;
     out->breakers = c->breakers;
     out->shedders = c->shedders;
     out->log_units = c->log_units;
+    out->permits = c->permits;
     out->durability = c->durability;
     out->max_lag_ns = c->max_lag_ns;
     out->max_log_bytes = c->max_log_bytes;

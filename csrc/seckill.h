@@ -45,7 +45,7 @@ extern "C" {
 #endif
 
 /* Raised whenever a declaration below changes incompatibly. */
-#define SECKILL_ABI 2
+#define SECKILL_ABI 3
 #define SECKILL_VERSION "0.1.0"
 #define SECKILL_ID_MAX 64
 #define SECKILL_NAME_MAX 32
@@ -53,6 +53,7 @@ extern "C" {
 /** Times: in the year 2255. */
 #define SECKILL_TIME_MAX 9000000000000000000LL
 #define SECKILL_LINES_MAX 8
+#define SECKILL_HOT_KEYS_MAX 64
 
 /*
  * The one error table: X(name, code, text, meaning). The text is what Lua
@@ -163,6 +164,10 @@ enum {
     SECKILL_SIZEOF_DIR_STATS,
     SECKILL_SIZEOF_LINE,
     SECKILL_SIZEOF_ORDER,
+    SECKILL_SIZEOF_VERDICT,
+    SECKILL_SIZEOF_RULE,
+    SECKILL_SIZEOF_LIMITER_COUNTS,
+    SECKILL_SIZEOF_HOT_KEY,
     SECKILL_SIZEOF_BREAKER_OPTIONS,
     SECKILL_SIZEOF_BREAKER_STATS,
     SECKILL_SIZEOF_SHEDDER_OPTIONS,
@@ -202,11 +207,14 @@ typedef struct {
     uint32_t requests;     /*   2^16 live request ids, */
     uint32_t limit_keys;   /*   2^16 keys over all limiters, */
     uint32_t limiters;     /*   64 limiters, 1 .. 1024, */
-    uint32_t lists;        /*   16 access lists, 1 .. 256, */
+    uint32_t limit_overrides; /* 512 keys with numbers of their own,
+                                 1 .. 2^20, */
+    uint32_t lists;           /*   16 access lists, 1 .. 256, */
     uint32_t list_overlay; /*   4096 added or removed entries over all lists, */
     uint32_t breakers;     /*   64 circuit breakers, 1 .. 1024, */
     uint32_t shedders;     /*   8 load shedders, 1 .. 64, */
     uint32_t log_units;    /*   2^15 log units of 128 bytes, 64 .. 2^24, pow2 */
+    uint32_t permits;      /*   2^14 permits held at once, 1 .. 2^20 */
     uint32_t durability;   /* SECKILL_ASYNC (default) or SECKILL_SYNC: kept for
                               seckill_durability(): C functions do not wait */
     const char *dir;       /* of the log; NULL: memory only. Made if absent */
@@ -655,54 +663,210 @@ SECKILL_API int seckill_sink_compare(seckill_t *sk, char *text,
 
 /* ---- Limiters ------------------------------------------------------------ */
 
-enum { SECKILL_TOKEN_BUCKET = 1 };
-enum { SECKILL_LIMIT_ENFORCE = 1, SECKILL_LIMIT_SHADOW = 2 };
+/**
+ * Algorithms. "Any interval" counts admissions of one key, over all processes.
+ *  TOKEN_BUCKET    at most burst + rate * L in any interval of L seconds
+ *  LEAKY_BUCKET    at most 1 + burst + rate * L; what is over the rate waits
+ *                  (delay_ns), so that turns are 1 / rate apart
+ *  FIXED_WINDOW    limit in a window that begins with a key's first admission
+ *                  (as resty.limit.count); 2 * limit in any interval of its
+ *                  length. The window is up to 1/1024 longer than asked for
+ *  SLIDING_WINDOW  two windows on a grid, the older one weighted by what still
+ *                  overlaps, rounded up; 2 * limit in the worst interval
+ *  SLIDING_LOG     never more than limit in any interval of the window
+ *  CONCURRENCY     limit permits held at once; those of a killed process come
+ *                  back
+ */
+enum {
+    SECKILL_TOKEN_BUCKET = 1,
+    SECKILL_LEAKY_BUCKET = 2,
+    SECKILL_FIXED_WINDOW = 3,
+    SECKILL_SLIDING_WINDOW = 4,
+    SECKILL_SLIDING_LOG = 5,
+    SECKILL_CONCURRENCY = 6
+};
 
-/** A limiter's numbers. 0 in an optional field: default or unchanged. */
+/* SHADOW counts what it would refuse, and passes it. OFF passes everything and
+ * touches nothing. */
+enum {
+    SECKILL_LIMIT_ENFORCE = 1,
+    SECKILL_LIMIT_SHADOW = 2,
+    SECKILL_LIMIT_OFF = 3
+};
+
+/* Bits of seckill_limit_t.zeros: the field is 0 and means it. */
+enum {
+    SECKILL_ZERO_BURST = 1,
+    SECKILL_ZERO_MAX_DELAY = 2,
+    SECKILL_ZERO_NODELAY = 4,
+    SECKILL_ZERO_LIMIT = 8,
+    SECKILL_ZERO_WARM_UP = 16
+};
+
+/** A limiter's numbers. A field of 0 is absent (default, or unchanged), unless
+ *  its bit is set in `zeros`. */
 typedef struct {
     uint32_t struct_size;
-    uint32_t algorithm; /* SECKILL_TOKEN_BUCKET */
-    double rate;        /* tokens per second, 1e-7 .. 1e7 */
-    double burst;       /* tokens, 1 .. 1e9; default max(1, rate / 100) */
-    uint32_t mode;      /* SECKILL_LIMIT_* */
-    uint32_t pad;
+    uint32_t algorithm; /* default TOKEN_BUCKET */
+    uint32_t mode;      /* SECKILL_LIMIT_*; default ENFORCE */
+    uint32_t zeros;
+    double rate;    /* buckets: tokens per second, 1e-7 .. 1e7 */
+    double burst;   /* TOKEN_BUCKET: 1 .. 1e9, default max(1, rate / 100);
+                       LEAKY_BUCKET: requests that may wait, 0 .. 1e9,
+                       default 0. At most 208 days of the rate */
+    double nodelay; /* LEAKY_BUCKET: how many of them go at once; default 0 */
+    double limit;   /* windows: admissions, 0 .. 1e12 (and 1.6e7 for each second
+                       of a SLIDING_WINDOW); SLIDING_LOG: 0 .. 16;
+                       CONCURRENCY: permits, 0 .. 2^20 - 1. An integer */
+    int64_t window_ns;     /* windows: 1 ms .. 31 days; never changes */
+    int64_t max_delay_ns;  /* LEAKY_BUCKET: who would wait longer is refused;
+                             default: whatever burst allows */
+    int64_t warm_up_ns;    /* buckets: the rate rises for so long, from
+                             rate / cold_factor; 0 (default): no warm-up;
+                             at most 31 days */
+    double cold_factor;    /* > 1 .. 1000; default 3 */
+    int64_t warm_up_at_ns; /* ledger time at which the rise begins; 0: whenever
+                              the limiter was idle for warm_up_ns */
 } seckill_limit_t;
 
-/** What one admission took; zeroed by undo. Plain memory of the caller. */
+/** The answer of a take. */
 typedef struct {
-    uint64_t at;
-    uint64_t key;
-    uint64_t depth;
-    uint64_t charge;
+    int64_t delay_ns; /* of OK: to be waited before going on; 0: none */
+    int64_t retry_ns; /* of EREJECTED: from then on it would pass; -1 never */
+    int64_t reset_ns; /* until the whole quota is there again */
+    double remaining; /* of OK: what is left of the quota, rounded down */
+    double quota;     /* the whole of it */
+    uint32_t in_use;  /* CONCURRENCY: permits held, with this one */
+    uint32_t mask;   /* of EREJECTED: bit i: rule i refuses; a take is rule 0 */
+    uint32_t shadow; /* bit i: rule i would refuse, and is in SHADOW mode */
+    uint32_t pad;
+} seckill_verdict_t;
+
+#define SECKILL_COMBINE_MAX 8
+
+/** What one admission took of one limiter. */
+typedef struct {
+    void *limiter;
+    uint64_t at, key, depth, charge;
+} seckill_ticket_part_t;
+
+/** What one admission took, of all limiters that were asked. Plain memory of
+ *  the caller; count = 0: nothing. Valid in the process that filled it. */
+typedef struct {
+    uint32_t count;
+    uint32_t pad;
+    seckill_ticket_part_t parts[SECKILL_COMBINE_MAX];
 } seckill_ticket_t;
 
-/** Create the limiter or attach to it. Another algorithm: ECONFLICT; other
- *  numbers act as seckill_limiter_set. EBADNAME, EBADOPTION, EFULL. The handle
- *  lives as long as the engine's. Not for the request path. */
+/** Numbers made ready for seckill_limiter_take_as(); opaque. */
+typedef struct {
+    uint64_t word[24];
+} seckill_rule_t;
+
+/** What a limiter counted, over all processes. */
+typedef struct {
+    uint64_t allowed, rejected, delayed;
+    uint64_t shadow;   /* what it passed only as it is in shadow mode */
+    uint64_t overflow; /* takes that fell to a shared bucket: table full */
+    uint64_t refunded;
+} seckill_limiter_counts_t;
+
+/** Create the limiter or attach to it. Another algorithm or window: ECONFLICT;
+ *  other numbers act as seckill_limiter_set. EBADNAME, EBADOPTION, EFULL. The
+ *  handle lives as long as the engine's. Not for the request path. */
 SECKILL_API int seckill_limiter_open(seckill_t *sk, const char *name,
                                      const seckill_limit_t *limit,
                                      seckill_limiter_t **out);
-/** Change numbers for all workers; the keys keep what they used. */
+/** Change numbers for all workers; the keys keep what they used. EBADOPTION,
+ *  ECONFLICT, EBUSY. Threads: any; takes a lock. */
 SECKILL_API int seckill_limiter_set(seckill_limiter_t *lim,
                                     const seckill_limit_t *limit);
 SECKILL_API void seckill_limiter_get(seckill_limiter_t *lim,
                                      seckill_limit_t *out);
+/** Other numbers for one key: the fields that are given, over the limiter's
+ *  own; NULL: the limiter's again. EBADKEY, EBADOPTION, ECONFLICT, EFULL
+ *  (capacity limit_overrides), EBUSY, ENOTFOUND. Threads: any; a lock. */
+SECKILL_API int seckill_limiter_override(seckill_limiter_t *lim,
+                                         const char *key, size_t key_len,
+                                         const seckill_limit_t *limit);
 /**
  * Ask for `cost` tokens of `key` at `now_ns` (seckill_mono_now; 0: read it).
- * OK: *remaining is set, *ticket (may be NULL) is filled when commit is 1.
- * EREJECTED: *retry_ns is the time after which the call would succeed, -1 for
- * never (cost > burst). commit = 0 only looks. EBADKEY, EBADQTY (cost 0).
+ * OK: *ticket (may be NULL) says what was taken, when commit is 1. EREJECTED:
+ * *out says when to come again. commit = 0 only looks. EBADKEY, EBADQTY
+ * (cost 0); CONCURRENCY: EFULL (no permit left in the segment), EBADOPTION
+ * (without a ticket nothing could release the permit); retry_ns is 0: nobody
+ * knows when somebody leaves.
  * A full table falls to a shared conservative bucket, counted, never amnesty.
  * Threads: any; one compare-and-swap, no lock for a known key.
  */
 SECKILL_API int seckill_limiter_take(seckill_limiter_t *lim, const char *key,
                                      size_t key_len, uint32_t cost, int commit,
                                      int64_t now_ns, seckill_ticket_t *ticket,
-                                     double *remaining, int64_t *retry_ns);
-/** Give back what the ticket took, never more than is still charged. A used or
- *  zero ticket is a no-op. Returns 1 when something was given back, else 0. */
+                                     seckill_verdict_t *out);
+/** Check numbers and make them ready. EBADOPTION. Threads: any. */
+SECKILL_API int seckill_limit_prepare(const seckill_limit_t *limit,
+                                      seckill_rule_t *out);
+/** As seckill_limiter_take, by other numbers than the limiter's; the algorithm
+ *  and the window must be the same: ECONFLICT. */
+SECKILL_API int seckill_limiter_take_as(
+    seckill_limiter_t *lim, const seckill_rule_t *rule, const char *key,
+    size_t key_len, uint32_t cost, int commit, int64_t now_ns,
+    seckill_ticket_t *ticket, seckill_verdict_t *out);
+/**
+ * Ask n limiters (1 .. SECKILL_COMBINE_MAX) at one instant: all are charged or
+ * none is. *out: the longest delay, retry and reset, the smallest remaining
+ * with its quota, all rules that refuse. Where one of them is a shadow or off
+ * it passes. The order does not matter. As seckill_limiter_take; EBADQTY also
+ * for another n. Threads: any.
+ */
+SECKILL_API int seckill_combine(uint32_t n, seckill_limiter_t *const *lims,
+                                const char *const *keys, const size_t *lens,
+                                uint32_t cost, int commit, int64_t now_ns,
+                                seckill_ticket_t *ticket,
+                                seckill_verdict_t *out);
+/** Give back what the ticket took of this limiter, never more than is still
+ *  charged (of windows: only in the same window). A used ticket is a no-op.
+ *  Returns 1 when something was given back, else 0. Threads: any. */
 SECKILL_API int seckill_limiter_undo(seckill_limiter_t *lim,
                                      seckill_ticket_t *ticket, int64_t now_ns);
+/** The request is over: its permits of this limiter come back, what it took
+ *  otherwise stays charged. Returns 1 when permits came back. Threads: any. */
+SECKILL_API int seckill_limiter_leave(seckill_limiter_t *lim,
+                                      seckill_ticket_t *ticket);
+/** The same for all limiters of a ticket, which is empty then: how many. */
+SECKILL_API int seckill_ticket_undo(seckill_ticket_t *ticket, int64_t now_ns);
+SECKILL_API int seckill_ticket_leave(seckill_ticket_t *ticket);
+/** Give `cost` back to a key, without a ticket: as much as is still charged,
+ *  whoever took it. `rule`: as in seckill_limiter_take_as, or NULL. Returns 1,
+ *  0 or a code (EBADKEY, EBADQTY, ECONFLICT: also for CONCURRENCY). */
+SECKILL_API int seckill_limiter_refund(seckill_limiter_t *lim,
+                                       const seckill_rule_t *rule,
+                                       const char *key, size_t key_len,
+                                       uint32_t cost, int64_t now_ns);
+/** Walk the limiters: the i-th, ENOTFOUND past the end. Threads: any. */
+SECKILL_API int seckill_limiter_at(seckill_t *sk, uint32_t i,
+                                   seckill_limiter_t **out);
+SECKILL_API const char *seckill_limiter_name(seckill_limiter_t *lim);
+SECKILL_API void seckill_limiter_counts(seckill_limiter_t *lim,
+                                        seckill_limiter_counts_t *out);
+
+/** A key that is asked for much. */
+typedef struct {
+    char key[SECKILL_ID_MAX];
+    uint32_t key_len;
+    uint32_t pad;
+    const char *limiter; /* its name; valid as long as the engine's handle */
+    double rate;         /* takes per second, an estimate */
+    double share;        /* of the takes of all keys, 0 .. 1 */
+} seckill_hot_key_t;
+
+/** The keys of all limiters that are asked for most, admitted or not, over all
+ *  processes and the last 10 to 20 seconds, hottest first. Returns how many
+ *  were written: at most `max` and SECKILL_HOT_KEYS_MAX. Takes are sampled and
+ *  keys counted approximately; a key of less than 0.1 % of the takes may be
+ *  missing. Threads: any; not for a hot path. */
+SECKILL_API int seckill_hot_keys(seckill_t *sk, seckill_hot_key_t *out,
+                                 int max);
 
 /* ---- Circuit breakers ---------------------------------------------------- */
 

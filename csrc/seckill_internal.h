@@ -14,7 +14,9 @@
 #include "breaker/shed.h"
 #include "io/cpu.h"
 #include "io/io.h"
+#include "limit/hot.h"
 #include "limit/limits.h"
+#include "limit/permits.h"
 #include "seckill.h"
 #include "seckill_log.h"
 #include "shm/counters.h"
@@ -32,8 +34,10 @@ struct seckill {
     skl_counters_t counters;
     skl_stock_t stock;
     skl_limits_t limits;
+    skl_hot_t hot;
     skl_lists_t lists;
     skl_processes_t processes;
+    skl_permits_t permits;
     skl_breakers_t breakers;
     skl_sheds_t sheds;
     skl_cpu_t cpu; /* of the io thread */

@@ -11,6 +11,34 @@
 
 #include <stdio.h>
 
+/* ---- Counts -------------------------------------------------------------- */
+
+/* Limiters count for themselves (skl_limiter_counted). */
+static uint64_t result_of(seckill_t *sk, int op, int rc)
+{
+    if (op == SKL_OP_limiter && rc == SECKILL_OK) {
+        return skl_limits_counted(&sk->limits, SKL_LIMIT_ALLOWED);
+    }
+    if (op == SKL_OP_limiter && rc == SECKILL_EREJECTED) {
+        return skl_limits_counted(&sk->limits, SKL_LIMIT_REJECTED);
+    }
+    return skl_counters_result(&sk->counters, op, rc);
+}
+
+static uint64_t event_of(seckill_t *sk, int event)
+{
+    switch (event) {
+    case SKL_EV_limiter_overflow:
+        return skl_limits_counted(&sk->limits, SKL_LIMIT_OVERFLOW);
+    case SKL_EV_limiter_shadow:
+        return skl_limits_counted(&sk->limits, SKL_LIMIT_SHADOWED);
+    case SKL_EV_limiter_undone:
+        return skl_limits_counted(&sk->limits, SKL_LIMIT_REFUNDED);
+    default:
+        return skl_counters_event(&sk->counters, event);
+    }
+}
+
 /* ---- Walk ---------------------------------------------------------------- */
 
 static int codes(void)
@@ -39,11 +67,11 @@ int seckill_counter_at(seckill_t *sk, int i, const char **name, uint64_t *value)
 
         (void)snprintf(text, sizeof(text), "%s.%s", skl_op_name(op),
                        seckill_errname(rc));
-        *value = skl_counters_result(&sk->counters, op, rc);
+        *value = result_of(sk, op, rc);
     } else {
         (void)snprintf(text, sizeof(text), "events.%s",
                        skl_event_name(i - results));
-        *value = skl_counters_event(&sk->counters, i - results);
+        *value = event_of(sk, i - results);
     }
     *name = text;
     return SECKILL_OK;
@@ -58,7 +86,7 @@ static void write_results(seckill_t *sk, skl_text_t *t)
     for (int op = 0; op < SKL_OP_COUNT; op++) {
         for (int i = -1; i < codes(); i++) {
             int rc = i < 0 ? SECKILL_OK : seckill_errcode_at(i);
-            uint64_t n = skl_counters_result(&sk->counters, op, rc);
+            uint64_t n = result_of(sk, op, rc);
 
             if (n == 0 && rc != SECKILL_OK) {
                 continue;
@@ -78,9 +106,28 @@ static void write_events(seckill_t *sk, skl_text_t *t)
         (void)snprintf(name, sizeof(name), "seckill_%s_total",
                        skl_event_name(i));
         skl_text_family(t, name, "counter", skl_event_help(i));
-        skl_text_printf(
-            t, "%s %llu\n", name,
-            (unsigned long long)skl_counters_event(&sk->counters, i));
+        skl_text_printf(t, "%s %llu\n", name,
+                        (unsigned long long)event_of(sk, i));
+    }
+}
+
+static void write_limiters(seckill_t *sk, skl_text_t *t)
+{
+    static const char *const results[SKL_LIMIT_COUNTS] = {
+        "allowed", "rejected", "delayed", "shadow", "overflow", "refunded"};
+    const uint32_t count = skl_limits_count(&sk->limits);
+
+    skl_text_family(t, "seckill_limiter_total", "counter",
+                    "Takes of a limiter by what became of them");
+    for (uint32_t i = 0; i < count; i++) {
+        const skl_limiter_t *lim = skl_limits_at(&sk->limits, i);
+
+        for (int r = 0; lim != NULL && r < SKL_LIMIT_COUNTS; r++) {
+            skl_text_printf(
+                t, "seckill_limiter_total{limiter=\"%s\",result=\"%s\"} %llu\n",
+                skl_limiter_name(lim), results[r],
+                (unsigned long long)skl_limiter_counted(lim, r));
+        }
     }
 }
 
@@ -229,6 +276,27 @@ static void write_log(seckill_t *sk, skl_text_t *t)
                     (double)s.sync_ns / (double)SKL_NS_PER_SEC);
 }
 
+/* Keys are no labels: they are users and addresses, which a monitoring system
+ * must not keep, and each new one would be a series for ever. */
+static void write_hot(seckill_t *sk, skl_text_t *t)
+{
+    skl_hot_key_t keys[SKL_HOT_KEYS];
+    int n = skl_hot_top(&sk->hot, skl_clock_mono_ns(), keys, SKL_HOT_KEYS);
+
+    skl_text_family(t, "seckill_hot_key_rate", "gauge",
+                    "Takes per second of the hottest key of a limiter");
+    for (uint32_t i = 0; i < skl_limits_count(&sk->limits); i++) {
+        int at = 0;
+
+        while (at < n && keys[at].limiter != i) {
+            at++; /* the hottest are first */
+        }
+        skl_text_printf(t, "seckill_hot_key_rate{limiter=\"%s\"} %.9g\n",
+                        skl_limits_name(&sk->limits, i),
+                        at < n ? keys[at].rate : 0.0);
+    }
+}
+
 size_t seckill_metrics(seckill_t *sk, char *out, size_t out_size)
 {
     skl_text_t t = {.out = out, .size = out_size};
@@ -243,6 +311,8 @@ size_t seckill_metrics(seckill_t *sk, char *out, size_t out_size)
     write_tables(sk, &t);
     write_results(sk, &t);
     write_events(sk, &t);
+    write_limiters(sk, &t);
+    write_hot(sk, &t);
     seckill_write_breakers(sk, &t);
     seckill_write_sheds(sk, &t);
     return t.used;

@@ -3,6 +3,7 @@
 
 local ffi = require "ffi"
 local access_list = require "resty.seckill.access_list"
+local compiled = require "compiled"
 local completion = require "resty.seckill.completion"
 local lib = require "resty.seckill.lib"
 
@@ -35,33 +36,6 @@ local function raised(fn, ...)
     local ok, message = pcall(fn, ...)
     assert.is_false(ok)
     return message
-end
-
-
--- Traces made while `body` runs n times, and those given up as not possible.
-local function compiled(body, n)
-    local vmdef = require "jit.vmdef"
-    local traces, bad = 0, {}
-    local function on_trace(what, _, _, _, code, arg)
-        if what == "stop" then
-            traces = traces + 1
-        elseif what == "abort" then
-            local text = vmdef.traceerr[code] or tostring(code)
-            text = type(arg) == "number" and text:format(arg) or text
-            if text:find("NYI") or text:find("blacklisted") then
-                bad[#bad + 1] = text
-            end
-        end
-    end
-    jit.flush()
-    jit.opt.start("hotloop=10")
-    jit.attach(on_trace, "trace")
-    for i = 1, n do
-        body(i)
-    end
-    jit.attach(on_trace)
-    jit.opt.start("hotloop=56")
-    return traces, bad
 end
 
 

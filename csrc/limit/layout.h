@@ -1,13 +1,15 @@
 /*
  * What the limiters keep in shared memory. Included by limit/ only.
  *
- * Section: header with the locks, one record for each limiter, the groups of
- * the key table. Everything starts at a cache line.
+ * Section: header with the locks, one record for each limiter, the overrides,
+ * the groups of the key table. Everything starts at a cache line.
  */
 #ifndef SKL_LIMIT_LAYOUT_H
 #define SKL_LIMIT_LAYOUT_H
 
 #include "limit/limits.h"
+#include "limit/rule.h"
+#include "limit/warm.h"
 #include "shm/lock.h"
 
 #include <stdatomic.h>
@@ -16,21 +18,21 @@
 #include <string.h>
 
 enum {
-    SKL_LIMIT_SHIFT = 8,    /* a unit is 2^-8 ns */
     SKL_LIMIT_STRIPES = 64, /* locks of new keys */
     SKL_LIMIT_CELLS = 64,   /* overflow buckets of a limiter */
-    SKL_LIMIT_WAYS = 4,     /* slots in a group */
-    SKL_LIMIT_WORDS = 7
+    SKL_LIMIT_WAYS = 4      /* slots in a group */
 };
 
-#define SKL_LIMIT_WINDOW_MAX (UINT64_C(1) << 62)
+/* Tickets name cells by 1 .. SKL_LIMIT_CELL_MAX; fingerprints are greater. */
+#define SKL_LIMIT_CELL_MAX (UINT64_C(1024) * SKL_LIMIT_CELLS)
 
 __extension__ typedef unsigned __int128 skl_u128_t;
 
+/* Two words that change together. */
 typedef union {
     _Alignas(16) struct {
         _Atomic uint64_t key; /* 0: empty */
-        _Atomic uint64_t tat;
+        _Atomic uint64_t tat; /* state; as an instant: when it is spent out */
     } half;
     skl_u128_t word; /* of the compare-and-swap */
 } skl_limit_slot_t;
@@ -39,39 +41,48 @@ struct skl_limit_group {
     _Alignas(64) skl_limit_slot_t slots[SKL_LIMIT_WAYS];
 };
 
-/* The numbers of a limiter, as its readers copy them. */
+/* A rule that changes as a whole: copy version & 1 is in force. */
 typedef struct {
-    uint64_t interval;   /* units for one token */
-    uint64_t window;     /* units of the burst */
-    uint64_t debt_until; /* a TAT up to here may stem from older numbers */
-    uint64_t mode;       /* SECKILL_LIMIT_* */
-    double inverse;      /* 1 / interval */
-    double rate, burst;  /* as given */
-} skl_limit_numbers_t;
+    _Alignas(64) _Atomic uint64_t version;
+    struct {
+        _Alignas(64) _Atomic uint64_t word[SKL_LIMIT_WORDS];
+    } copy[2];
+} skl_limit_live_rule_t;
 
-_Static_assert(sizeof(skl_limit_numbers_t) == 8 * SKL_LIMIT_WORDS,
-               "numbers are copied word by word");
+/* Counts of one stripe of processes. */
+typedef struct {
+    _Alignas(64) _Atomic uint64_t count[SKL_LIMIT_COUNTS];
+} skl_limit_stripe_t;
 
 struct skl_limit_record {
     /* Written once, before the record is counted. */
     _Alignas(64) char name[SECKILL_NAME_MAX + 1];
-    uint8_t pad[7];
+    uint8_t pad[3];
     uint32_t algorithm;
-    uint32_t reserved;
-    _Atomic uint64_t version; /* copy version & 1 is in force */
-    struct {
-        _Alignas(64) _Atomic uint64_t word[SKL_LIMIT_WORDS];
-    } numbers[2];
+    _Atomic uint32_t overrides; /* keys with rules of their own */
+    skl_limit_live_rule_t rule;
     /* Nanoseconds given back by undo, counted before and after the fact. */
     _Alignas(64) _Atomic uint64_t undo_begun;
     _Atomic uint64_t undo_done;
-    _Alignas(64) _Atomic uint64_t cells[SKL_LIMIT_CELLS]; /* TATs */
+    _Alignas(64) skl_limit_slot_t store; /* of a cold start: skl_warm_store_t */
+    _Alignas(64) _Atomic uint64_t cells[SKL_LIMIT_CELLS]; /* states */
+    skl_limit_stripe_t stripes[SKL_STRIPES];
+};
+
+/* The rule of one key: open addressing by fingerprint. */
+struct skl_limit_exception {
+    _Alignas(64) _Atomic uint64_t key; /* 0: never used, or SKL_LIMIT_GONE */
+    skl_limit_live_rule_t rule;
 };
 
 struct skl_limits_shm {
     uint32_t limiters;
-    uint32_t reserved;
+    uint32_t overrides;
+    uint64_t exceptions; /* a power of two, at least twice the overrides */
+    _Atomic uint32_t overridden; /* keys with a rule of their own */
+    uint32_t pad;
     uint64_t groups;        /* a power of two */
+    int64_t rebuilt_ns;     /* monotonic; 0: nothing was lost before */
     _Atomic uint32_t count; /* records in use */
     skl_lock_t lock;        /* of creation and of changes of numbers */
     skl_lock_t stripes[SKL_LIMIT_STRIPES];
@@ -81,30 +92,57 @@ _Static_assert(sizeof(skl_limit_slot_t) == 16, "one compare-and-swap");
 _Static_assert(sizeof(struct skl_limit_group) == 64, "one cache line");
 _Static_assert(sizeof(struct skl_limit_record) % 64 == 0, "whole lines");
 _Static_assert(sizeof(struct skl_limits_shm) % 64 == 0, "whole lines");
+_Static_assert(sizeof(skl_warm_store_t) == 16, "a store is two words");
+
+#define SKL_LIMIT_GONE UINT64_C(1)
 
 static inline uint64_t skl_limit_units(int64_t now_ns)
 {
     return (uint64_t)now_ns << SKL_LIMIT_SHIFT;
 }
 
-/* A whole copy of the numbers in force. Goes round again only when a writer
- * has published meanwhile; a writer that died has not. */
-static inline void skl_limit_numbers(skl_limit_record_t *r,
-                                     skl_limit_numbers_t *out)
+/* A whole copy of the first n words of the rule in force; n is a constant.
+ * Goes round again only when a writer has published meanwhile; a writer that
+ * died has not. */
+static inline __attribute__((always_inline)) void skl_limit_copy(
+    skl_limit_live_rule_t *r, skl_limit_rule_t *out, const int n)
 {
-    uint64_t words[SKL_LIMIT_WORDS];
     uint64_t version;
 
     do {
         version = atomic_load_explicit(&r->version, memory_order_acquire);
-        for (int i = 0; i < SKL_LIMIT_WORDS; i++) {
+#pragma GCC unroll 20
+        for (int i = 0; i < n; i++) {
             /* acquire: the check below stays behind these loads */
-            words[i] = atomic_load_explicit(&r->numbers[version & 1].word[i],
-                                            memory_order_acquire);
+            const uint64_t word = atomic_load_explicit(
+                &r->copy[version & 1].word[i], memory_order_acquire);
+
+            /* one by one: a wider copy would wait for the stores before it */
+            memcpy((char *)out + 8 * i, &word, sizeof(word));
         }
     } while (atomic_load_explicit(&r->version, memory_order_relaxed) !=
              version);
-    memcpy(out, words, sizeof(words));
+}
+
+static inline void skl_limit_publish(skl_limit_live_rule_t *r,
+                                     const skl_limit_rule_t *rule)
+{
+    uint64_t words[SKL_LIMIT_WORDS];
+    uint64_t next = atomic_load(&r->version) + 1;
+
+    memcpy(words, rule, sizeof(words));
+    for (int i = 0; i < SKL_LIMIT_WORDS; i++) {
+        atomic_store(&r->copy[next & 1].word[i], words[i]);
+    }
+    atomic_store(&r->version, next);
+}
+
+static inline void skl_limit_tally(skl_limiter_t *lim, int which)
+{
+    skl_limit_stripe_t *s =
+        &lim->record->stripes[lim->limits->counters->number];
+
+    atomic_fetch_add_explicit(&s->count[which], 1, memory_order_relaxed);
 }
 
 #endif

@@ -3,14 +3,11 @@
 
 #include "base/assert.h"
 #include "limit/layout.h"
+#include "limit/override.h"
+#include "limit/window.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define UNITS_PER_SECOND 256e9L
-#define RATE_MIN 1e-7
-#define RATE_MAX 1e7
-#define BURST_MAX 1e9
 
 /* ---- Section ------------------------------------------------------------- */
 
@@ -24,11 +21,13 @@ static uint64_t group_count(uint32_t limit_keys)
     return slots / SKL_LIMIT_WAYS;
 }
 
-uint64_t skl_limits_bytes(uint32_t limit_keys, uint32_t limiters)
+uint64_t skl_limits_bytes(const skl_limits_size_t *size)
 {
     return sizeof(skl_limits_shm_t) +
-           limiters * (uint64_t)sizeof(skl_limit_record_t) +
-           group_count(limit_keys) * sizeof(skl_limit_group_t);
+           size->limiters * (uint64_t)sizeof(skl_limit_record_t) +
+           skl_overrides_cells(size->overrides) *
+               sizeof(skl_limit_exception_t) +
+           group_count(size->keys) * sizeof(skl_limit_group_t);
 }
 
 uint64_t skl_limits_signature(void)
@@ -37,16 +36,19 @@ uint64_t skl_limits_signature(void)
         sizeof(skl_limits_shm_t),
         offsetof(skl_limits_shm_t, stripes),
         sizeof(skl_limit_record_t),
-        offsetof(skl_limit_record_t, version),
-        offsetof(skl_limit_record_t, numbers),
+        offsetof(skl_limit_record_t, rule),
         offsetof(skl_limit_record_t, undo_begun),
+        offsetof(skl_limit_record_t, store),
         offsetof(skl_limit_record_t, cells),
+        offsetof(skl_limit_record_t, stripes),
+        sizeof(skl_limit_exception_t),
         sizeof(skl_limit_group_t),
         sizeof(skl_limit_slot_t),
-        sizeof(skl_limit_numbers_t),
+        sizeof(skl_limit_rule_t),
         SKL_LIMIT_SHIFT,
+        SKL_LIMIT_COUNTS,
     };
-    uint64_t mix = 1; /* format of the table */
+    uint64_t mix = 2; /* format of the table */
 
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         mix = skl_mix64(mix ^ parts[i]) + i;
@@ -54,14 +56,17 @@ uint64_t skl_limits_signature(void)
     return mix;
 }
 
-void skl_limits_init(void *section, uint32_t limit_keys, uint32_t limiters)
+void skl_limits_init(void *section, const skl_limits_size_t *size)
 {
     skl_limits_shm_t *shm = section;
 
     skl_assert((uintptr_t)section % 64 == 0);
-    skl_assert(limiters >= 1 && limit_keys >= 1);
-    shm->limiters = limiters;
-    shm->groups = group_count(limit_keys);
+    skl_assert(size->limiters >= 1 && size->keys >= 1);
+    shm->limiters = size->limiters;
+    shm->overrides = size->overrides;
+    shm->exceptions = skl_overrides_cells(size->overrides);
+    shm->groups = group_count(size->keys);
+    shm->rebuilt_ns = 0;
     skl_lock_init(&shm->lock);
     for (int i = 0; i < SKL_LIMIT_STRIPES; i++) {
         skl_lock_init(&shm->stripes[i]);
@@ -69,19 +74,29 @@ void skl_limits_init(void *section, uint32_t limit_keys, uint32_t limiters)
     atomic_init(&shm->count, 0);
 }
 
+void skl_limits_rebuilt(void *section, int64_t now_ns)
+{
+    skl_limits_shm_t *shm = section;
+
+    skl_assert(atomic_load(&shm->count) == 0);
+    shm->rebuilt_ns = now_ns;
+}
+
 void skl_limits_attach(skl_limits_t *l, void *section,
                        const skl_hash_key_t *key, skl_counters_t *counters)
 {
-    char *base = section;
+    char *at = section;
 
     memset(l, 0, sizeof(*l));
     l->shm = section;
     skl_assert(l->shm->limiters >= 1);
     skl_assert((l->shm->groups & (l->shm->groups - 1)) == 0);
-    base += sizeof(skl_limits_shm_t);
-    l->records = (skl_limit_record_t *)(void *)base;
-    base += l->shm->limiters * sizeof(skl_limit_record_t);
-    l->groups = (skl_limit_group_t *)(void *)base;
+    at += sizeof(skl_limits_shm_t);
+    l->records = (skl_limit_record_t *)(void *)at;
+    at += l->shm->limiters * sizeof(skl_limit_record_t);
+    l->exceptions = (skl_limit_exception_t *)(void *)at;
+    at += l->shm->exceptions * sizeof(skl_limit_exception_t);
+    l->groups = (skl_limit_group_t *)(void *)at;
     l->key = *key;
     l->counters = counters;
 }
@@ -94,6 +109,11 @@ void skl_limits_detach(skl_limits_t *l)
 uint32_t skl_limits_count(const skl_limits_t *l)
 {
     return atomic_load_explicit(&l->shm->count, memory_order_acquire);
+}
+
+const char *skl_limits_name(const skl_limits_t *l, uint32_t index)
+{
+    return index < skl_limits_count(l) ? l->records[index].name : NULL;
 }
 
 uint64_t skl_limits_groups(const skl_limits_t *l)
@@ -136,109 +156,100 @@ static skl_limiter_t *handles(skl_limits_t *l)
     return made;
 }
 
+skl_limiter_t *skl_limits_at(skl_limits_t *l, uint32_t i)
+{
+    skl_limiter_t *all = i < skl_limits_count(l) ? handles(l) : NULL;
+
+    return all == NULL ? NULL : &all[i];
+}
+
+const char *skl_limiter_name(const skl_limiter_t *lim)
+{
+    return lim->record->name;
+}
+
+int skl_limiter_holds(const skl_limiter_t *lim)
+{
+    return lim->record->algorithm == SECKILL_CONCURRENCY;
+}
+
+/* ---- Counts -------------------------------------------------------------- */
+
+uint64_t skl_limiter_counted(const skl_limiter_t *lim, int which)
+{
+    uint64_t sum = 0;
+
+    skl_assert(which >= 0 && which < SKL_LIMIT_COUNTS);
+    for (int i = 0; i < SKL_STRIPES; i++) {
+        sum += atomic_load_explicit(&lim->record->stripes[i].count[which],
+                                    memory_order_relaxed);
+    }
+    return sum;
+}
+
+uint64_t skl_limits_counted(const skl_limits_t *l, int which)
+{
+    uint32_t count = skl_limits_count(l);
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        const skl_limiter_t lim = {.record = &l->records[i]};
+
+        sum += skl_limiter_counted(&lim, which);
+    }
+    return sum;
+}
+
 /* ---- Numbers ------------------------------------------------------------- */
 
-/* Derive the fixed-point numbers from rate and burst, rounded so that never
- * more is admitted than they say. */
-static int derive(skl_limit_numbers_t *n)
+static int is_same(const skl_limit_rule_t *a, const skl_limit_rule_t *b)
 {
-    long double exact;
-    uint64_t whole;
-    uint64_t part;
-
-    if (!(n->rate >= RATE_MIN && n->rate <= RATE_MAX) ||
-        !(n->burst >= 1 && n->burst <= BURST_MAX)) {
-        return SECKILL_EBADOPTION;
-    }
-    exact = UNITS_PER_SECOND / (long double)n->rate;
-    n->interval = (uint64_t)exact;
-    n->interval += (long double)n->interval < exact ? 1 : 0;
-    whole = (uint64_t)n->burst;
-    part = (uint64_t)(((long double)n->burst - (long double)whole) *
-                      (long double)n->interval);
-    if (__builtin_mul_overflow(whole, n->interval, &n->window) ||
-        __builtin_add_overflow(n->window, part, &n->window) ||
-        n->window > SKL_LIMIT_WINDOW_MAX) {
-        return SECKILL_EBADOPTION;
-    }
-    n->inverse = 1 / (double)n->interval;
-    skl_assert(n->interval > 0 && n->window >= n->interval);
-    return SECKILL_OK;
-}
-
-/* The numbers in force; for the holder of the lock. */
-static void read_numbers(skl_limit_record_t *r, skl_limit_numbers_t *out)
-{
-    uint64_t words[SKL_LIMIT_WORDS];
-    uint64_t version = atomic_load(&r->version);
-
-    for (int i = 0; i < SKL_LIMIT_WORDS; i++) {
-        words[i] = atomic_load(&r->numbers[version & 1].word[i]);
-    }
-    memcpy(out, words, sizeof(words));
-}
-
-static void publish(skl_limit_record_t *r, const skl_limit_numbers_t *numbers)
-{
-    uint64_t words[SKL_LIMIT_WORDS];
-    uint64_t next = atomic_load(&r->version) + 1;
-
-    memcpy(words, numbers, sizeof(words));
-    for (int i = 0; i < SKL_LIMIT_WORDS; i++) {
-        atomic_store(&r->numbers[next & 1].word[i], words[i]);
-    }
-    atomic_store(&r->version, next);
-}
-
-static int check_shape(const seckill_limit_t *limit)
-{
-    if (limit->struct_size < sizeof(*limit)) {
-        return SECKILL_EBADOPTION;
-    }
-    if (limit->algorithm != 0 && limit->algorithm != SECKILL_TOKEN_BUCKET) {
-        return SECKILL_EBADOPTION;
-    }
-    return limit->mode > SECKILL_LIMIT_SHADOW ? SECKILL_EBADOPTION : SECKILL_OK;
-}
-
-/* Put the fields that are given over those in force. NaN is given. */
-static int merge(skl_limit_numbers_t *n, const seckill_limit_t *limit)
-{
-    if (limit->rate < 0 || limit->rate > 0 || limit->rate != limit->rate) {
-        n->rate = limit->rate;
-    }
-    if (limit->burst < 0 || limit->burst > 0 || limit->burst != limit->burst) {
-        n->burst = limit->burst;
-    }
-    if (limit->mode != 0) {
-        n->mode = limit->mode;
-    }
-    return derive(n);
+    return memcmp(a, b, sizeof(*a)) == 0;
 }
 
 /* Change a record. Keys keep their TAT, the debt they have in time; a debt
- * that is deeper than the new burst counts as a used-up burst (bucket.c). */
-static int change(skl_limit_record_t *r, const seckill_limit_t *limit,
-                  uint64_t now)
+ * that is deeper than the new burst counts as a used-up burst (take.c). */
+static int change(skl_limits_t *l, skl_limit_record_t *r,
+                  const seckill_limit_t *limit, uint64_t now)
 {
-    skl_limit_numbers_t old;
-    skl_limit_numbers_t n;
+    skl_limit_rule_t old;
+    skl_limit_rule_t n;
     int rc;
 
-    read_numbers(r, &old);
+    skl_limit_copy(&r->rule, &old, SKL_LIMIT_WORDS);
     n = old;
     if (limit->algorithm != 0 && limit->algorithm != r->algorithm) {
-        return SECKILL_ECONFLICT;
+        return limit->algorithm > SECKILL_CONCURRENCY ? SECKILL_EBADOPTION
+                                                      : SECKILL_ECONFLICT;
     }
-    rc = merge(&n, limit);
-    if (rc != SECKILL_OK || memcmp(&n, &old, sizeof(n)) == 0) {
+    rc = skl_limit_rule_merge(&n, limit, l->offset_ns, 0);
+    if (rc != SECKILL_OK || is_same(&n, &old)) {
         return rc;
     }
     if ((int64_t)(now + old.window - n.debt_until) > 0) {
         n.debt_until = now + old.window;
     }
-    publish(r, &n);
+    skl_limit_publish(&r->rule, &n);
     return SECKILL_OK;
+}
+
+/* The state in which keys begin: that of their cell. After the loss of the
+ * segment before this one it is spent, as of that instant: whatever they had
+ * taken is paid off by then. */
+static uint64_t first_state(const skl_limits_shm_t *shm,
+                            const skl_limit_rule_t *r, uint64_t now)
+{
+    const uint64_t lost = skl_limit_units(shm->rebuilt_ns);
+
+    if (shm->rebuilt_ns == 0 || r->algorithm == SECKILL_CONCURRENCY) {
+        return now;
+    }
+    if (r->algorithm == SECKILL_FIXED_WINDOW ||
+        r->algorithm == SECKILL_SLIDING_WINDOW) {
+        return skl_window_spent(r, shm->rebuilt_ns);
+    }
+    return r->warm == SKL_WARM_SCHEDULE ? skl_warm_word(r, r->window, lost)
+                                        : lost + r->window;
 }
 
 static int create(skl_limits_t *l, const char *name,
@@ -246,27 +257,23 @@ static int create(skl_limits_t *l, const char *name,
 {
     uint32_t index = skl_limits_count(l);
     skl_limit_record_t *r = &l->records[index];
-    skl_limit_numbers_t n;
-    int rc;
+    skl_limit_rule_t n;
+    int rc = skl_limit_rule_make(&n, limit, l->offset_ns);
 
-    memset(&n, 0, sizeof(n));
-    n.mode = SECKILL_LIMIT_ENFORCE;
-    n.burst = limit->rate > 100 ? limit->rate / 100 : 1;
-    n.debt_until = now;
-    rc = merge(&n, limit);
     if (rc != SECKILL_OK) {
         return rc;
     }
     if (index == l->shm->limiters) {
         return SECKILL_EFULL;
     }
+    n.debt_until = now;
     memset(r->name, 0, sizeof(r->name));
     memcpy(r->name, name, strlen(name));
-    r->algorithm = SECKILL_TOKEN_BUCKET;
+    r->algorithm = n.algorithm;
     for (int i = 0; i < SKL_LIMIT_CELLS; i++) {
-        atomic_store(&r->cells[i], now);
+        atomic_store(&r->cells[i], first_state(l->shm, &n, now));
     }
-    publish(r, &n);
+    skl_limit_publish(&r->rule, &n);
     atomic_store_explicit(&l->shm->count, index + 1, memory_order_release);
     return SECKILL_OK;
 }
@@ -298,7 +305,7 @@ static int open_locked(skl_limits_t *l, const char *name,
 {
     *index = find_name(l, name);
     if (*index < skl_limits_count(l)) {
-        return change(&l->records[*index], limit, now);
+        return change(l, &l->records[*index], limit, now);
     }
     return create(l, name, limit, now);
 }
@@ -317,10 +324,10 @@ int skl_limits_open(skl_limits_t *l, const char *name,
     if (!valid_name(name)) {
         return SECKILL_EBADNAME;
     }
-    rc = all == NULL ? SECKILL_ENOMEM : check_shape(limit);
-    if (rc == SECKILL_OK) {
-        rc = skl_lock_acquire(&l->shm->lock, &wait, NULL, NULL);
+    if (all == NULL) {
+        return SECKILL_ENOMEM;
     }
+    rc = skl_lock_acquire(&l->shm->lock, &wait, NULL, NULL);
     if (rc != SECKILL_OK) {
         return rc;
     }
@@ -337,28 +344,20 @@ int skl_limiter_set(skl_limiter_t *lim, const seckill_limit_t *limit,
 {
     skl_lock_t *lock = &lim->limits->shm->lock;
     skl_wait_t wait = {0};
-    int rc = check_shape(limit);
+    int rc = skl_lock_acquire(lock, &wait, NULL, NULL);
 
-    if (rc == SECKILL_OK) {
-        rc = skl_lock_acquire(lock, &wait, NULL, NULL);
-    }
     if (rc != SECKILL_OK) {
         return rc;
     }
-    rc = change(lim->record, limit, skl_limit_units(now_ns));
+    rc = change(lim->limits, lim->record, limit, skl_limit_units(now_ns));
     skl_lock_release(lock);
     return rc;
 }
 
 void skl_limiter_get(skl_limiter_t *lim, seckill_limit_t *out)
 {
-    skl_limit_numbers_t n;
+    skl_limit_rule_t r;
 
-    skl_limit_numbers(lim->record, &n);
-    memset(out, 0, sizeof(*out));
-    out->struct_size = sizeof(*out);
-    out->algorithm = lim->record->algorithm;
-    out->rate = n.rate;
-    out->burst = n.burst;
-    out->mode = (uint32_t)n.mode;
+    skl_limit_copy(&lim->record->rule, &r, SKL_LIMIT_WORDS);
+    skl_limit_rule_get(&r, out);
 }

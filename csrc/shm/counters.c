@@ -39,7 +39,8 @@ void skl_counters_attach(skl_counters_t *c, skl_counters_shm_t *shm)
 
     skl_assert((uintptr_t)shm % _Alignof(skl_counters_shm_t) == 0);
     c->shm = shm;
-    c->mine = &shm->stripes[n % SKL_STRIPES];
+    c->number = n % SKL_STRIPES;
+    c->mine = &shm->stripes[c->number];
 }
 
 uint64_t skl_counters_result(const skl_counters_t *c, int op, int rc)

@@ -49,6 +49,8 @@ enum { SKL_STRIPES = 16, SKL_CODES = 112 };
     X(limiter_overflow, "takes that fell to the overflow bucket")              \
     X(limiter_shadow, "takes that shadow mode did not refuse")                 \
     X(limiter_undone, "takes that were given back")                            \
+    X(permits_full, "takes refused because a table of permits was full")       \
+    X(permits_returned, "permits of dead processes that came back")            \
     X(list_denied, "lookups that were denied")                                 \
     X(list_allowed, "lookups that an allow entry won")                         \
     X(wakeups, "wake-ups of the event loop by the io thread")                  \
@@ -83,11 +85,18 @@ typedef struct {
 typedef struct {
     skl_counters_shm_t *shm;
     skl_stripe_t *mine;
+    uint32_t number; /* of that stripe */
 } skl_counters_t;
 
 void skl_counters_init(skl_counters_shm_t *shm);
 /* Claim a stripe for this process. Again after fork. */
 void skl_counters_attach(skl_counters_t *c, skl_counters_shm_t *shm);
+
+/* Number of this process' stripe, for those that keep more by stripe. */
+static inline uint32_t skl_counters_stripe(const skl_counters_t *c)
+{
+    return (uint32_t)(c->mine - c->shm->stripes);
+}
 
 /* Position of a code in the result table: 0 is OK. */
 static inline uint32_t skl_code_index(int rc)

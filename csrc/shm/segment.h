@@ -39,6 +39,8 @@ enum {
     SKL_SECTION_LISTS,
     SKL_SECTION_LOG,
     SKL_SECTION_PROCESSES,
+    SKL_SECTION_PERMITS,
+    SKL_SECTION_HOT,
     SKL_SECTION_BREAKERS,
     SKL_SECTION_SHEDDERS,
     SKL_SECTION_COUNT
@@ -49,7 +51,8 @@ typedef struct {
     int64_t window_ns;
     uint32_t request_ids;
     uint32_t items, reservations, users, requests;
-    uint32_t limit_keys, limiters, lists, list_overlay, log_units;
+    uint32_t limit_keys, limiters, limit_overrides, permits;
+    uint32_t lists, list_overlay, log_units;
     uint32_t breakers, shedders;
     uint32_t durability; /* this and the next: 0 without a log on disk */
     int64_t max_lag_ns;

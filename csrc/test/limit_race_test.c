@@ -54,18 +54,20 @@ static void world_new(world_t *w, uint32_t limit_keys, double rate,
                       double burst)
 {
     const skl_hash_key_t key = {0x0123456789abcdef, 0xfedcba9876543210};
+    const skl_limits_size_t size = {
+        .keys = limit_keys, .limiters = 1, .overrides = 1};
     seckill_limit_t limit = {.struct_size = sizeof(limit),
                              .algorithm = SECKILL_TOKEN_BUCKET,
                              .rate = rate,
                              .burst = burst};
 
-    w->bytes = skl_limits_bytes(limit_keys, 1);
+    w->bytes = skl_limits_bytes(&size);
     w->section = pages(w->bytes);
     w->counters_shm = pages(sizeof(*w->counters_shm));
     w->report = pages(sizeof(*w->report));
     skl_counters_init(w->counters_shm);
     skl_counters_attach(&w->counters, w->counters_shm);
-    skl_limits_init(w->section, limit_keys, 1);
+    skl_limits_init(w->section, &size);
     skl_limits_attach(&w->limits, w->section, &key, &w->counters);
     if (skl_limits_open(&w->limits, "a", &limit, SEC, &w->lim) != SECKILL_OK) {
         exit(1);
@@ -82,7 +84,7 @@ static void world_free(world_t *w)
 
 static uint64_t overflows(const world_t *w)
 {
-    return skl_counters_event(&w->counters, SKL_EV_limiter_overflow);
+    return skl_limits_counted(&w->limits, SKL_LIMIT_OVERFLOW);
 }
 
 static int take(skl_limiter_t *lim, const char *key, int64_t now)

@@ -34,13 +34,15 @@ static void *pages(size_t bytes)
 static void world_new(world_t *w, uint32_t limit_keys, uint32_t limiters)
 {
     const skl_hash_key_t key = {0x0123456789abcdef, 0xfedcba9876543210};
+    const skl_limits_size_t size = {
+        .keys = limit_keys, .limiters = limiters, .overrides = 8};
 
-    w->bytes = skl_limits_bytes(limit_keys, limiters);
+    w->bytes = skl_limits_bytes(&size);
     w->section = pages(w->bytes);
     w->counters_shm = pages(sizeof(*w->counters_shm));
     skl_counters_init(w->counters_shm);
     skl_counters_attach(&w->counters, w->counters_shm);
-    skl_limits_init(w->section, limit_keys, limiters);
+    skl_limits_init(w->section, &size);
     skl_limits_attach(&w->limits, w->section, &key, &w->counters);
 }
 
@@ -115,7 +117,7 @@ static uint64_t next_random(uint64_t *state)
 
 static uint64_t event(const world_t *w, int which)
 {
-    return skl_counters_event(&w->counters, which);
+    return skl_limits_counted(&w->limits, which);
 }
 
 /* ---- Numbers, names, records --------------------------------------------- */
@@ -205,11 +207,11 @@ TEST(limit_open_attaches_changes_and_fills)
               skl_limits_open(&w.limits, "new", NULL, 1, &b));
     limiter(&w, "b", 1, 1, 1);
     CHECK_INT(SECKILL_EFULL, skl_limits_open(&w.limits, "c", &limit, 1, &b));
-    limit.algorithm = 2;
+    limit.algorithm = SECKILL_CONCURRENCY + 1;
     CHECK_INT(SECKILL_EBADOPTION,
               skl_limits_open(&w.limits, "a", &limit, 1, &b));
     limit = limit_of(1, 1);
-    limit.mode = 3;
+    limit.mode = SECKILL_LIMIT_OFF + 1;
     CHECK_INT(SECKILL_EBADOPTION, skl_limiter_set(a, &limit, 1));
     limit = limit_of(1, 1);
     limit.struct_size = 8;
@@ -344,10 +346,10 @@ TEST(limit_shadow_counts_and_refuses_nothing)
     for (int i = 0; i < 10; i++) {
         CHECK_INT(SECKILL_OK, take_n(lim, "k", 1, SEC, &ticket));
     }
-    CHECK_INT(8, event(&w, SKL_EV_limiter_shadow));
+    CHECK_INT(8, event(&w, SKL_LIMIT_SHADOWED));
     CHECK_INT(0, skl_limiter_undo(lim, &ticket, SEC));
     CHECK_INT(SECKILL_OK, take_n(lim, "k", 3, SEC, NULL));
-    CHECK_INT(9, event(&w, SKL_EV_limiter_shadow));
+    CHECK_INT(9, event(&w, SKL_LIMIT_SHADOWED));
     CHECK_INT(SECKILL_OK, skl_limiter_set(lim, &enforce, SEC));
     CHECK_INT(0, drain(lim, "k", SEC));
     world_free(&w);
@@ -454,7 +456,7 @@ TEST(limit_flood_of_keys_is_no_amnesty)
         snprintf(key, sizeof(key), "flood%d", i);
         take(lim, key, SEC + i);
     }
-    CHECK(event(&w, SKL_EV_limiter_overflow) > 0);
+    CHECK(event(&w, SKL_LIMIT_OVERFLOW) > 0);
     for (int i = 0; i < VICTIMS; i++) {
         snprintf(key, sizeof(key), "victim%d", i);
         CHECK_INT(0, drain(lim, key, 2 * SEC));
@@ -478,7 +480,7 @@ TEST(limit_capacity_is_kept_without_overflow)
         admitted += take(lim, key, SEC) == SECKILL_OK;
     }
     CHECK_INT(KEYS, admitted);
-    CHECK_INT(0, event(&w, SKL_EV_limiter_overflow));
+    CHECK_INT(0, event(&w, SKL_LIMIT_OVERFLOW));
     for (int i = 0; i < KEYS; i++) {
         snprintf(key, sizeof(key), "user%d", i);
         admitted += take(lim, key, SEC + 1) == SECKILL_OK;
@@ -508,7 +510,7 @@ TEST(limit_overflow_keeps_the_bound_for_each_key)
         snprintf(key, sizeof(key), "k%d", (int)k);
         admitted[k] += take(lim, key, now) == SECKILL_OK;
     }
-    CHECK(event(&w, SKL_EV_limiter_overflow) > 0);
+    CHECK(event(&w, SKL_LIMIT_OVERFLOW) > 0);
     for (int i = 0; i < KEYS; i++) {
         CHECK(admitted[i] <= 4 + 10 * 10);
     }
@@ -528,7 +530,7 @@ TEST(limit_overflow_peeks_and_undoes)
     world_new(&w, 2, 2); /* one group for all */
     lim = limiter(&w, "a", 1.0 / 3600, 2, SEC);
     other = limiter(&w, "b", 1.0 / 3600, 2, SEC);
-    while (event(&w, SKL_EV_limiter_overflow) == 0 && i < 100) {
+    while (event(&w, SKL_LIMIT_OVERFLOW) == 0 && i < 100) {
         snprintf(key, sizeof(key), "k%d", i++);
         CHECK_INT(SECKILL_OK, take_n(lim, key, 2, SEC, &ticket));
     }
@@ -561,7 +563,7 @@ TEST(limit_undo_at_once_is_exact)
     CHECK_INT(0, ticket.charge | ticket.key | ticket.at | ticket.depth);
     CHECK_INT(0, skl_limiter_undo(lim, &ticket, SEC));
     CHECK_INT(3, drain(lim, "k", SEC));
-    CHECK_INT(1, event(&w, SKL_EV_limiter_undone));
+    CHECK_INT(1, event(&w, SKL_LIMIT_REFUNDED));
     world_free(&w);
 }
 

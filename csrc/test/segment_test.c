@@ -163,6 +163,7 @@ TEST(options_out_of_range_are_named)
     MAX(limiters, 1024)
     MAX(lists, 256)
     MAX(list_overlay, 1U << 20)
+    MAX(permits, 1U << 20)
     MAX(breakers, 1024)
     MAX(shedders, 64)
 #undef MAX
@@ -259,6 +260,7 @@ TEST(each_option_that_differs_is_named)
     mismatch(&(skl_config_t){.lists = 1}, "capacity.lists");
     mismatch(&(skl_config_t){.list_overlay = 1}, "capacity.list_overlay");
     mismatch(&(skl_config_t){.log_units = 64}, "capacity.log_units");
+    mismatch(&(skl_config_t){.permits = 1}, "capacity.permits");
     CHECK_INT(SECKILL_OK, open_as("mis", &same, NULL));
     CHECK_INT(0, seg.created);
     destroy("mis");

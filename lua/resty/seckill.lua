@@ -5,6 +5,7 @@
 
 local ffi = require("ffi")
 local args = require("resty.seckill.args")
+local combine = require("resty.seckill.combine")
 local engine = require("resty.seckill.engine")
 local lib = require("resty.seckill.lib")
 local limiter = require("resty.seckill.limiter")
@@ -35,7 +36,9 @@ local OPTIONS = {
 local CAPACITY = {
     items = { 1, 2^20 }, reservations = { 1, 2^26 }, users = { 1, 2^26 },
     requests = { 1, 2^26 }, limit_keys = { 1, 2^26 }, limiters = { 1, 1024 },
+    limit_overrides = { 1, 2^20 },
     lists = { 1, 256 }, list_overlay = { 1, 2^20 }, log_units = { 64, 2^24 },
+    permits = { 1, 2^20 },
     breakers = { 1, 1024 }, shedders = { 1, 64 },
 }
 
@@ -217,10 +220,16 @@ function _M.destroy(name, shm_dir)
 end
 
 
---- A reusable ticket for limiter:incoming and :uncommit.
+--- A reusable ticket for limiter:incoming and combine.
 --- Phases: any.
 ---@return seckill.ticket
 _M.ticket = limiter.ticket
+
+-- See resty.seckill.combine.
+_M.combine = combine.combine
+_M.peek = combine.peek
+_M.uncommit = combine.uncommit
+_M.leaving = combine.leaving
 
 
 --- Version of the C library.

@@ -92,6 +92,10 @@ enum {
     SECKILL_SIZEOF_DIR_STATS,
     SECKILL_SIZEOF_LINE,
     SECKILL_SIZEOF_ORDER,
+    SECKILL_SIZEOF_VERDICT,
+    SECKILL_SIZEOF_RULE,
+    SECKILL_SIZEOF_LIMITER_COUNTS,
+    SECKILL_SIZEOF_HOT_KEY,
     SECKILL_SIZEOF_BREAKER_OPTIONS,
     SECKILL_SIZEOF_BREAKER_STATS,
     SECKILL_SIZEOF_SHEDDER_OPTIONS,
@@ -123,11 +127,13 @@ typedef struct {
     uint32_t requests;
     uint32_t limit_keys;
     uint32_t limiters;
+    uint32_t limit_overrides;
     uint32_t lists;
     uint32_t list_overlay;
     uint32_t breakers;
     uint32_t shedders;
     uint32_t log_units;
+    uint32_t permits;
     uint32_t durability;
     const char *dir;
     int64_t max_lag_ns;
@@ -355,34 +361,104 @@ int seckill_sink_drain(seckill_t *sk);
 int seckill_sink_compare(seckill_t *sk, char *text, size_t text_size);
 enum {
     SECKILL_TOKEN_BUCKET = 1,
+    SECKILL_LEAKY_BUCKET = 2,
+    SECKILL_FIXED_WINDOW = 3,
+    SECKILL_SLIDING_WINDOW = 4,
+    SECKILL_SLIDING_LOG = 5,
+    SECKILL_CONCURRENCY = 6,
 };
 enum {
     SECKILL_LIMIT_ENFORCE = 1,
     SECKILL_LIMIT_SHADOW = 2,
+    SECKILL_LIMIT_OFF = 3,
+};
+enum {
+    SECKILL_ZERO_BURST = 1,
+    SECKILL_ZERO_MAX_DELAY = 2,
+    SECKILL_ZERO_NODELAY = 4,
+    SECKILL_ZERO_LIMIT = 8,
+    SECKILL_ZERO_WARM_UP = 16,
 };
 typedef struct {
     uint32_t struct_size;
     uint32_t algorithm;
+    uint32_t mode;
+    uint32_t zeros;
     double rate;
     double burst;
-    uint32_t mode;
-    uint32_t pad;
+    double nodelay;
+    double limit;
+    int64_t window_ns;
+    int64_t max_delay_ns;
+    int64_t warm_up_ns;
+    double cold_factor;
+    int64_t warm_up_at_ns;
 } seckill_limit_t;
 typedef struct {
-    uint64_t at;
-    uint64_t key;
-    uint64_t depth;
-    uint64_t charge;
+    int64_t delay_ns;
+    int64_t retry_ns;
+    int64_t reset_ns;
+    double remaining;
+    double quota;
+    uint32_t in_use;
+    uint32_t mask;
+    uint32_t shadow;
+    uint32_t pad;
+} seckill_verdict_t;
+typedef struct {
+    void *limiter;
+    uint64_t at, key, depth, charge;
+} seckill_ticket_part_t;
+typedef struct {
+    uint32_t count;
+    uint32_t pad;
+    seckill_ticket_part_t parts[8];
 } seckill_ticket_t;
+typedef struct {
+    uint64_t word[24];
+} seckill_rule_t;
+typedef struct {
+    uint64_t allowed, rejected, delayed;
+    uint64_t shadow;
+    uint64_t overflow;
+    uint64_t refunded;
+} seckill_limiter_counts_t;
 int seckill_limiter_open(seckill_t *sk, const char *name,
     const seckill_limit_t *limit, seckill_limiter_t **out);
 int seckill_limiter_set(seckill_limiter_t *lim, const seckill_limit_t *limit);
 void seckill_limiter_get(seckill_limiter_t *lim, seckill_limit_t *out);
+int seckill_limiter_override(seckill_limiter_t *lim, const char *key,
+    size_t key_len, const seckill_limit_t *limit);
 int seckill_limiter_take(seckill_limiter_t *lim, const char *key,
     size_t key_len, uint32_t cost, int commit, int64_t now_ns,
-    seckill_ticket_t *ticket, double *remaining, int64_t *retry_ns);
+    seckill_ticket_t *ticket, seckill_verdict_t *out);
+int seckill_limit_prepare(const seckill_limit_t *limit, seckill_rule_t *out);
+int seckill_limiter_take_as( seckill_limiter_t *lim, const seckill_rule_t *rule,
+    const char *key, size_t key_len, uint32_t cost, int commit, int64_t now_ns,
+    seckill_ticket_t *ticket, seckill_verdict_t *out);
+int seckill_combine(uint32_t n, seckill_limiter_t *const *lims,
+    const char *const *keys, const size_t *lens, uint32_t cost, int commit,
+    int64_t now_ns, seckill_ticket_t *ticket, seckill_verdict_t *out);
 int seckill_limiter_undo(seckill_limiter_t *lim, seckill_ticket_t *ticket,
     int64_t now_ns);
+int seckill_limiter_leave(seckill_limiter_t *lim, seckill_ticket_t *ticket);
+int seckill_ticket_undo(seckill_ticket_t *ticket, int64_t now_ns);
+int seckill_ticket_leave(seckill_ticket_t *ticket);
+int seckill_limiter_refund(seckill_limiter_t *lim, const seckill_rule_t *rule,
+    const char *key, size_t key_len, uint32_t cost, int64_t now_ns);
+int seckill_limiter_at(seckill_t *sk, uint32_t i, seckill_limiter_t **out);
+const char *seckill_limiter_name(seckill_limiter_t *lim);
+void seckill_limiter_counts(seckill_limiter_t *lim,
+    seckill_limiter_counts_t *out);
+typedef struct {
+    char key[64];
+    uint32_t key_len;
+    uint32_t pad;
+    const char *limiter;
+    double rate;
+    double share;
+} seckill_hot_key_t;
+int seckill_hot_keys(seckill_t *sk, seckill_hot_key_t *out, int max);
 enum {
     SECKILL_BREAKER_CLOSED = 1,
     SECKILL_BREAKER_OPEN = 2,
@@ -589,7 +665,7 @@ end
 
 
 return {
-    ABI = 2,
+    ABI = 3,
     ID_MAX = 64,
     NAME_MAX = 32,
     VERSION = "0.1.0",
@@ -609,10 +685,14 @@ return {
         { 12, "seckill_dir_stats_t" },
         { 13, "seckill_line_t" },
         { 14, "seckill_order_t" },
-        { 15, "seckill_breaker_options_t" },
-        { 16, "seckill_breaker_stats_t" },
-        { 17, "seckill_shedder_options_t" },
-        { 18, "seckill_shedder_stats_t" },
+        { 15, "seckill_verdict_t" },
+        { 16, "seckill_rule_t" },
+        { 17, "seckill_limiter_counts_t" },
+        { 18, "seckill_hot_key_t" },
+        { 19, "seckill_breaker_options_t" },
+        { 20, "seckill_breaker_stats_t" },
+        { 21, "seckill_shedder_options_t" },
+        { 22, "seckill_shedder_stats_t" },
     },
     functions = {
         "seckill_abi",
@@ -681,8 +761,20 @@ return {
         "seckill_limiter_open",
         "seckill_limiter_set",
         "seckill_limiter_get",
+        "seckill_limiter_override",
         "seckill_limiter_take",
+        "seckill_limit_prepare",
+        "seckill_limiter_take_as",
+        "seckill_combine",
         "seckill_limiter_undo",
+        "seckill_limiter_leave",
+        "seckill_ticket_undo",
+        "seckill_ticket_leave",
+        "seckill_limiter_refund",
+        "seckill_limiter_at",
+        "seckill_limiter_name",
+        "seckill_limiter_counts",
+        "seckill_hot_keys",
         "seckill_breaker_open",
         "seckill_breaker_set",
         "seckill_breaker_get",

@@ -6,6 +6,7 @@
 
 local ffi = require("ffi")
 local access_list = require("resty.seckill.access_list")
+local args = require("resty.seckill.args")
 local breaker = require("resty.seckill.breaker")
 local completion = require("resty.seckill.completion")
 local lib = require("resty.seckill.lib")
@@ -27,6 +28,7 @@ local mt = { __index = _M }
 
 local NS = 1e9
 local ERR_SIZE = 512
+local HOT_KEYS_MAX = 64
 
 
 -- What is left of an engine after close().
@@ -161,6 +163,30 @@ function _M:access_list(name, opts)
 end
 
 
+--- The keys that are asked for most, over all limiters and processes and the
+--- last 10 to 20 seconds, hottest first. Estimates from samples.
+--- Phases: any; not for a hot path.
+---@param n integer? how many at most, 1 to 64; default 10
+---@return { limiter: string, key: string, rate: number, share: number }[]?
+---  keys rate: takes per second, admitted or not; share: of all takes, 0 to 1
+---@return string? code closed
+function _M:hot_keys(n)
+    n = args.integer(n, "n", 1, HOT_KEYS_MAX, 2) or 10
+    if self.closed then
+        return closed()
+    end
+    local found = ffi.new("seckill_hot_key_t[?]", n)
+    local keys = {}
+    for i = 0, C.seckill_hot_keys(self.handle, found, n) - 1 do
+        local key = found[i]
+        keys[i + 1] = { limiter = ffi_string(key.limiter),
+                        key = ffi_string(key.key, key.key_len),
+                        rate = key.rate, share = key.share }
+    end
+    return keys
+end
+
+
 --- Create a circuit breaker or attach to it; see resty.seckill.breaker.
 --- Phases: init_by_lua*, init_worker_by_lua*, any LuaJIT program.
 ---@param name string [a-z0-9_-]{1,32}
@@ -218,6 +244,19 @@ local function read_tables(handle)
 end
 
 
+-- limiters.<name> = { allowed, rejected, ... }
+local function read_limiters(handle)
+    local limiters, out = {}, ffi.new("seckill_limiter_t *[1]")
+    local i = 0
+    while C.seckill_limiter_at(handle, i, out) == lib.OK do
+        local name = ffi_string(C.seckill_limiter_name(out[0]))
+        limiters[name] = limiter.stats { handle = out[0] }
+        i = i + 1
+    end
+    return limiters
+end
+
+
 local LOG_STATES = { "ok", "full", "failing" }
 
 
@@ -270,6 +309,7 @@ function _M:stats()
         now = self:now(),
         clock_skew = tonumber(C.seckill_clock_skew(self.handle)) / NS,
         tables = read_tables(self.handle),
+        limiters = read_limiters(self.handle),
         items = self.stock:items(),
         log = read_log(self.handle),
         window = tonumber(options.window_ns) / NS,
@@ -277,9 +317,10 @@ function _M:stats()
             items = options.items, reservations = options.reservations,
             users = options.users, requests = options.requests,
             limit_keys = options.limit_keys, limiters = options.limiters,
+            limit_overrides = options.limit_overrides,
             lists = options.lists, list_overlay = options.list_overlay,
+            log_units = options.log_units, permits = options.permits,
             breakers = options.breakers, shedders = options.shedders,
-            log_units = options.log_units,
         },
         breakers = breaker.all(self.handle),
         shedders = shedder.all(self.handle),

@@ -1,23 +1,25 @@
---- limiter.lua - token buckets for any number of keys, shared by all workers.
+--- limiter.lua - limits for any number of keys, shared by all workers.
 --
 -- A thin object over the C functions (docs/api/limiter.md). A method neither
--- yields, allocates nor makes a system call; C reads the clock. What comes
--- from requests (key, cost) never raises: it is answered with `nil, "bad_..."`.
+-- yields (but sleep), allocates nor makes a system call; C reads the clock.
+-- What comes from requests (key, cost) never raises: it is answered with
+-- `nil, "bad_..."`.
 
 local ffi = require("ffi")
 local args = require("resty.seckill.args")
 local lib = require("resty.seckill.lib")
+local options = require("resty.seckill.limiter_options")
 
 
 local C = lib.C
 local OK = lib.OK
+local BAD_OPTION = lib.codes.bad_option
 local REJECTED = lib.codes.rejected
 local error = error
 local errname = lib.errname
-local ffi_fill = ffi.fill
 local ffi_istype = ffi.istype
-local format = string.format
 local huge = math.huge
+local pcall = pcall
 local setmetatable = setmetatable
 local tonumber = tonumber
 local type = type
@@ -25,6 +27,7 @@ local type = type
 
 ---@class seckill.limiter
 ---@field name string
+---@field algorithm string
 ---@field handle ffi.cdata* seckill_limiter_t *
 local _M = { _VERSION = "0.1.0" }
 local mt = { __index = _M }
@@ -33,83 +36,18 @@ local mt = { __index = _M }
 
 local NS = 1e9
 local COST_MAX = 2^32 - 1
--- The longest time to fill an empty bucket: 2^62 units of 1/256 ns.
-local FILL_MAX = 2^54 / NS
-
-local OPEN_OPTIONS = { algorithm = "string", rate = "number",
-                       burst = "number", mode = "string" }
-local SET_OPTIONS = { rate = "number", burst = "number", mode = "string" }
-local ALGORITHMS = { token_bucket = 1 }
-local MODES = { enforce = 1, shadow = 2 }
-local MODE_NAMES = { "enforce", "shadow" }
 
 local ticket_t = ffi.typeof("seckill_ticket_t")
-local ticket_size = ffi.sizeof(ticket_t)
 
--- Scratch: filled and read without a yield in between.
-local remaining = ffi.new("double[1]")
-local retry = ffi.new("int64_t[1]")
-
-
--- NaN fails the comparison.
-local function check_range(value, name, min, max, level)
-    if value ~= nil and not (value >= min and value <= max) then
-        error(format("option \"%s\": %g to %g expected, got %g", name, min,
-                     max, value), level + 1)
-    end
-end
-
-
-local function check_choice(value, name, choices, expected, level)
-    if value ~= nil and not choices[value] then
-        error(format("option \"%s\": %s expected, got \"%s\"", name, expected,
-                     value), level + 1)
-    end
-end
-
-
--- The C struct of checked options; 0 stands for absent.
-local function to_limit(opts, level)
-    check_choice(opts.algorithm, "algorithm", ALGORITHMS, "\"token_bucket\"",
-                 level + 1)
-    check_choice(opts.mode, "mode", MODES, "\"enforce\" or \"shadow\"",
-                 level + 1)
-    check_range(opts.rate, "rate", 1e-7, 1e7, level + 1)
-    check_range(opts.burst, "burst", 1, 1e9, level + 1)
-    local limit = ffi.new("seckill_limit_t")
-    limit.struct_size = ffi.sizeof("seckill_limit_t")
-    limit.algorithm = ALGORITHMS[opts.algorithm or "token_bucket"]
-    limit.rate = opts.rate or 0
-    limit.burst = opts.burst or 0
-    limit.mode = MODES[opts.mode] or 0
-    return limit
-end
-
-
--- All single values are in range here: what is left is a limiter without a
--- rate, or a burst that would take too long to fill.
-local function failed(rc, rate, level)
-    local code = errname(rc)
-    if code == "bad_option" and not rate then
-        error("option \"rate\": needed to create a limiter", level + 1)
-    elseif code == "bad_option" then
-        error(format("option \"burst\": more than %d days at this rate",
-                     FILL_MAX / 86400), level + 1)
-    end
-    return nil, code
-end
+-- The answer to the last call of this Lua VM: filled and read without a yield
+-- in between.
+local verdict = ffi.new("seckill_verdict_t")
 
 
 --- Create a limiter or attach to it. Other numbers than it has are set, for
 --- all workers; what is not given stays as it is.
 ---
 --- Phases: any; made for init_by_lua* and init_worker_by_lua*.
----@class seckill.limiter.options
----@field algorithm? "token_bucket"
----@field rate? number tokens per second, 1e-7 to 1e7; needed at creation
----@field burst? number tokens, 1 to 1e9; default max(1, rate / 100)
----@field mode? "enforce"|"shadow" default enforce
----
 ---@param engine_handle ffi.cdata* seckill_t *
 ---@param name string [a-z0-9_-]{1,32}
 ---@param opts seckill.limiter.options?
@@ -120,23 +58,27 @@ function _M.open(engine_handle, name, opts)
         error("name: string expected, got " .. type(name), 2)
     end
     opts = opts or {}
-    args.check(opts, OPEN_OPTIONS, 2)
-    local limit = to_limit(opts, 2)
+    args.check(opts, options.OPEN, 2)
+    local limit = options.to_limit(opts, 2)
     if name:find("%z") then
         return nil, "bad_name"
     end
     local out = ffi.new("seckill_limiter_t *[1]")
     local rc = C.seckill_limiter_open(engine_handle, name, limit, out)
     if rc ~= OK then
-        local _, code = failed(rc, opts.rate, 2) -- a frame that level counts
-        return nil, code
+        local known = C.seckill_limiter_open(engine_handle, name, nil, out)
+        local algorithm = known == OK and _M.get({ handle = out[0] }).algorithm
+        options.explain(rc, opts, algorithm, not algorithm, 2)
+        return nil, errname(rc)
     end
-    return setmetatable({ name = name, handle = out[0] }, mt)
+    local self = setmetatable({ name = name, handle = out[0] }, mt)
+    self.algorithm = self:get().algorithm
+    return self
 end
 
 
---- An empty ticket. It can be used again and again; keep one for each limiter
---- that is asked before a yield.
+--- An empty ticket. It can be used again and again; keep one for each
+--- admission that is to be given back or left after a yield.
 ---@return seckill.ticket
 function _M.ticket()
     return ticket_t()
@@ -148,6 +90,22 @@ local function not_a_ticket(t)
 end
 
 
+local function check_cost(cost)
+    return type(cost) == "number" and cost % 1 == 0 and cost >= 1
+           and cost <= COST_MAX
+end
+
+
+-- nil, code; a permit that nothing could release is a mistake.
+local function failed(rc, level)
+    if rc == BAD_OPTION then
+        error("concurrency: a ticket is needed, to release the permit by",
+              level + 1)
+    end
+    return nil, errname(rc)
+end
+
+
 --- Ask for `cost` tokens of `key`.
 ---
 --- Phases: any.
@@ -155,9 +113,9 @@ end
 ---@param commit boolean? false only looks; default true
 ---@param cost integer? default 1
 ---@param t seckill.ticket? filled by an admission, else emptied
----@return number? delay 0, or nil
----@return number|string remaining tokens left, or the code: rejected,
----  bad_key, bad_qty
+---@return number? delay seconds to wait before going on (leaky_bucket), or nil
+---@return number|string remaining what is left of the quota, or the code:
+---  rejected, bad_key, bad_qty; full (concurrency: no permit in the segment)
 ---@return number? retry_after seconds, of `rejected`; math.huge: never
 function _M:incoming(key, commit, cost, t)
     if t ~= nil and not ffi_istype(ticket_t, t) then
@@ -168,25 +126,41 @@ function _M:incoming(key, commit, cost, t)
     end
     if cost == nil then
         cost = 1
-    elseif type(cost) ~= "number" or cost % 1 ~= 0 or cost < 1
-       or cost > COST_MAX then
+    elseif not check_cost(cost) then
         return nil, "bad_qty"
     end
     local rc = C.seckill_limiter_take(self.handle, key, #key, cost,
                                       commit == false and 0 or 1, 0, t,
-                                      remaining, retry)
+                                      verdict)
     if rc == OK then
-        return 0, remaining[0]
+        return tonumber(verdict.delay_ns) / NS, verdict.remaining
     end
     if rc ~= REJECTED then
-        return nil, errname(rc)
+        local _, code = failed(rc, 2) -- a frame that level counts
+        return nil, code
     end
-    local ns = tonumber(retry[0])
+    local ns = tonumber(verdict.retry_ns)
     return nil, "rejected", ns < 0 and huge or ns / NS
 end
 
 
---- Give back what the ticket took, and empty it. An empty ticket is a no-op.
+--- More of the last answer in this Lua VM, of incoming or combine (read it
+--- before the next call).
+---
+--- Phases: any.
+---@return number quota the whole of it, of the tightest rule
+---@return number remaining of the quota
+---@return number reset seconds until the whole quota is there again
+---@return integer shadow bit i: rule i would have refused in enforce mode
+---@return integer in_use concurrency: permits held
+function _M.last()
+    return verdict.quota, verdict.remaining, tonumber(verdict.reset_ns) / NS,
+           verdict.shadow, verdict.in_use
+end
+
+
+--- Give back what the ticket took of this limiter: tokens, a count of a window
+--- that still runs, permits. Nothing left in the ticket is a no-op.
 ---
 --- Phases: any.
 ---@param t seckill.ticket
@@ -199,17 +173,35 @@ function _M:uncommit(t)
 end
 
 
---- The request is over. A token bucket has nothing to release; the ticket is
---- emptied, so that a late uncommit gives nothing back.
+--- The request is over: its permits of this limiter are released. What it took
+--- otherwise stays taken, and a late uncommit gives nothing back.
 ---
 --- Phases: any.
 ---@param t seckill.ticket
 ---@return boolean ok
-function _M.leaving(_, t)
+function _M:leaving(t)
     if not ffi_istype(ticket_t, t) then
         not_a_ticket(t)
     end
-    ffi_fill(t, ticket_size)
+    C.seckill_limiter_leave(self.handle, t)
+    return true
+end
+
+
+--- Wait as long as a delay says; yields this request alone.
+---
+--- Phases: those in which ngx.sleep may be called.
+---@param delay number seconds
+---@return boolean? ok
+---@return string? code cannot_yield
+function _M.sleep(_, delay)
+    if delay <= 0 then
+        return true
+    end
+    local ngx = ngx
+    if not ngx or not pcall(ngx.sleep, delay) then
+        return nil, "cannot_yield"
+    end
     return true
 end
 
@@ -217,16 +209,43 @@ end
 --- Change numbers for all workers, at once. Keys keep what they used.
 ---
 --- Phases: any; takes a lock.
----@param opts { rate: number?, burst: number?, mode: string? }
+---@param opts seckill.limiter.options but algorithm and window
 ---@return boolean? ok
 ---@return string? code busy
 function _M:set(opts)
-    args.check(opts, SET_OPTIONS, 2)
-    local limit = to_limit(opts, 2)
+    args.check(opts, options.SET, 2)
+    local limit = options.to_limit(opts, 2)
     local rc = C.seckill_limiter_set(self.handle, limit)
     if rc ~= OK then
-        local _, code = failed(rc, true, 2)
-        return nil, code
+        options.explain(rc, opts, self.algorithm, false, 2)
+        return nil, errname(rc)
+    end
+    return true
+end
+
+
+--- Other numbers for one key, for all workers: those that are given, the rest
+--- as the limiter has them now. nil: the limiter's numbers again.
+---
+--- Phases: any; takes a lock.
+---@param key string 1 to 64 bytes
+---@param opts seckill.limiter.options? but algorithm and window
+---@return boolean? ok
+---@return string? code bad_key, full (capacity.limit_overrides), not_found,
+---  busy
+function _M:override(key, opts)
+    local limit
+    if opts ~= nil then
+        args.check(opts, options.SET, 2)
+        limit = options.to_limit(opts, 2)
+    end
+    if type(key) ~= "string" then
+        return nil, "bad_key"
+    end
+    local rc = C.seckill_limiter_override(self.handle, key, #key, limit)
+    if rc ~= OK then
+        options.explain(rc, opts, self.algorithm, false, 2)
+        return nil, errname(rc)
     end
     return true
 end
@@ -235,19 +254,42 @@ end
 --- The numbers in force.
 ---
 --- Phases: any.
----@return { name: string, algorithm: string, rate: number, burst: number,
----  mode: string }
+---@return seckill.limiter.options numbers and the limiter's `name`
 function _M:get()
     local limit = ffi.new("seckill_limit_t")
     C.seckill_limiter_get(self.handle, limit)
+    local numbers = options.from_limit(limit)
+    numbers.name = self.name
+    return numbers
+end
+
+
+local counts_t = ffi.typeof("seckill_limiter_counts_t")
+
+
+--- What it counted, over all processes.
+---
+--- Phases: any; not for a hot path.
+---@return { allowed: integer, rejected: integer, delayed: integer,
+---  shadow: integer, overflow: integer, refunded: integer }
+function _M:stats()
+    local counts = counts_t()
+    C.seckill_limiter_counts(self.handle, counts)
     return {
-        name = self.name,
-        algorithm = "token_bucket",
-        rate = limit.rate,
-        burst = limit.burst,
-        mode = MODE_NAMES[limit.mode],
+        allowed = tonumber(counts.allowed),
+        rejected = tonumber(counts.rejected),
+        delayed = tonumber(counts.delayed),
+        shadow = tonumber(counts.shadow),
+        overflow = tonumber(counts.overflow),
+        refunded = tonumber(counts.refunded),
     }
 end
+
+
+-- For resty.seckill.combine and the drop-ins.
+_M.failed = failed
+_M.verdict = verdict
+_M.ticket_t = ticket_t
 
 
 return _M

@@ -1,0 +1,161 @@
+-- combine.lua - several limiters asked at one instant, charged all or none.
+--
+-- C looks at all of them first and charges then (csrc/limit/combine.c). Here
+-- the arguments are laid out for it, by code that is written out for each
+-- number of limiters: LuaJIT does not compile a function whose loop runs only
+-- a few times. Never yields, allocates nothing.
+
+local ffi = require("ffi")
+local lib = require("resty.seckill.lib")
+local limiter = require("resty.seckill.limiter")
+
+
+local assert = assert
+local concat = table.concat
+local error = error
+local format = string.format
+local gsub = string.gsub
+local load = load
+local type = type
+
+
+local _M = { _VERSION = "0.1.0" }
+
+local RULES_MAX = 8
+
+local SOURCE = [[
+local C, OK, REJECTED, failed, verdict, handles, keys, lens, huge,
+      type, tonumber = ...
+
+return function(limiters, names, commit, t)
+    ${locals}
+    if ${wrong} then
+        return nil, "bad_key"
+    end
+    ${fill}
+    local rc = C.seckill_combine(${n}, handles, keys, lens, 1, commit, 0, t,
+                                 verdict)
+    if rc == OK then
+        return tonumber(verdict.delay_ns) / 1e9
+    end
+    if rc ~= REJECTED then
+        local _, code = failed(rc, 3) -- a frame that level counts
+        return nil, code
+    end
+    local ns = tonumber(verdict.retry_ns)
+    return nil, "rejected", ns < 0 and huge or ns / 1e9, verdict.mask
+end
+]]
+
+
+local handles = ffi.new("seckill_limiter_t *[?]", RULES_MAX)
+local keys = ffi.new("const char *[?]", RULES_MAX)
+local lens = ffi.new("size_t[?]", RULES_MAX)
+
+
+local function repeated(text, n, glue)
+    local parts = {}
+    for i = 1, n do
+        parts[i] = gsub(text, "%$([ij])", { i = i, j = i - 1 })
+    end
+    return concat(parts, glue)
+end
+
+
+local function compile(n)
+    local source = gsub(SOURCE, "%${(%w+)}", {
+        n = n,
+        locals = repeated("local k$i = names[$i]\n", n, ""),
+        wrong = repeated("type(k$i) ~= \"string\"", n, " or "),
+        fill = repeated("handles[$j] = limiters[$i].handle\n"
+                        .. "keys[$j] = k$i\nlens[$j] = #k$i\n", n, ""),
+    })
+    return assert(load(source, "=combine", "t"))(
+        lib.C, lib.OK, lib.codes.rejected, limiter.failed, limiter.verdict,
+        handles, keys, lens, math.huge, type, tonumber)
+end
+
+
+local calls = {}
+for n = 1, RULES_MAX do
+    calls[n] = compile(n)
+end
+
+
+local function check(limiters, names, t)
+    if type(limiters) ~= "table" or not calls[#limiters] then
+        error(format("list of 1 to %d limiters expected", RULES_MAX), 3)
+    end
+    if type(names) ~= "table" then
+        error("list of keys expected, got " .. type(names), 3)
+    end
+    if t ~= nil and not ffi.istype(limiter.ticket_t, t) then
+        error("ticket expected, got " .. type(t), 3)
+    end
+end
+
+
+--- Ask several limiters at one instant: all are charged or none is. What one
+--- refuses changes nothing in the others, whatever their order.
+---
+--- Phases: any.
+---@param limiters seckill.limiter[] 1 to 8, of one engine
+---@param keys string[] a key for each
+---@param t seckill.ticket? what was taken of all of them
+---@return number? delay seconds to wait before going on, or nil
+---@return string? code rejected, bad_key, full
+---@return number? retry_after seconds, of `rejected`; math.huge: never
+---@return integer? mask bit i: limiters[i + 1] refuses
+function _M.combine(limiters, names, t)
+    check(limiters, names, t)
+    local delay, code, retry_after, mask =
+        calls[#limiters](limiters, names, 1, t)
+    return delay, code, retry_after, mask
+end
+
+
+--- The same, without charging anything.
+--- Phases: any.
+---@param limiters seckill.limiter[]
+---@param keys string[]
+---@return number? delay
+---@return string? code
+---@return number? retry_after
+---@return integer? mask
+function _M.peek(limiters, names)
+    check(limiters, names, nil)
+    return calls[#limiters](limiters, names, 0, nil)
+end
+
+
+local C = lib.C
+local ticket_t = limiter.ticket_t
+
+
+--- Give back what a ticket took, of all limiters; empties it.
+--- Phases: any.
+---@param t seckill.ticket
+---@return boolean given
+function _M.uncommit(t)
+    if not ffi.istype(ticket_t, t) then
+        error("ticket expected, got " .. type(t), 2)
+    end
+    return C.seckill_ticket_undo(t, 0) > 0
+end
+
+
+--- The request is over: the permits of a ticket are released, the rest stays
+--- charged; empties it.
+--- Phases: any.
+---@param t seckill.ticket
+---@return boolean ok
+function _M.leaving(t)
+    if not ffi.istype(ticket_t, t) then
+        error("ticket expected, got " .. type(t), 2)
+    end
+    C.seckill_ticket_leave(t)
+    return true
+end
+
+
+return _M
