@@ -4,6 +4,8 @@
 
 #include <math.h>
 
+/* variants: rel asan */
+
 /* ---- Numbers, names, records --------------------------------------------- */
 
 static int try_option(seckill_breaker_options_t o)

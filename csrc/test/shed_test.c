@@ -5,6 +5,8 @@
 
 #include <math.h>
 
+/* variants: rel asan */
+
 /* ---- The gauge ----------------------------------------------------------- */
 
 TEST(gauge_is_an_exponential_mean)
