@@ -276,8 +276,7 @@ end
 
 --- A step that asks a limiter, and gives back what it took when a later step
 --- refuses. The longest delay of all limiters is left in ctx.delay. Where
---- ctx.limits is
---- a list with a length `n`, the answer is added to it for
+--- ctx.limits is a list with a length `n`, the answer is added to it for
 --- resty.seckill.ratelimit.
 ---@param limiter table a limiter of the engine
 ---@param field string? of ctx, the key; default "user"
