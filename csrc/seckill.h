@@ -739,7 +739,9 @@ typedef struct {
     uint32_t in_use;  /* CONCURRENCY: permits held, with this one */
     uint32_t mask;   /* of EREJECTED: bit i: rule i refuses; a take is rule 0 */
     uint32_t shadow; /* bit i: rule i would refuse, and is in SHADOW mode */
-    uint32_t pad;
+    uint32_t rule;   /* of combine: the tightest rule. Of those that refuse it
+                         refuses for longest, else it has the least remaining;
+                         remaining, quota and reset_ns are its own */
 } seckill_verdict_t;
 
 #define SECKILL_COMBINE_MAX 8
@@ -807,15 +809,16 @@ SECKILL_API int seckill_limiter_take(seckill_limiter_t *lim, const char *key,
 SECKILL_API int seckill_limit_prepare(const seckill_limit_t *limit,
                                       seckill_rule_t *out);
 /** As seckill_limiter_take, by other numbers than the limiter's; the algorithm
- *  and the window must be the same: ECONFLICT. */
+ *  and the window must be the same: ECONFLICT. With a rule, also of refund, a
+ *  key has up to 65535 bytes. */
 SECKILL_API int seckill_limiter_take_as(
     seckill_limiter_t *lim, const seckill_rule_t *rule, const char *key,
     size_t key_len, uint32_t cost, int commit, int64_t now_ns,
     seckill_ticket_t *ticket, seckill_verdict_t *out);
 /**
  * Ask n limiters (1 .. SECKILL_COMBINE_MAX) at one instant: all are charged or
- * none is. *out: the longest delay, retry and reset, the smallest remaining
- * with its quota, all rules that refuse. Where one of them is a shadow or off
+ * none is. *out: the longest delay and retry, the numbers of the tightest
+ * rule, all rules that refuse. Where one of them is a shadow or off
  * it passes. The order does not matter. As seckill_limiter_take; EBADQTY also
  * for another n. Threads: any.
  */

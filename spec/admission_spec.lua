@@ -250,6 +250,30 @@ describe("admission over an engine", function()
         assert.is_true(retry_after > 900)
     end)
 
+    it("keeps the answers of limiters for who wants them", function()
+        local limits = { n = 0 }
+        local ctx = { user = "erin", item = "phone", qty = 1, limits = limits }
+        for left = 1, 0, -1 do
+            limits.n, ctx.request_id = 0, "erin" .. left
+            assert(pipeline:run(ctx))
+            assert.equal(1, limits.n)
+            assert.equal("user", limits[1].name)
+            assert.equal(left, limits[1].remaining)
+            assert.is_nil(limits[1].retry_after)
+        end
+        limits.n = 0
+        local _, _, retry_after = pipeline:run(ctx)
+        assert.equal(1, limits.n)
+        assert.equal(retry_after, limits[1].retry_after)
+        -- Refused before a limiter was asked, and by what is no limit.
+        limits.n, ctx.user = 0, "mallory"
+        assert.is_nil((pipeline:run(ctx)))
+        assert.equal(0, limits.n)
+        ctx.user = 5
+        assert.is_nil((pipeline:run(ctx)))
+        assert.equal(0, limits.n)
+    end)
+
     it("answers keys that are none", function()
         for _, user in ipairs { 5, true, "", ("x"):rep(65) } do
             local order, code = ask(user, "phone")

@@ -25,6 +25,7 @@ static skl_limit_exception_t *find_cell(const skl_limits_t *l, uint64_t key,
     const uint64_t mask = l->shm->exceptions - 1;
     uint64_t at = home(l, key);
 
+    skl_assert(key > SKL_LIMIT_GONE);
     *gap = NULL;
     for (uint64_t i = 0; i <= mask; i++, at = (at + 1) & mask) {
         skl_limit_exception_t *x = &l->exceptions[at];
@@ -98,6 +99,7 @@ static void remove_cell(skl_limits_t *l, skl_limit_exception_t *x)
     const uint64_t mask = l->shm->exceptions - 1;
     uint64_t at = (uint64_t)(x - l->exceptions);
 
+    skl_assert(at <= mask);
     atomic_store(&x->key, SKL_LIMIT_GONE);
     if (atomic_load(&l->exceptions[(at + 1) & mask].key) != 0) {
         return;

@@ -275,6 +275,7 @@ int skl_limit_rule_make(skl_limit_rule_t *r, const seckill_limit_t *limit,
         return SECKILL_EBADOPTION;
     }
     skl_limit_rule_init(r, algorithm);
+    skl_assert(r->algorithm >= SECKILL_TOKEN_BUCKET);
     return skl_limit_rule_merge(r, limit, offset_ns, 1);
 }
 
@@ -296,6 +297,8 @@ static void get_bucket(const skl_limit_rule_t *r, seckill_limit_t *out)
 void skl_limit_rule_get(const skl_limit_rule_t *r, seckill_limit_t *out)
 {
     memset(out, 0, sizeof(*out));
+    skl_assert(r->algorithm >= SECKILL_TOKEN_BUCKET &&
+               r->algorithm <= SECKILL_CONCURRENCY);
     out->struct_size = sizeof(*out);
     out->algorithm = r->algorithm;
     out->mode = r->mode;

@@ -157,7 +157,7 @@ static int forgive(skl_limit_take_t *t, skl_limit_slot_t *slot, uint64_t tat)
     uint64_t full = skl_limit_after(&t->rule, t->now, t->window);
     uint64_t next;
 
-    if (t->ask->commit) {
+    if (t->forgives) {
         (void)skl_slot_swap(slot, t->place->key, tat, t->place->key, full);
     }
     return judge_bucket(t, full, &next); /* by max_delay as well */
@@ -535,7 +535,7 @@ void skl_limiter_locate(const skl_limiter_t *lim, const char *key,
     uint64_t print =
         h.lo <= SKL_LIMIT_CELL_MAX ? h.lo + SKL_LIMIT_CELL_MAX + 1 : h.lo;
 
-    skl_assert(key_len >= 1 && key_len <= SECKILL_ID_MAX);
+    skl_assert(key_len >= 1 && key_len <= SKL_LIMIT_KEY_MAX);
     if (lim->record->algorithm == SECKILL_SLIDING_LOG) {
         print |= SKL_LIMIT_LOG_MAX; /* stays greater than the cells */
         print -= print % SKL_LIMIT_LOG_MAX;
@@ -680,6 +680,11 @@ int skl_take_prepare(skl_limit_take_t *t, skl_limiter_t *lim,
     t->ask = ask;
     t->now = skl_limit_units(ask->now_ns);
     t->slot = NULL;
+#ifdef MUTANT_COMBINE_KEEPS_DEBT
+    t->forgives = 0;
+#else
+    t->forgives = ask->commit;
+#endif
     ask->delay_ns = 0;
     ask->in_use = 0;
     ask->shadowed = 0;
@@ -689,6 +694,7 @@ int skl_take_prepare(skl_limit_take_t *t, skl_limiter_t *lim,
     }
     rc = rule_of(lim, place->key, ask->rule, &t->rule);
     ask->quota = skl_limit_quota(&t->rule);
+    ask->mode = t->rule.mode;
     return rc;
 }
 

@@ -39,6 +39,7 @@ static int state_of(skl_limiter_t *lim, uint64_t key, state_t *s)
         s->cell = &lim->record->cells[(key - 1) % SKL_LIMIT_CELLS];
         return (key - 1) / SKL_LIMIT_CELLS == lim->index;
     }
+    skl_assert(lim->limits != NULL);
     skl_slot_place(lim->limits, key, &place);
     s->slot = skl_slot_find(&place);
     return s->slot != NULL;
@@ -121,6 +122,7 @@ static int undo_bucket(skl_limiter_t *lim, const skl_limit_rule_t *r,
     int given = credit > 0 && state_of(lim, ticket->key, &s) &&
                 lower_bucket(r, &s, now, credit);
 
+    skl_assert(credit <= ticket->charge);
     end_undo(lim->record, credit);
     return given;
 }

@@ -88,6 +88,7 @@ double skl_warm_cost(const skl_limit_rule_t *r, const skl_warm_store_t *store,
              (idle > 0 ? full * (double)idle / (double)r->warm_span : 0);
     stored = store->free_at == 0 || stored > full ? full : stored;
     stored = stored < 0 ? 0 : stored;
+    skl_assert(full > low && stored <= full);
     above = stored > low ? stored - low : 0;
     dear = above < n ? above : n;
     /* the mean of the rise over the tokens above the mark */

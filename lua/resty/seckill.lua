@@ -45,8 +45,9 @@ local CAPACITY = {
 local DURABILITY = { async = 1, sync = 2 }
 local REQUEST_IDS = { opaque = 1, uuidv7 = 2, ulid = 3 }
 
--- Engines of this Lua state by "<shm_dir>/<name>".
+-- Engines of this Lua state by "<shm_dir>/<name>", and in their order.
 local opened = {}
+local in_order = {}
 
 
 local function set_capacity(options, capacity, level)
@@ -191,7 +192,20 @@ function _M.open(opts)
         return known
     end
     opened[key] = engine.new(out[0])
+    in_order[#in_order + 1] = opened[key]
     return opened[key]
+end
+
+
+--- The engine that this Lua VM opened first, of those that are still open.
+---
+--- Phases: any.
+---@return seckill.engine?
+function _M.first()
+    while in_order[1] and in_order[1].closed do
+        table.remove(in_order, 1)
+    end
+    return in_order[1]
 end
 
 

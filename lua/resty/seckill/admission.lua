@@ -12,6 +12,7 @@
 -- Nothing is allocated for a request, no closure is made.
 
 local args = require("resty.seckill.args")
+local ratelimit = require("resty.seckill.ratelimit")
 
 
 local assert = assert
@@ -220,9 +221,21 @@ local Limiter = {}
 local limiter_mt = { __index = Limiter }
 
 
+-- Add the answer to ctx.limits, for the header fields.
+local function note_limit(self, limits)
+    local n = limits.n + 1
+    limits[n] = ratelimit.result(self.limiter, self.result)
+    limits.n = n
+end
+
+
 function Limiter:enter(ctx)
     local delay, rest, retry_after =
         self.limiter:incoming(ctx[self.field], true, self.cost, self.ticket)
+    local limits = ctx.limits
+    if limits and self.result and (delay or rest == "rejected") then
+        note_limit(self, limits)
+    end
     if not delay then
         return nil, rest, retry_after
     end
@@ -240,7 +253,9 @@ local LIMITER_OPTIONS = { cost = "number", ticket = "cdata", name = "string" }
 
 
 --- A step that asks a limiter, and gives back what it took when a later step
---- refuses. The delay of the limiter is left in ctx.delay.
+--- refuses. The delay of the limiter is left in ctx.delay. Where ctx.limits is
+--- a list with a length `n`, the answer is added to it for
+--- resty.seckill.ratelimit.
 ---@param limiter table a limiter of the engine
 ---@param field string? of ctx, the key; default "user"
 ---@param opts { cost: integer?, name: string? }?
@@ -253,6 +268,7 @@ function _M.limiter(limiter, field, opts)
     local ticket = opts.ticket or require("resty.seckill").ticket()
     return setmetatable({ name = opts.name or "limiter", limiter = limiter,
                           field = check_field(field, "user"), cost = cost,
+                          result = limiter.handle and {},
                           ticket = ticket }, limiter_mt)
 end
 

@@ -403,7 +403,7 @@ typedef struct {
     uint32_t in_use;
     uint32_t mask;
     uint32_t shadow;
-    uint32_t pad;
+    uint32_t rule;
 } seckill_verdict_t;
 typedef struct {
     void *limiter;
