@@ -108,8 +108,8 @@ typedef struct {
 /* What one admission took of one limiter; all zero: nothing. */
 typedef struct {
     skl_limiter_t *limiter;
-    uint64_t at;     /* buckets, log: when, in units; windows: the window */
-    uint64_t key;    /* fingerprint, or 1 + number of the cell */
+    uint64_t at;  /* buckets: when, in ns; log: in units; windows: the window */
+    uint64_t key; /* fingerprint, or 1 + number of the cell */
     uint64_t depth;  /* buckets: ns to the new TAT, plus the ns given back
                         before; log: units of the window; cells: the key */
     uint64_t charge; /* buckets: units; windows: n; log: stamps, as bits */

@@ -50,8 +50,7 @@ static int derive_warm_up(skl_limit_rule_t *r, int64_t offset_ns)
         r->warm = r->warm_up_at > 0 ? SKL_WARM_SCHEDULE : SKL_WARM_COLD_START;
     }
     r->warm_span = (uint64_t)r->warm_up_ns << SKL_LIMIT_SHIFT;
-    r->warm_end = (uint64_t)(r->warm_up_at - offset_ns + r->warm_up_ns)
-                  << SKL_LIMIT_SHIFT;
+    r->warm_end = r->warm_up_at - offset_ns + r->warm_up_ns;
     return SECKILL_OK;
 }
 
