@@ -1,4 +1,7 @@
--- memory_bench.lua [NAME] - what a row of each table takes, in bytes.
+-- memory_bench.lua NAME FIGURE... - what a row of each table takes, in bytes.
+--
+-- Figures: item, user, request_id, reservation, limiter_key, list_entry,
+-- default_segment.
 --
 -- Nothing is written down here: an engine is opened with some capacity and
 -- with twice as much, and the difference of the segments' sizes is divided by
@@ -8,13 +11,13 @@
 local seckill = require("resty.seckill")
 
 
-local NAME = arg[1] or "bench-memory"
+local NAME = assert(arg[1], "usage: memory_bench.lua NAME FIGURE...")
 local ROWS = 2 ^ 16
 local LIST = 200000
 
 local TABLES = {
-    { "item", "items" }, { "user", "users" }, { "request_id", "requests" },
-    { "reservation", "reservations" }, { "limiter_key", "limit_keys" },
+    item = "items", user = "users", request_id = "requests",
+    reservation = "reservations", limiter_key = "limit_keys",
 }
 
 
@@ -62,8 +65,14 @@ local function list_entry_bytes()
 end
 
 
-for _, entry in ipairs(TABLES) do
-    emit(entry[1], row_bytes(entry[2]))
+for i = 2, #arg do
+    local figure = arg[i]
+    if TABLES[figure] then
+        emit(figure, row_bytes(TABLES[figure]))
+    elseif figure == "list_entry" then
+        emit(figure, list_entry_bytes())
+    else
+        assert(figure == "default_segment", "no such figure")
+        emit(figure, segment_bytes {})
+    end
 end
-emit("list_entry", list_entry_bytes())
-emit("default_segment", segment_bytes {})

@@ -20,13 +20,86 @@ local ROWS = {
     { "sold out, fresh ids, small tables, C", "sold_out_small", 1e-6, "M/s",
       { "least", 8 } },
     { "  beside: keyed hash of 16 bytes, C", "calibration_c", 1, "ns" },
-    { "limiter through FFI, one key, net of the loop", "limiter_one_key", 1,
-      "ns", { "most", 70 } },
+
+    { "limits through FFI" },
+    { "token_bucket, one key, net of the loop", "limiter_one_key", 1, "ns",
+      { "most", 60 } },
     { "  the loop included", "limiter_one_key_whole", 1, "ns" },
-    { "limiter through FFI, 500 k keys, net of the loop",
-      "limiter_many_keys", 1, "ns", { "most", 250 } },
+    { "token_bucket, 500 k keys, net of the loop", "limiter_many_keys", 1,
+      "ns", { "most", 230 } },
     { "  the loop included", "limiter_many_keys_whole", 1, "ns" },
+    { "combine of 3 and leaving, net of the loop", "limiter_combine", 1,
+      "ns", { "most", 250 } },
+    { "  the loop included", "limiter_combine_whole", 1, "ns" },
+    { "two processes / one process, one key", "ratio_limiter_processes", 1,
+      "", { "least", 0.6 } },
+    { "  one process", "limiter_one_process", 1e-6, "M/s" },
+    { "  two processes", "limiter_two_processes", 1e-6, "M/s" },
+    { "a key", "memory_limiter_key", 1, "bytes", { "most", 32 } },
     { "  beside: multiply and modulo, LuaJIT", "calibration_lua", 1, "ns" },
+
+    { "limits in a worker of nginx, and resty.limit.* in the same" },
+    { "token_bucket, one key", "loop_bucket_one", 1, "ns" },
+    { "token_bucket, 500 k keys", "loop_bucket_many", 1, "ns" },
+    { "fixed_window, one key", "loop_window_one", 1, "ns" },
+    { "fixed_window, 500 k keys", "loop_window_many", 1, "ns" },
+    { "concurrency and leaving, one key", "loop_permits_one", 1, "ns" },
+    { "combine of 3 and leaving, one key", "loop_combine_one", 1, "ns" },
+    { "limit.req / token_bucket, one key", "times_req_one", 1, "x" },
+    { "limit.req / token_bucket, 500 k keys", "times_req_many", 1, "x" },
+    { "limit.count / fixed_window, one key", "times_count_one", 1, "x" },
+    { "limit.count / fixed_window, 500 k keys", "times_count_many", 1, "x" },
+    { "limit.conn / concurrency, one key", "times_conn_one", 1, "x" },
+    { "limit.traffic of 3 / combine of 3", "times_traffic_one", 1, "x" },
+
+    { "limits, nginx CPU per request, over reading the same keys" },
+    { "3 rules, hot keys", "added_seckill_hot", 1, "%", { "most", 10 } },
+    { "3 rules, 500 k users and addresses", "added_seckill_many", 1, "%",
+      { "most", 25 } },
+    { "  3 x limit_req of nginx, hot keys", "added_nginx_hot", 1, "%" },
+    { "  3 x limit_req of nginx, 500 k", "added_nginx_many", 1, "%" },
+    { "  3 x resty.limit.req, hot keys", "added_resty_hot", 1, "%" },
+    { "  3 x resty.limit.req, 500 k", "added_resty_many", 1, "%" },
+    { "  reading the keys, hot", "limits_plain_hot_cpu_us", 1, "us" },
+    { "  reading the keys, 500 k", "limits_plain_many_cpu_us", 1, "us" },
+    { "  with 3 rules, hot", "limits_seckill_hot_cpu_us", 1, "us" },
+    { "  with 3 rules, 500 k", "limits_seckill_many_cpu_us", 1, "us" },
+    { "  reading the keys, hot: the worker's core in use",
+      "limits_plain_hot_busy", 1, "%" },
+    { "  with 3 rules, 500 k: the worker's core in use",
+      "limits_seckill_many_busy", 1, "%" },
+
+    { "limits, two workers under a flood: admitted / (rate x time)" },
+    { "leaky_bucket, 1000/s, burst 0", "saturated_seckill_1000_0", 1,
+      "x" },
+    { "  nginx limit_req, 1000/s, burst 0", "saturated_nginx_1000_0", 1,
+      "x" },
+    { "  resty.limit.req, 1000/s, burst 0", "saturated_resty_1000_0", 1,
+      "x" },
+    { "token_bucket, 1000/s, burst 10", "saturated_seckill_1000_10", 1,
+      "x" },
+    { "  nginx limit_req, 1000/s, burst 10", "saturated_nginx_1000_10", 1,
+      "x" },
+    { "  resty.limit.req, 1000/s, burst 10", "saturated_resty_1000_10", 1,
+      "x" },
+    { "leaky_bucket, 5000/s, burst 0", "saturated_seckill_5000_0", 1,
+      "x" },
+    { "  nginx limit_req, 5000/s, burst 0", "saturated_nginx_5000_0", 1,
+      "x" },
+    { "  resty.limit.req, 5000/s, burst 0", "saturated_resty_5000_0", 1,
+      "x" },
+    { "token_bucket, 5000/s, burst 50", "saturated_seckill_5000_50", 1,
+      "x" },
+    { "  nginx limit_req, 5000/s, burst 50", "saturated_nginx_5000_50", 1,
+      "x" },
+    { "  resty.limit.req, 5000/s, burst 50", "saturated_resty_5000_50", 1,
+      "x" },
+    { "token_bucket, 50000/s, burst 500", "saturated_seckill_50000_500", 1,
+      "x" },
+    { "  nginx limit_req, 50000/s, burst 500", "saturated_nginx_50000_500", 1,
+      "x" },
+    { "  resty.limit.req, 50000/s, burst 500", "saturated_resty_50000_500", 1,
+      "x" },
 
     { "log (one process, one hot item), reserve in C" },
     { "in memory, threads started", "log_none", 1e-6, "M/s",
@@ -130,14 +203,21 @@ local ROWS = {
     { "a request id", "memory_request_id", 1, "bytes", { "most", 64 } },
     { "a reservation", "memory_reservation", 1, "bytes",
       { "most", 224 } },
-    { "a limiter key", "memory_limiter_key", 1, "bytes" },
     { "an access list entry", "memory_list_entry", 1, "bytes" },
     { "the segment with default tables", "memory_default_segment", 2 ^ -20,
       "MiB" },
 }
 
--- name -> { dividend, divisor }
+-- name -> { dividend, divisor }; added: what is more than 1, in percent
 local RATIOS = {
+    ratio_limiter_processes = { "limiter_two_processes",
+                                "limiter_one_process" },
+    times_req_one = { "loop_req_one", "loop_bucket_one" },
+    times_req_many = { "loop_req_many", "loop_bucket_many" },
+    times_count_one = { "loop_count_one", "loop_window_one" },
+    times_count_many = { "loop_count_many", "loop_window_many" },
+    times_conn_one = { "loop_conn_one", "loop_permits_one" },
+    times_traffic_one = { "loop_traffic_one", "loop_combine_one" },
     times_reference_rps = { "http_reference_rps", "http_usual_rps" },
     times_reference_cpu = { "http_usual_cpu_us", "http_reference_cpu_us" },
     ratio_processes = { "processes_two", "processes_one" },
@@ -155,6 +235,14 @@ for _, kind in ipairs { "hold", "once", "sold_out" } do
         { "http_reference_cpu_us", full .. "_cpu_us" }
     RATIOS["times_" .. kind .. "_cpu"] =
         { "http_usual_cpu_us", full .. "_cpu_us" }
+end
+for _, kind in ipairs { "seckill", "nginx", "resty" } do
+    for _, keys in ipairs { "hot", "many" } do
+        RATIOS["added_" .. kind .. "_" .. keys] = {
+            "limits_" .. kind .. "_" .. keys .. "_cpu_us",
+            "limits_plain_" .. keys .. "_cpu_us", added = true,
+        }
+    end
 end
 
 
@@ -176,6 +264,9 @@ local function add_ratios(samples)
         local list = over and under and {}
         for i = 1, list and math.min(#over, #under) or 0 do
             list[i] = over[i] / under[i]
+            if pair.added then
+                list[i] = 100 * (list[i] - 1)
+            end
         end
         samples[name] = list
     end

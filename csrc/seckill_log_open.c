@@ -475,10 +475,13 @@ int seckill_log_fill(void *ctx, skl_header_t *h, char *err, size_t err_size)
                        sk->log.path, why);
         return rc;
     }
-    if (rec.last_lsn > 0) {
+    /* A directory that had a segment before, even one without a record. */
+#ifndef MUTANT_REBUILT_IS_FULL
+    if (!sk->log.is_new) {
         skl_limits_rebuilt(skl_section(h, SKL_SECTION_LIMITS),
                            skl_clock_mono_ns());
     }
+#endif
     unknown = set_clock(h, &rec);
     log_defaults(&h->config);
     fill_log(sk, h);

@@ -1,5 +1,5 @@
-# rounds.sh: the HTTP part of bench/run, which reads it in; log.sh uses its
-# functions, too.
+# rounds.sh: the HTTP part of bench/run, which reads it in; log.sh and limits.sh
+# use its functions, too.
 #
 # Each handler has an nginx of its own (one worker, one core), wrk and Redis
 # share the other core. The handlers take turns within a round, so that what
@@ -17,6 +17,7 @@ nginx_binary() {
 
 # Debian's nginx loads its Lua module, OpenResty has it inside.
 local_conf() {
+    echo "worker_processes ${workers:-1};"
     "$nginx" -V 2>&1 | grep -q 'lua-nginx-module\|ngx_lua' ||
         for module in ndk_http_module ngx_http_lua_module; do
             file=/usr/lib/nginx/modules/$module.so
@@ -59,18 +60,20 @@ put_stock() {
     done >/dev/null
 }
 
-# start_server NAME: leaves the worker's pid in worker_NAME.
+# start_server NAME: leaves the worker's pid in worker_NAME. $workers (1) and
+# $cores (one) say how many there are and where they run.
 start_server() {
     prefix=$BENCH_DIR/$1
     mkdir -p "$prefix/tmp"
     ln -sfn "$ROOT/lua" "$prefix/lua"
     ln -sfn "$BUILD" "$prefix/lib"
     cp http/main.conf http/http.conf http/items.lua http/usual.lua \
-        http/coroutines.lua "$prefix"
+        http/coroutines.lua http/limits.lua "$prefix"
+    ln -sfn "${SECKILL_LIMIT_TRAFFIC:-none}" "$prefix/limit-traffic"
     cp "http/$1.conf" "$prefix/nginx.conf"
     cp "$BENCH_DIR/listen.$1" "$prefix/listen.conf"
     local_conf >"$prefix/local.conf"
-    (on_core "$SERVER_CORE" "$nginx" -p "$prefix/" -e error.log \
+    (on_core "${cores:-$SERVER_CORE}" "$nginx" -p "$prefix/" -e error.log \
         -c nginx.conf) >"$prefix/output" 2>&1 &
     started="$started $!"
     eval "master_$1=$!"
@@ -84,12 +87,14 @@ cpu_ticks() {
     awk '{ print $14 + $15 }' "/proc/$1/stat"
 }
 
-# load SERVER ITEM TAG SECONDS: one run of wrk; the result line goes to
+# run_wrk SERVER SCRIPT SECONDS ARGUMENT...: the result line goes to
 # $BENCH_DIR/result.
-load() {
-    (on_core "$CLIENT_CORE" wrk -t1 -c"$CONNECTIONS" -d"$4s" \
-        -s http/wrk_reserve.lua \
-        "http://127.0.0.1:$(cat "$BENCH_DIR/port.$1")" -- "$2" "$3") \
+run_wrk() {
+    server=$1 script=$2 seconds=$3
+    shift 3
+    (on_core "${cores:-$CLIENT_CORE}" wrk -t1 -c"$CONNECTIONS" \
+        -d"${seconds}s" -s "http/$script.lua" \
+        "http://127.0.0.1:$(cat "$BENCH_DIR/port.$server")" -- "$@") \
         >"$BENCH_DIR/wrk" 2>&1 &
     wrk=$!
     wait "$wrk" || {
@@ -98,6 +103,11 @@ load() {
     }
     wrk=
     sed -n 's/^result //p' "$BENCH_DIR/wrk" >"$BENCH_DIR/result"
+}
+
+# load SERVER ITEM TAG SECONDS: one run of wrk.
+load() {
+    run_wrk "$1" wrk_reserve "$4" "$2" "$3"
 }
 
 # measure FIGURE SERVER ITEM TAG: one turn of a handler.

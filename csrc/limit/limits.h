@@ -46,6 +46,7 @@
 #define SKL_LIMIT_LIMITS_H
 
 #include "base/hash.h"
+#include "limit/hot.h"
 #include "limit/permits.h"
 #include "seckill.h"
 #include "shm/counters.h"
@@ -59,7 +60,7 @@ typedef struct skl_limit_group skl_limit_group_t;
 typedef struct skl_limit_exception skl_limit_exception_t;
 typedef struct skl_limiter skl_limiter_t;
 
-/* What is counted for each limiter, in the order of seckill_limiter_counts_t. */
+/* What is counted of each limiter, in the order of seckill_limiter_counts_t. */
 enum {
     SKL_LIMIT_ALLOWED,
     SKL_LIMIT_REJECTED,
@@ -82,6 +83,7 @@ typedef struct {
     skl_limit_exception_t *exceptions;
     skl_limit_group_t *groups;
     skl_counters_t *counters;
+    skl_hot_t *hot; /* for the callers of takes; NULL until they set it */
     skl_hash_key_t key;
     skl_limiter_t *_Atomic handles; /* one per record, made by the first open */
     _Atomic uint64_t swept;         /* next group of skl_limits_sweep() */
@@ -106,12 +108,14 @@ typedef struct {
 /* What one admission took of one limiter; all zero: nothing. */
 typedef struct {
     skl_limiter_t *limiter;
-    uint64_t at;     /* buckets, log: when, in units; windows: the window */
-    uint64_t key;    /* fingerprint, or 1 + number of the cell */
+    uint64_t at;  /* buckets: when, in ns; log: in units; windows: the window */
+    uint64_t key; /* fingerprint, or 1 + number of the cell */
     uint64_t depth;  /* buckets: ns to the new TAT, plus the ns given back
                         before; log: units of the window; cells: the key */
     uint64_t charge; /* buckets: units; windows: n; log: stamps, as bits */
 } skl_limit_ticket_t;
+
+enum { SKL_LIMIT_KEY_MAX = 65535 };
 
 /* A question and its answer. */
 typedef struct {
@@ -127,6 +131,7 @@ typedef struct {
     int64_t reset_ns;   /* out */
     uint32_t in_use;    /* out, of concurrency */
     int shadowed;       /* out, of OK: 1: shadow mode did not refuse */
+    uint32_t mode;      /* out: SECKILL_LIMIT_* */
 } skl_limit_ask_t;
 
 /* Bytes of SKL_SECTION_LIMITS. */
@@ -147,6 +152,8 @@ void skl_limits_detach(skl_limits_t *l);
 uint32_t skl_limits_count(const skl_limits_t *l);
 /* The i-th; NULL: there is none, or no memory. */
 skl_limiter_t *skl_limits_at(skl_limits_t *l, uint32_t i);
+/* Name of the limiter with this index; NULL: there is none. */
+const char *skl_limits_name(const skl_limits_t *l, uint32_t index);
 /* Create or attach; see seckill_limiter_open(). ENOMEM. */
 int skl_limits_open(skl_limits_t *l, const char *name,
                     const seckill_limit_t *limit, int64_t now_ns,
@@ -165,8 +172,8 @@ int skl_limiter_override(skl_limiter_t *lim, const skl_limit_place_t *place,
 uint64_t skl_limiter_counted(const skl_limiter_t *lim, int which);
 uint64_t skl_limits_counted(const skl_limits_t *l, int which);
 
-/* Hash a key of 1 to 64 bytes and start to fetch its groups: the memory comes
- * while the caller reads the clock. */
+/* Hash a key of 1 to SKL_LIMIT_KEY_MAX bytes and start to fetch its groups: the
+ * memory comes while the caller reads the clock. */
 void skl_limiter_locate(const skl_limiter_t *lim, const char *key,
                         size_t key_len, skl_limit_place_t *place);
 /* SECKILL_OK or EREJECTED. In shadow mode always OK. ECONFLICT: ask->rule is
