@@ -287,7 +287,7 @@ static void orders_trace(uint64_t *seed)
         combined_open(&o.worlds[w], o.limits, o.now);
     }
     for (int i = 0; i < 150; i++) {
-        static char user[8], ip[8];
+        static char user[16], ip[16];
         const char *keys[RULES] = {user, ip, "all"};
         int who = (int)lim_random_below(seed, 4);
 
@@ -572,7 +572,7 @@ TEST(limit_combine_two_processes_step_by_step)
 {
     static pair_t p;
     uint64_t seed = tap_seed(43);
-    int rounds = tap_full() ? 10000 : 100;
+    int rounds = tap_full() ? 3000 : 60;
     long steps;
 
     p.calls = lim_pages(4096);
