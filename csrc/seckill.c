@@ -81,6 +81,8 @@ size_t seckill_sizeof(int which)
         return sizeof(seckill_rule_t);
     case SECKILL_SIZEOF_LIMITER_COUNTS:
         return sizeof(seckill_limiter_counts_t);
+    case SECKILL_SIZEOF_HOT_KEY:
+        return sizeof(seckill_hot_key_t);
     default:
         return 0;
     }
@@ -108,6 +110,7 @@ static void section_sizes(const skl_config_t *c, uint64_t *sizes)
     sizes[SKL_SECTION_LOG] = sizeof(skl_wal_shm_t);
     sizes[SKL_SECTION_PROCESSES] = sizeof(skl_processes_shm_t);
     sizes[SKL_SECTION_PERMITS] = skl_permits_bytes(c->permits);
+    sizes[SKL_SECTION_HOT] = skl_hot_bytes(c->limit_keys);
 }
 
 /* Ids of an earlier life of the segment must not be ids of this one. Without a
@@ -137,6 +140,7 @@ static void init_sections(skl_header_t *h)
                    c->list_overlay);
     skl_processes_init(skl_section(h, SKL_SECTION_PROCESSES));
     skl_permits_init(skl_section(h, SKL_SECTION_PERMITS), c->permits);
+    skl_hot_init(skl_section(h, SKL_SECTION_HOT), c->limit_keys);
 }
 
 static uint64_t signature(void)
@@ -149,6 +153,7 @@ static uint64_t signature(void)
     sum = skl_mix64(sum + sizeof(skl_wal_shm_t));
     sum = skl_mix64(sum + sizeof(skl_processes_shm_t));
     sum = skl_mix64(sum + skl_permits_signature());
+    sum = skl_mix64(sum + skl_hot_signature());
     return skl_mix64(sum + sizeof(skl_header_t));
 }
 
@@ -173,6 +178,8 @@ void seckill_attach_sections(seckill_t *sk)
     sk->limits.permits = &sk->permits;
     skl_permits_attach(&sk->permits, skl_section(h, SKL_SECTION_PERMITS),
                        &sk->processes, &sk->counters);
+    skl_hot_attach(&sk->hot, skl_section(h, SKL_SECTION_HOT), &sk->counters);
+    sk->limits.hot = &sk->hot;
 }
 
 static skl_config_t config_of(const seckill_options_t *o)

@@ -53,6 +53,7 @@ extern "C" {
 /** Times: in the year 2255. */
 #define SECKILL_TIME_MAX 9000000000000000000LL
 #define SECKILL_LINES_MAX 8
+#define SECKILL_HOT_KEYS_MAX 64
 
 /*
  * The one error table: X(name, code, text, meaning). The text is what Lua
@@ -163,7 +164,8 @@ enum {
     SECKILL_SIZEOF_ORDER,
     SECKILL_SIZEOF_VERDICT,
     SECKILL_SIZEOF_RULE,
-    SECKILL_SIZEOF_LIMITER_COUNTS
+    SECKILL_SIZEOF_LIMITER_COUNTS,
+    SECKILL_SIZEOF_HOT_KEY
 };
 /** sizeof of a public struct, by SECKILL_SIZEOF_*; 0 for an unknown one. */
 SECKILL_API size_t seckill_sizeof(int which);
@@ -839,6 +841,24 @@ SECKILL_API int seckill_limiter_at(seckill_t *sk, uint32_t i,
 SECKILL_API const char *seckill_limiter_name(seckill_limiter_t *lim);
 SECKILL_API void seckill_limiter_counts(seckill_limiter_t *lim,
                                         seckill_limiter_counts_t *out);
+
+/** A key that is asked for much. */
+typedef struct {
+    char key[SECKILL_ID_MAX];
+    uint32_t key_len;
+    uint32_t pad;
+    const char *limiter; /* its name; valid as long as the engine's handle */
+    double rate;         /* takes per second, an estimate */
+    double share;        /* of the takes of all keys, 0 .. 1 */
+} seckill_hot_key_t;
+
+/** The keys of all limiters that are asked for most, admitted or not, over all
+ *  processes and the last 10 to 20 seconds, hottest first. Returns how many
+ *  were written: at most `max` and SECKILL_HOT_KEYS_MAX. Takes are sampled and
+ *  keys counted approximately; a key of less than 0.1 % of the takes may be
+ *  missing. Threads: any; not for a hot path. */
+SECKILL_API int seckill_hot_keys(seckill_t *sk, seckill_hot_key_t *out,
+                                 int max);
 
 /* ---- Access lists -------------------------------------------------------- */
 

@@ -11,6 +11,7 @@
 
 #include "acl/lists.h"
 #include "io/io.h"
+#include "limit/hot.h"
 #include "limit/limits.h"
 #include "limit/permits.h"
 #include "seckill.h"
@@ -30,6 +31,7 @@ struct seckill {
     skl_counters_t counters;
     skl_stock_t stock;
     skl_limits_t limits;
+    skl_hot_t hot;
     skl_lists_t lists;
     skl_processes_t processes;
     skl_permits_t permits;

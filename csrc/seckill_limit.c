@@ -3,6 +3,7 @@
  * clock, brings tickets and answers into their public shape. The work is in
  * limit/.
  */
+#include "base/assert.h"
 #include "base/clock.h"
 #include "limit/rule.h"
 #include "seckill.h"
@@ -140,6 +141,14 @@ static int refuse_call(skl_limiter_t *lim, int rc, int commit)
     return rc;
 }
 
+/* Hot keys are those that are asked for, admitted or not. */
+static inline void note(skl_limiter_t *lim, const skl_limit_place_t *place,
+                        const char *key, size_t key_len, int64_t now_ns)
+{
+    skl_hot_note(lim->limits->hot, place->key, lim->index, key, key_len,
+                 now_ns);
+}
+
 static inline int take(seckill_limiter_t *lim, const seckill_rule_t *rule,
                        const char *key, size_t key_len, uint32_t cost,
                        int commit, int64_t now_ns, seckill_ticket_t *ticket,
@@ -160,6 +169,9 @@ static inline int take(seckill_limiter_t *lim, const seckill_rule_t *rule,
     /* Hash first, then the clock: it is read while the memory comes. */
     skl_limiter_locate(inner(lim), key, key_len, &place);
     ask.now_ns = now_or(now_ns);
+    if (commit) {
+        note(inner(lim), &place, key, key_len, ask.now_ns);
+    }
     rc = skl_limiter_take(inner(lim), &place, &ask);
     if (rc != SECKILL_OK && rc != SECKILL_EREJECTED) {
         return refuse_call(inner(lim), rc, commit);
@@ -263,6 +275,7 @@ int seckill_combine(uint32_t n, seckill_limiter_t *const *lims,
     if (rc != SECKILL_OK) {
         return rc;
     }
+    skl_assert(n >= 1 && n <= SECKILL_COMBINE_MAX);
     for (uint32_t i = 0; i < n; i++) {
         in[i] = inner(lims[i]);
         skl_limiter_locate(in[i], keys[i], lens[i], &places[i]);
@@ -273,6 +286,9 @@ int seckill_combine(uint32_t n, seckill_limiter_t *const *lims,
                                     .cost = cost,
                                     .commit = commit,
                                     .ticket = part_of(ticket, i)};
+        if (commit) {
+            note(in[i], &places[i], keys[i], lens[i], now_ns);
+        }
     }
     memset(out, 0, sizeof(*out));
     rc = skl_limiter_combine(n, in, places, asks, &out->mask);

@@ -275,6 +275,27 @@ static void write_log(seckill_t *sk, skl_text_t *t)
                     (double)s.sync_ns / (double)SKL_NS_PER_SEC);
 }
 
+/* Keys are no labels: they are users and addresses, which a monitoring system
+ * must not keep, and each new one would be a series for ever. */
+static void write_hot(seckill_t *sk, skl_text_t *t)
+{
+    skl_hot_key_t keys[SKL_HOT_KEYS];
+    int n = skl_hot_top(&sk->hot, skl_clock_mono_ns(), keys, SKL_HOT_KEYS);
+
+    skl_text_family(t, "seckill_hot_key_rate", "gauge",
+                    "Takes per second of the hottest key of a limiter");
+    for (uint32_t i = 0; i < skl_limits_count(&sk->limits); i++) {
+        int at = 0;
+
+        while (at < n && keys[at].limiter != i) {
+            at++; /* the hottest are first */
+        }
+        skl_text_printf(t, "seckill_hot_key_rate{limiter=\"%s\"} %.9g\n",
+                        skl_limits_name(&sk->limits, i),
+                        at < n ? keys[at].rate : 0.0);
+    }
+}
+
 size_t seckill_metrics(seckill_t *sk, char *out, size_t out_size)
 {
     skl_text_t t = {.out = out, .size = out_size};
@@ -290,5 +311,6 @@ size_t seckill_metrics(seckill_t *sk, char *out, size_t out_size)
     write_results(sk, &t);
     write_events(sk, &t);
     write_limiters(sk, &t);
+    write_hot(sk, &t);
     return t.used;
 }

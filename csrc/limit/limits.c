@@ -111,6 +111,11 @@ uint32_t skl_limits_count(const skl_limits_t *l)
     return atomic_load_explicit(&l->shm->count, memory_order_acquire);
 }
 
+const char *skl_limits_name(const skl_limits_t *l, uint32_t index)
+{
+    return index < skl_limits_count(l) ? l->records[index].name : NULL;
+}
+
 uint64_t skl_limits_groups(const skl_limits_t *l)
 {
     return l->shm->groups;

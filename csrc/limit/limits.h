@@ -46,6 +46,7 @@
 #define SKL_LIMIT_LIMITS_H
 
 #include "base/hash.h"
+#include "limit/hot.h"
 #include "limit/permits.h"
 #include "seckill.h"
 #include "shm/counters.h"
@@ -59,7 +60,7 @@ typedef struct skl_limit_group skl_limit_group_t;
 typedef struct skl_limit_exception skl_limit_exception_t;
 typedef struct skl_limiter skl_limiter_t;
 
-/* What is counted for each limiter, in the order of seckill_limiter_counts_t. */
+/* What is counted of each limiter, in the order of seckill_limiter_counts_t. */
 enum {
     SKL_LIMIT_ALLOWED,
     SKL_LIMIT_REJECTED,
@@ -82,6 +83,7 @@ typedef struct {
     skl_limit_exception_t *exceptions;
     skl_limit_group_t *groups;
     skl_counters_t *counters;
+    skl_hot_t *hot; /* for the callers of takes; NULL until they set it */
     skl_hash_key_t key;
     skl_limiter_t *_Atomic handles; /* one per record, made by the first open */
     _Atomic uint64_t swept;         /* next group of skl_limits_sweep() */
@@ -147,6 +149,8 @@ void skl_limits_detach(skl_limits_t *l);
 uint32_t skl_limits_count(const skl_limits_t *l);
 /* The i-th; NULL: there is none, or no memory. */
 skl_limiter_t *skl_limits_at(skl_limits_t *l, uint32_t i);
+/* Name of the limiter with this index; NULL: there is none. */
+const char *skl_limits_name(const skl_limits_t *l, uint32_t index);
 /* Create or attach; see seckill_limiter_open(). ENOMEM. */
 int skl_limits_open(skl_limits_t *l, const char *name,
                     const seckill_limit_t *limit, int64_t now_ns,

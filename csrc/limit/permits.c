@@ -476,6 +476,17 @@ static int claim(op_t *op, uint32_t index, uint32_t row)
     return swap_entry(permit, key, word, op->key, op->word);
 }
 
+/* Permits are claimed in turn. Where there are too many to look at all, go on
+ * somewhere else after each 64: the held ones lie in long rows. */
+static uint32_t next_index(const skl_permits_t *p, uint32_t index, uint32_t n)
+{
+    if (p->shm->permits > SCAN_MAX && n % 64 == 0) {
+        return (uint32_t)(skl_mix64((uint64_t)index << 32 | n) %
+                          p->shm->permits);
+    }
+    return index + 1 < p->shm->permits ? index + 1 : 0;
+}
+
 static int claim_any(op_t *op, uint32_t row)
 {
     skl_permits_t *p = op->p;
@@ -483,16 +494,18 @@ static int claim_any(op_t *op, uint32_t row)
     const uint32_t most = capacity < SCAN_MAX ? capacity : SCAN_MAX;
     const uint32_t cursor =
         atomic_load_explicit(&p->cursor, memory_order_relaxed);
-    uint32_t tried = 0;
     /* Processes begin at different places. */
-    uint32_t index = (cursor + row * 64) % capacity;
+    const uint32_t first = (cursor + row * 64) % capacity;
+    uint32_t index = first;
+    uint32_t tried = 0;
     int found = 0;
 
     while (!found && tried++ < most) {
         found = claim(op, index, row);
-        index = index + 1 < capacity ? index + 1 : 0;
+        index = next_index(p, index, tried);
     }
-    atomic_store_explicit(&p->cursor, cursor + tried, memory_order_relaxed);
+    atomic_store_explicit(&p->cursor, cursor + index - first,
+                          memory_order_relaxed);
     return found;
 }
 
@@ -515,6 +528,9 @@ static int acquire(op_t *op, uint32_t row, uint32_t limit, uint32_t *in_use)
     if (load(&permit->half.word) != held) {
         return GONE; /* we are taken for dead, and it was given back */
     }
+#ifdef MUTANT_PERMIT_LOST_ROW
+    return APPLIED;
+#endif
     if (skl_processes_owns(op->p->processes, row)) {
         return APPLIED;
     }
@@ -623,8 +639,15 @@ int skl_permits_release(skl_permits_t *p, skl_permit_t *permit)
     entry = &p->permits[op.index];
     word = read_entry(entry, &key);
     op.cost = cost_of(word);
-    if (phase_of(word) != HELD || key != used.key || op.cost != used.cost ||
-        word >> SEQ_SHIFT != used.seq || !move_permit(entry, word, RELEASING)) {
+    if (phase_of(word) != HELD || key != used.key || op.cost != used.cost) {
+        return 0;
+    }
+#ifndef MUTANT_PERMIT_ANY_SEQ
+    if (word >> SEQ_SHIFT != used.seq) {
+        return 0;
+    }
+#endif
+    if (!move_permit(entry, word, RELEASING)) {
         return 0;
     }
     op.word = in_phase(word, RELEASING);
@@ -634,50 +657,55 @@ int skl_permits_release(skl_permits_t *p, skl_permit_t *permit)
 
 /* ---- Death --------------------------------------------------------------- */
 
-/* The key has no slot, so nothing was applied. Under its lock: an owner who
- * lives looks at his permit there before he gives the key a slot. */
-static void abandon_new(const op_t *op)
+/*
+ * The key has no slot, so nothing was applied. Under its lock: an owner who
+ * lives after all looks at his permit there before he gives the key a slot. 0:
+ * somebody who lives has the lock, and it may be that owner: he cleans up
+ * himself.
+ */
+static int abandon_new(const op_t *op)
 {
     skl_lock_t *stripe = &op->p->shm->stripes[op->key % STRIPES];
     skl_wait_t wait = {0};
-    const int rc = skl_lock_acquire(stripe, &wait, NULL, NULL);
 
+    if (skl_lock_acquire(stripe, &wait, NULL, NULL) != SECKILL_OK) {
+        return 0;
+    }
     if (find(op->p, op->key) == NULL) {
         (void)move_permit(&op->p->permits[op->index], op->word, FREE);
     }
-    if (rc == SECKILL_OK) {
-        skl_lock_release(stripe);
-    }
+    skl_lock_release(stripe);
+    return 1;
 }
 
 /* Carry it through, whatever the limit: it is given back at once. */
-static void settle_pending(const op_t *op)
+static int settle_pending(const op_t *op)
 {
     skl_permits_entry_t *permit = &op->p->permits[op->index];
     uint32_t in_use;
     const int rc = apply_acquire(op, SKL_PERMITS_LIMIT_MAX, &in_use);
 
     if (rc == ABSENT) {
-        abandon_new(op);
-    } else {
-        (void)move_permit(permit, op->word, rc == REFUSED ? FREE : HELD);
+        return abandon_new(op);
     }
+    (void)move_permit(permit, op->word, rc == REFUSED ? FREE : HELD);
+    return 1;
 }
 
-/* One step of a permit of a dead process towards FREE. */
-static void settle_step(const op_t *op)
+/* One step of a permit of a dead process towards FREE. 0: not now. */
+static int settle_step(const op_t *op)
 {
     skl_permits_entry_t *permit = &op->p->permits[op->index];
 
     switch (phase_of(op->word)) {
     case PENDING:
-        settle_pending(op);
-        break;
+        return settle_pending(op);
     case HELD:
         (void)move_permit(permit, op->word, RELEASING);
-        break;
+        return 1;
     default:
         finish_release(op);
+        return 1;
     }
 }
 
@@ -688,15 +716,15 @@ static int settle(skl_permits_t *p, uint32_t index, uint32_t row)
     op_t op = {.p = p, .index = index};
     int steps = 0;
 
-    for (;;) {
+    do {
         op.word = read_entry(permit, &op.key);
         op.cost = cost_of(op.word);
         if (phase_of(op.word) == FREE || row_of(op.word) != row) {
             return steps > 0;
         }
-        settle_step(&op);
         steps++;
-    }
+    } while (settle_step(&op));
+    return 0;
 }
 
 uint32_t skl_permits_reap(skl_permits_t *p, uint32_t row)

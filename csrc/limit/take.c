@@ -155,12 +155,12 @@ static inline void clear_ticket(const skl_limit_take_t *t)
 static int forgive(skl_limit_take_t *t, skl_limit_slot_t *slot, uint64_t tat)
 {
     uint64_t full = skl_limit_after(&t->rule, t->now, t->window);
+    uint64_t next;
 
     if (t->ask->commit) {
         (void)skl_slot_swap(slot, t->place->key, tat, t->place->key, full);
     }
-    t->ask->reset_ns = wait_ns(t, t->window);
-    return refuse(t, t->charge);
+    return judge_bucket(t, full, &next); /* by max_delay as well */
 }
 
 /* Decide and charge a key that is in the table. */

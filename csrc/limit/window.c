@@ -10,6 +10,7 @@ typedef struct {
     uint64_t id; /* of the window, shifted into place */
     uint64_t prev, count;
     uint64_t elapsed; /* ns of the window */
+    uint64_t ahead;   /* ns until it begins, by a clock that is behind */
 } parts_t;
 
 static inline uint64_t low_bits(uint32_t n)
@@ -79,18 +80,26 @@ static void split(const skl_limit_rule_t *r, uint64_t word, uint64_t now_ns,
     const uint32_t bits = r->shift - skl_limit_prev_bits(r->shift);
     const uint64_t k = now_ns / r->window;
     const uint64_t id = word & ~low_bits(r->shift);
+    const uint64_t width = r->window << SKL_LIMIT_SHIFT;
     int64_t behind;
 
     p->id = id_of(r, k);
     p->elapsed = now_ns - k * r->window;
     p->prev = 0;
     p->count = 0;
+    p->ahead = 0;
     behind = (int64_t)(p->id - id);
+    if (behind < 0) {
+        uint64_t n = (uint64_t)-behind / width;
+
+        n += id_of(r, k + n) != id; /* ids are off by less than a window */
+        p->ahead = n * r->window - p->elapsed;
+        p->elapsed = 0;
+    }
     if (behind <= 0) {
         p->prev = decode((word & low_bits(r->shift)) >> bits);
         p->count = word & low_bits(bits);
         p->id = id;
-        p->elapsed = behind < 0 ? 0 : p->elapsed;
     } else if (id == id_of(r, k - 1)) {
         p->prev = decode(encode(word & low_bits(bits)));
     }
@@ -169,11 +178,12 @@ static int judge_sliding(const skl_limit_rule_t *r, uint64_t word, uint64_t n,
     if (n > r->limit || p.count > r->limit - n ||
         !fits(r, p.prev, p.elapsed, r->limit - p.count - n)) {
         out->retry_ns = sliding_retry(r, &p, n);
-        out->reset_ns = sliding_reset(r, &p, 0);
+        out->retry_ns += out->retry_ns < 0 ? 0 : (int64_t)p.ahead;
+        out->reset_ns = sliding_reset(r, &p, 0) + (int64_t)p.ahead;
         return SECKILL_EREJECTED;
     }
     out->remaining = sliding_remaining(r, &p, r->limit - p.count - n);
-    out->reset_ns = sliding_reset(r, &p, n);
+    out->reset_ns = sliding_reset(r, &p, n) + (int64_t)p.ahead;
     p.count += n;
     out->next = join(r, &p);
     return SECKILL_OK;

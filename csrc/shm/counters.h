@@ -92,6 +92,12 @@ void skl_counters_init(skl_counters_shm_t *shm);
 /* Claim a stripe for this process. Again after fork. */
 void skl_counters_attach(skl_counters_t *c, skl_counters_shm_t *shm);
 
+/* Number of this process' stripe, for those that keep more by stripe. */
+static inline uint32_t skl_counters_stripe(const skl_counters_t *c)
+{
+    return (uint32_t)(c->mine - c->shm->stripes);
+}
+
 /* Position of a code in the result table: 0 is OK. */
 static inline uint32_t skl_code_index(int rc)
 {

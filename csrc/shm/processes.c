@@ -21,6 +21,11 @@ static void begin_child(void)
     atomic_fetch_add(&epoch, 1);
 }
 
+static inline uint64_t this_thread(void)
+{
+    return (uint64_t)pthread_self();
+}
+
 static inline uint64_t word_of(uint32_t row, uint64_t generation)
 {
     const uint64_t now = atomic_load_explicit(&epoch, memory_order_relaxed);
@@ -166,6 +171,7 @@ static int find_row(skl_processes_t *p)
 static int claim_mine(skl_processes_t *p)
 {
     uint64_t seen = atomic_load(&p->mine);
+    uint64_t generation;
 
     while (!is_valid(p, seen)) {
         const int row = find_row(p);
@@ -173,10 +179,10 @@ static int claim_mine(skl_processes_t *p)
         if (row < 0) {
             return -1;
         }
+        generation = atomic_load(&p->shm->rows[row].generation);
         if (atomic_compare_exchange_strong(
-                &p->mine, &seen,
-                word_of((uint32_t)row,
-                        atomic_load(&p->shm->rows[row].generation)))) {
+                &p->mine, &seen, word_of((uint32_t)row, generation))) {
+            atomic_store(&p->holder, this_thread());
             return row;
         }
         free_row(&p->shm->rows[row]); /* another thread was faster */
@@ -231,7 +237,9 @@ static int reap_row(skl_processes_t *p, uint32_t i, skl_process_died_fn fn,
         return 0;
     }
     if (skl_processes_owns(p, i)) {
-        return 0; /* the thread that claimed it has ended: we go on holding */
+        /* The thread that claimed it has ended: we go on holding. */
+        atomic_store(&p->holder, this_thread());
+        return 0;
     }
     bury(p, i, fn, ctx);
     return 1;
@@ -252,19 +260,17 @@ int skl_processes_reap(skl_processes_t *p, skl_process_died_fn fn, void *ctx)
 int skl_processes_leave(skl_processes_t *p)
 {
     uint64_t word = atomic_load(&p->mine);
-    uint64_t none = 0;
     const uint32_t row = word & 255;
+    int rc;
 
-    if (!is_valid(p, word) ||
+    if (!is_valid(p, word) || atomic_load(&p->holder) != this_thread() ||
         !atomic_compare_exchange_strong(&p->mine, &word, 0)) {
         return 0;
     }
-    if (pthread_mutex_unlock(&p->shm->rows[row].mutex) != 0) {
-        /* Only the thread that holds it can. */
-        (void)atomic_compare_exchange_strong(&p->mine, &none, word);
-        return 0;
-    }
-    (void)reap_row(p, row, NULL, NULL);
+    /* EPERM: the holder has ended, this is another thread of its name. */
+    rc = pthread_mutex_unlock(&p->shm->rows[row].mutex);
+    skl_assert(rc == 0 || rc == EPERM);
+    (void)reap_row(p, row, NULL, NULL); /* unless somebody was faster */
     return 1;
 }
 

@@ -62,7 +62,8 @@ typedef struct {
 /* The handle of one process. */
 typedef struct {
     skl_processes_shm_t *shm;
-    _Atomic uint64_t mine; /* generation, epoch, row; 0: none */
+    _Atomic uint64_t mine;   /* generation, epoch, row; 0: none */
+    _Atomic uint64_t holder; /* thread that holds its lock */
     skl_process_watcher_t watchers[SKL_PROCESSES_WATCHERS];
     uint32_t watcher_count;
 } skl_processes_t;

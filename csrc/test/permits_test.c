@@ -1,7 +1,9 @@
 /* Permits: exactness, limits over processes, death of holders. */
+#include "test/support/many_locks.h"
 #include "test/support/permits.h"
 
 #include "base/hash.h"
+#include "seckill_internal.h"
 
 #include <pthread.h>
 
@@ -484,6 +486,126 @@ TEST(permits_leaving_gives_them_back)
     CHECK_INT(1, permits_release(&other, other.last));
     CHECK_INT(1, skl_processes_leave(&other.processes));
     permits_free(&w);
+}
+
+/* ---- Threads ------------------------------------------------------------- */
+
+typedef struct {
+    permits_world_t *w;
+    _Atomic uint32_t *flying;
+    int rounds, wrong;
+    uint32_t limit;
+} thread_t;
+
+/* In flight after an acquire and before its release. */
+static void *hammer(void *arg)
+{
+    thread_t *t = arg;
+    skl_permit_t held[3];
+    uint32_t in_use;
+
+    for (int i = 0; i < t->rounds; i++) {
+        int n = 0;
+
+        while (n < 3 && skl_permits_take(&t->w->permits, KEY, 1, t->limit, 1,
+                                         PERMITS_NOW, &held[n], &in_use) == 0) {
+            t->wrong += atomic_fetch_add(t->flying, 1) >= t->limit;
+            t->wrong += in_use > t->limit;
+            n++;
+        }
+        while (n > 0) {
+            atomic_fetch_sub(t->flying, 1);
+            t->wrong += skl_permits_release(&t->w->permits, &held[--n]) != 1;
+        }
+    }
+    return NULL;
+}
+
+TEST(permits_threads_keep_to_the_limit)
+{
+    _Atomic uint32_t flying = 0;
+    permits_world_t w;
+    pthread_t threads[4];
+    thread_t t[4];
+
+    permits_new(&w, 16);
+    CHECK(skl_processes_mine(&w.processes) >= 0);
+    for (int i = 0; i < 4; i++) {
+        t[i] = (thread_t){&w, &flying, tap_full() ? 1000000 : 20000, 0, 5};
+        REQUIRE(pthread_create(&threads[i], NULL, hammer, &t[i]) == 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        (void)pthread_join(threads[i], NULL);
+        CHECK_INT(0, t[i].wrong);
+    }
+    CHECK_INT(0, permits_count(&w, KEY));
+    CHECK_INT(0, skl_permits_held(&w.permits));
+    permits_free(&w);
+}
+
+/* ---- In an engine -------------------------------------------------------- */
+
+typedef struct {
+    seckill_t *sk;
+    _Atomic int taken;
+} shop_t;
+
+static int take_eight(void *arg)
+{
+    shop_t *s = arg;
+    skl_permit_t t;
+    uint32_t in_use;
+    int n = 0;
+
+    for (int i = 0; i < 8; i++) {
+        n += skl_permits_take(&s->sk->permits, KEY, 1, 100, 1, PERMITS_NOW, &t,
+                              &in_use) == SECKILL_OK;
+    }
+    atomic_store(&s->taken, n);
+    for (;;) {
+        pause();
+    }
+    return 0;
+}
+
+/* The io thread finds out, and does not take its own process for dead. */
+TEST(permits_the_sweep_of_an_engine_returns_them)
+{
+    const seckill_options_t o = {.struct_size = sizeof(o),
+                                 .name = "permits",
+                                 .shm_dir = scratch_dir(),
+                                 .permits = 100};
+    seckill_options_t has;
+    shop_t *s = scratch_shared(sizeof(*s));
+    skl_permit_t mine;
+    uint32_t in_use;
+    char err[256];
+    pid_t pid;
+
+    REQUIRE(seckill_open(&o, &s->sk, err, sizeof(err)) == SECKILL_OK);
+    seckill_get_options(s->sk, &has);
+    CHECK_INT(100, has.permits);
+    CHECK_INT(100, skl_permits_capacity(&s->sk->permits));
+    pid = scratch_fork(take_eight, s);
+    REQUIRE(seckill_start(s->sk, err, sizeof(err)) == SECKILL_OK);
+    CHECK_INT(SECKILL_OK, skl_permits_take(&s->sk->permits, KEY, 2, 100, 1,
+                                           PERMITS_NOW, &mine, &in_use));
+    while (atomic_load(&s->taken) == 0) {
+        usleep(100);
+    }
+    CHECK_INT(8, atomic_load(&s->taken));
+    CHECK_INT(10, skl_permits_in_use(&s->sk->permits, KEY));
+    end(pid);
+    while (skl_permits_in_use(&s->sk->permits, KEY) > 2) {
+        usleep(1000);
+    }
+    CHECK_INT(2, skl_permits_in_use(&s->sk->permits, KEY));
+    CHECK_INT(1, skl_permits_release(&s->sk->permits, &mine));
+    CHECK_INT(SECKILL_OK, skl_permits_take(&s->sk->permits, KEY, 2, 100, 1,
+                                           PERMITS_NOW, &mine, &in_use));
+    seckill_close(s->sk);
+    CHECK_INT(0, skl_permits_in_use(&s->sk->permits, KEY));
+    CHECK_INT(SECKILL_OK, seckill_destroy("permits", scratch_dir()));
 }
 
 TAP_MAIN()

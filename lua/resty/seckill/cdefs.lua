@@ -93,6 +93,7 @@ enum {
     SECKILL_SIZEOF_VERDICT,
     SECKILL_SIZEOF_RULE,
     SECKILL_SIZEOF_LIMITER_COUNTS,
+    SECKILL_SIZEOF_HOT_KEY,
 };
 size_t seckill_sizeof(int which);
 const char *seckill_errname(int code);
@@ -441,6 +442,15 @@ int seckill_limiter_at(seckill_t *sk, uint32_t i, seckill_limiter_t **out);
 const char *seckill_limiter_name(seckill_limiter_t *lim);
 void seckill_limiter_counts(seckill_limiter_t *lim,
     seckill_limiter_counts_t *out);
+typedef struct {
+    char key[64];
+    uint32_t key_len;
+    uint32_t pad;
+    const char *limiter;
+    double rate;
+    double share;
+} seckill_hot_key_t;
+int seckill_hot_keys(seckill_t *sk, seckill_hot_key_t *out, int max);
 enum {
     SECKILL_LIST_ID = 1,
 };
@@ -571,6 +581,7 @@ return {
         { 15, "seckill_verdict_t" },
         { 16, "seckill_rule_t" },
         { 17, "seckill_limiter_counts_t" },
+        { 18, "seckill_hot_key_t" },
     },
     functions = {
         "seckill_abi",
@@ -652,6 +663,7 @@ return {
         "seckill_limiter_at",
         "seckill_limiter_name",
         "seckill_limiter_counts",
+        "seckill_hot_keys",
         "seckill_list_open",
         "seckill_list_match",
         "seckill_list_add",

@@ -6,6 +6,7 @@
 
 local ffi = require("ffi")
 local access_list = require("resty.seckill.access_list")
+local args = require("resty.seckill.args")
 local completion = require("resty.seckill.completion")
 local lib = require("resty.seckill.lib")
 local limiter = require("resty.seckill.limiter")
@@ -25,6 +26,7 @@ local mt = { __index = _M }
 
 local NS = 1e9
 local ERR_SIZE = 512
+local HOT_KEYS_MAX = 64
 
 
 -- What is left of an engine after close().
@@ -156,6 +158,30 @@ function _M:access_list(name, opts)
         return closed()
     end
     return access_list.open(self.handle, name, opts)
+end
+
+
+--- The keys that are asked for most, over all limiters and processes and the
+--- last 10 to 20 seconds, hottest first. Estimates from samples.
+--- Phases: any; not for a hot path.
+---@param n integer? how many at most, 1 to 64; default 10
+---@return { limiter: string, key: string, rate: number, share: number }[]?
+---  keys rate: takes per second, admitted or not; share: of all takes, 0 to 1
+---@return string? code closed
+function _M:hot_keys(n)
+    n = args.integer(n, "n", 1, HOT_KEYS_MAX, 2) or 10
+    if self.closed then
+        return closed()
+    end
+    local found = ffi.new("seckill_hot_key_t[?]", n)
+    local keys = {}
+    for i = 0, C.seckill_hot_keys(self.handle, found, n) - 1 do
+        local key = found[i]
+        keys[i + 1] = { limiter = ffi_string(key.limiter),
+                        key = ffi_string(key.key, key.key_len),
+                        rate = key.rate, share = key.share }
+    end
+    return keys
 end
 
 
