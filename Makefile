@@ -61,7 +61,7 @@ REAL_CFLAGS = -std=gnu11 $(OPT) $(DEBUG) $(WARN) $(WERROR) -fPIC \
 LIBS := -pthread -Wl,--as-needed -lcrypto -lz -lm
 SO_FLAGS := -Wl,-soname,libseckill.so -Wl,-z,nodelete -Wl,-z,now
 
-LAYERS := base shm limit acl stock token io metrics
+LAYERS := base shm limit acl breaker stock token io metrics
 SRCS := $(sort $(wildcard csrc/seckill*.c $(LAYERS:%=csrc/%/*.c)))
 # A mutant differs from rel in the files that name it, and takes the other
 # objects from there.

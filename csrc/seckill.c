@@ -83,6 +83,14 @@ size_t seckill_sizeof(int which)
         return sizeof(seckill_limiter_counts_t);
     case SECKILL_SIZEOF_HOT_KEY:
         return sizeof(seckill_hot_key_t);
+    case SECKILL_SIZEOF_BREAKER_OPTIONS:
+        return sizeof(seckill_breaker_options_t);
+    case SECKILL_SIZEOF_BREAKER_STATS:
+        return sizeof(seckill_breaker_stats_t);
+    case SECKILL_SIZEOF_SHEDDER_OPTIONS:
+        return sizeof(seckill_shedder_options_t);
+    case SECKILL_SIZEOF_SHEDDER_STATS:
+        return sizeof(seckill_shedder_stats_t);
     default:
         return 0;
     }
@@ -111,6 +119,8 @@ static void section_sizes(const skl_config_t *c, uint64_t *sizes)
     sizes[SKL_SECTION_PROCESSES] = sizeof(skl_processes_shm_t);
     sizes[SKL_SECTION_PERMITS] = skl_permits_bytes(c->permits);
     sizes[SKL_SECTION_HOT] = skl_hot_bytes(c->limit_keys);
+    sizes[SKL_SECTION_BREAKERS] = skl_breakers_bytes(c->breakers);
+    sizes[SKL_SECTION_SHEDDERS] = skl_sheds_bytes(c->shedders);
 }
 
 /* Ids of an earlier life of the segment must not be ids of this one. Without a
@@ -141,6 +151,8 @@ static void init_sections(skl_header_t *h)
     skl_processes_init(skl_section(h, SKL_SECTION_PROCESSES));
     skl_permits_init(skl_section(h, SKL_SECTION_PERMITS), c->permits);
     skl_hot_init(skl_section(h, SKL_SECTION_HOT), c->limit_keys);
+    skl_breakers_init(skl_section(h, SKL_SECTION_BREAKERS), c->breakers);
+    skl_sheds_init(skl_section(h, SKL_SECTION_SHEDDERS), c->shedders);
 }
 
 static uint64_t signature(void)
@@ -154,6 +166,8 @@ static uint64_t signature(void)
     sum = skl_mix64(sum + sizeof(skl_processes_shm_t));
     sum = skl_mix64(sum + skl_permits_signature());
     sum = skl_mix64(sum + skl_hot_signature());
+    sum = skl_mix64(sum + skl_breakers_signature());
+    sum = skl_mix64(sum + skl_sheds_signature());
     return skl_mix64(sum + sizeof(skl_header_t));
 }
 
@@ -180,6 +194,7 @@ void seckill_attach_sections(seckill_t *sk)
                        &sk->processes, &sk->counters);
     skl_hot_attach(&sk->hot, skl_section(h, SKL_SECTION_HOT), &sk->counters);
     sk->limits.hot = &sk->hot;
+    seckill_attach_breakers(sk);
 }
 
 static skl_config_t config_of(const seckill_options_t *o)
@@ -197,6 +212,8 @@ static skl_config_t config_of(const seckill_options_t *o)
                       .list_overlay = o->list_overlay,
                       .log_units = o->log_units,
                       .permits = o->permits,
+                      .breakers = o->breakers,
+                      .shedders = o->shedders,
                       .durability = o->durability,
                       .max_lag_ns = o->max_lag_ns,
                       .max_log_bytes = o->max_log_bytes,
@@ -445,6 +462,8 @@ void seckill_get_options(seckill_t *sk, seckill_options_t *out)
     out->limit_overrides = c->limit_overrides;
     out->lists = c->lists;
     out->list_overlay = c->list_overlay;
+    out->breakers = c->breakers;
+    out->shedders = c->shedders;
     out->log_units = c->log_units;
     out->permits = c->permits;
     out->durability = c->durability;

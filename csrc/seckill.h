@@ -95,6 +95,8 @@ extern "C" {
     X(ESOLDOUT, -2028, "sold_out", "fewer units are available")                \
     X(EREJECTED, -2029, "rejected", "over the limit")                          \
     X(EBLOCKED, -2030, "blocked", "on a deny list")                            \
+    X(EOPEN, -2031, "open", "the circuit breaker is open")                     \
+    X(EOVERLOADED, -2032, "overloaded", "load is being shed")                  \
     X(EUNKNOWNRESERVATION, -2040, "unknown_reservation",                       \
       "no such reservation, or its window has passed")                         \
     X(ERESERVED, -2041, "reserved", "the reservation is not confirmed yet")    \
@@ -165,7 +167,11 @@ enum {
     SECKILL_SIZEOF_VERDICT,
     SECKILL_SIZEOF_RULE,
     SECKILL_SIZEOF_LIMITER_COUNTS,
-    SECKILL_SIZEOF_HOT_KEY
+    SECKILL_SIZEOF_HOT_KEY,
+    SECKILL_SIZEOF_BREAKER_OPTIONS,
+    SECKILL_SIZEOF_BREAKER_STATS,
+    SECKILL_SIZEOF_SHEDDER_OPTIONS,
+    SECKILL_SIZEOF_SHEDDER_STATS
 };
 /** sizeof of a public struct, by SECKILL_SIZEOF_*; 0 for an unknown one. */
 SECKILL_API size_t seckill_sizeof(int which);
@@ -205,6 +211,8 @@ typedef struct {
                                  1 .. 2^20, */
     uint32_t lists;           /*   16 access lists, 1 .. 256, */
     uint32_t list_overlay; /*   4096 added or removed entries over all lists, */
+    uint32_t breakers;     /*   64 circuit breakers, 1 .. 1024, */
+    uint32_t shedders;     /*   8 load shedders, 1 .. 64, */
     uint32_t log_units;    /*   2^15 log units of 128 bytes, 64 .. 2^24, pow2 */
     uint32_t permits;      /*   2^14 permits held at once, 1 .. 2^20 */
     uint32_t durability;   /* SECKILL_ASYNC (default) or SECKILL_SYNC: kept for
@@ -731,7 +739,9 @@ typedef struct {
     uint32_t in_use;  /* CONCURRENCY: permits held, with this one */
     uint32_t mask;   /* of EREJECTED: bit i: rule i refuses; a take is rule 0 */
     uint32_t shadow; /* bit i: rule i would refuse, and is in SHADOW mode */
-    uint32_t pad;
+    uint32_t rule;   /* of combine: the tightest rule. Of those that refuse it
+                         refuses for longest, else it has the least remaining;
+                         remaining, quota and reset_ns are its own */
 } seckill_verdict_t;
 
 #define SECKILL_COMBINE_MAX 8
@@ -799,15 +809,16 @@ SECKILL_API int seckill_limiter_take(seckill_limiter_t *lim, const char *key,
 SECKILL_API int seckill_limit_prepare(const seckill_limit_t *limit,
                                       seckill_rule_t *out);
 /** As seckill_limiter_take, by other numbers than the limiter's; the algorithm
- *  and the window must be the same: ECONFLICT. */
+ *  and the window must be the same: ECONFLICT. With a rule, also of refund, a
+ *  key has up to 65535 bytes. */
 SECKILL_API int seckill_limiter_take_as(
     seckill_limiter_t *lim, const seckill_rule_t *rule, const char *key,
     size_t key_len, uint32_t cost, int commit, int64_t now_ns,
     seckill_ticket_t *ticket, seckill_verdict_t *out);
 /**
  * Ask n limiters (1 .. SECKILL_COMBINE_MAX) at one instant: all are charged or
- * none is. *out: the longest delay, retry and reset, the smallest remaining
- * with its quota, all rules that refuse. Where one of them is a shadow or off
+ * none is. *out: the longest delay and retry, the numbers of the tightest
+ * rule, all rules that refuse. Where one of them is a shadow or off
  * it passes. The order does not matter. As seckill_limiter_take; EBADQTY also
  * for another n. Threads: any.
  */
@@ -859,6 +870,163 @@ typedef struct {
  *  missing. Threads: any; not for a hot path. */
 SECKILL_API int seckill_hot_keys(seckill_t *sk, seckill_hot_key_t *out,
                                  int max);
+
+/* ---- Circuit breakers ---------------------------------------------------- */
+
+enum {
+    SECKILL_BREAKER_CLOSED = 1,
+    SECKILL_BREAKER_OPEN = 2,
+    SECKILL_BREAKER_HALF_OPEN = 3,
+    SECKILL_BREAKER_FORCED_OPEN = 4,
+    SECKILL_BREAKER_FORCED_CLOSED = 5,
+    SECKILL_BREAKER_DISABLED = 6
+};
+
+/** A breaker's numbers. 0: default at creation, else unchanged. -1 in the
+ *  fields that say so: off. */
+typedef struct {
+    uint32_t struct_size;
+    uint32_t mode;       /* SECKILL_LIMIT_ENFORCE (default) or _SHADOW */
+    int64_t window_ns;   /* ten buckets; default 10 s, 10 ms .. 1 d */
+    uint32_t min_calls;  /* default 20, 1 .. 10^6 */
+    uint32_t probes;     /* calls of a half-open breaker; default 3, 1 .. 16 */
+    double error_ratio;  /* default 0.5, over 0 .. 1; -1 */
+    double slow_ratio;   /* default off, over 0 .. 1; needs slow_ns; -1 */
+    double cpu;          /* share of the CPU; default off, over 0 .. 1; -1 */
+    int64_t consecutive; /* failures in a row; default off, 1 .. 10^6; -1 */
+    int64_t slow_ns;     /* a call that takes longer is slow; 1 us .. 1 d */
+    int64_t open_ns;     /* first period; default 5 s, 1 ms .. 1 d */
+    int64_t ramp_ns;     /* after closing; default off, 1 ms .. 1 d; -1 */
+    int64_t probe_timeout_ns; /* lease of a probe; default 10 s, 1 ms .. 1 d */
+} seckill_breaker_options_t;
+
+/** What a breaker counted, and where it stands. */
+typedef struct {
+    uint64_t allowed, rejected;
+    uint64_t shadow; /* shadow mode did not refuse them */
+    uint64_t succeeded, failed, slow;
+    uint64_t stale; /* reports that came after their generation */
+    uint64_t cancelled;
+    uint64_t opened, half_opened, closed;
+    uint64_t expired;              /* probes that were not reported in time */
+    uint64_t calls, errors, slows; /* of the window */
+    int64_t retry_ns;              /* until an open one admits a probe */
+    uint32_t state;                /* SECKILL_BREAKER_* */
+    uint32_t doublings;            /* of the period of the next opening */
+} seckill_breaker_stats_t;
+
+typedef struct seckill_breaker seckill_breaker_t;
+
+/** Create the breaker or attach to it; other numbers act as
+ *  seckill_breaker_set. EBADNAME, EBADOPTION, EFULL, EBUSY, ENOMEM. The handle
+ *  lives as long as the engine's. Not for the request path. */
+SECKILL_API int seckill_breaker_open(seckill_t *sk, const char *name,
+                                     const seckill_breaker_options_t *options,
+                                     seckill_breaker_t **out);
+/** Change numbers for all workers. EBADOPTION, EBUSY. */
+SECKILL_API int seckill_breaker_set(seckill_breaker_t *brk,
+                                    const seckill_breaker_options_t *options);
+/** The numbers in force. */
+SECKILL_API void seckill_breaker_get(seckill_breaker_t *brk,
+                                     seckill_breaker_options_t *out);
+/**
+ * May a call go out at `now_ns` (seckill_mono_now; 0: read it)? OK: *permit, a
+ * number of 1 .. 2^53 - 1, is for one seckill_breaker_report or _cancel. EOPEN:
+ * *retry_ns is the time after which it is worth to ask again.
+ * Threads: any; no lock.
+ */
+SECKILL_API int seckill_breaker_allow(seckill_breaker_t *brk, int64_t now_ns,
+                                      uint64_t *permit, int64_t *retry_ns);
+/** The call ended. 1: it counted; 0: too late, it is in the statistics only.
+ *  EBADVALUE: not a permit of this breaker. Threads: any; no lock. */
+SECKILL_API int seckill_breaker_report(seckill_breaker_t *brk, uint64_t permit,
+                                       int ok, int64_t latency_ns,
+                                       int64_t now_ns);
+/** The call did not go out (refused by something else): the permit goes back.
+ *  Returns as seckill_breaker_report. Threads: any; no lock. */
+SECKILL_API int seckill_breaker_cancel(seckill_breaker_t *brk, uint64_t permit,
+                                       int64_t now_ns);
+/** SECKILL_BREAKER_*, now. Threads: any. */
+SECKILL_API int seckill_breaker_state(seckill_breaker_t *brk, int64_t now_ns);
+/** Take the switch: SECKILL_BREAKER_FORCED_OPEN, _FORCED_CLOSED, _DISABLED; 0
+ *  gives it back. Overrides the mode. EBADOPTION. Threads: any; no lock. */
+SECKILL_API int seckill_breaker_force(seckill_breaker_t *brk, int state);
+SECKILL_API void seckill_breaker_stats(seckill_breaker_t *brk,
+                                       seckill_breaker_stats_t *out);
+/** Walk the breakers: the i-th, or ENOTFOUND past the end. */
+SECKILL_API int seckill_breaker_at(seckill_t *sk, uint32_t i,
+                                   seckill_breaker_t **out);
+SECKILL_API const char *seckill_breaker_name(seckill_breaker_t *brk);
+
+/* ---- Load shedding ------------------------------------------------------- */
+
+/* Priorities of requests, 0 .. 3. */
+enum { SECKILL_PRIORITIES = 4, SECKILL_PRIORITY_NORMAL = 2 };
+
+/** A shedder's numbers. 0: default at creation, else unchanged. -1 in the
+ *  fields that say so: off. */
+typedef struct {
+    uint32_t struct_size;
+    uint32_t mode;        /* SECKILL_LIMIT_ENFORCE (default) or _SHADOW */
+    double cpu_high;      /* default 0.8, over 0 .. 1; -1 */
+    double cpu_low;       /* default 0.9 of cpu_high; at most cpu_high */
+    int64_t cool_ns;      /* after a drop; default 1 s, 1 ms .. 1 h */
+    int64_t window_ns;    /* 50 buckets; default 5 s, 50 ms .. 1 h */
+    int64_t max_inflight; /* of all priorities; default off, 1 .. 10^6; -1 */
+    double reserve[SECKILL_PRIORITIES - 1]; /* shares of priorities 0, 1, 2:
+                           default 0.1 each, 0 .. 1, sum at most 1; -1: none */
+} seckill_shedder_options_t;
+
+typedef struct {
+    uint64_t admitted[SECKILL_PRIORITIES], shed[SECKILL_PRIORITIES];
+    uint64_t shadow;            /* shadow mode did not refuse them */
+    uint64_t succeeded, failed; /* requests that were done */
+    uint64_t lost;              /* in flight in processes that died */
+    uint64_t stale; /* decisions without a CPU value that is fresh */
+    uint64_t inflight[SECKILL_PRIORITIES];
+    double cpu;         /* -1: nobody has sampled it */
+    int64_t cpu_age_ns; /* -1: never */
+    double limit;       /* what the window says can be in flight */
+    int64_t min_rt_ns;  /* of that; 0: nothing was done in the window */
+    uint32_t shedding;  /* 1: the CPU says so, now */
+    uint32_t pad;
+} seckill_shedder_stats_t;
+
+typedef struct seckill_shedder seckill_shedder_t;
+
+/** As seckill_breaker_open, _set and _get. */
+SECKILL_API int seckill_shedder_open(seckill_t *sk, const char *name,
+                                     const seckill_shedder_options_t *options,
+                                     seckill_shedder_t **out);
+SECKILL_API int seckill_shedder_set(seckill_shedder_t *shed,
+                                    const seckill_shedder_options_t *options);
+SECKILL_API void seckill_shedder_get(seckill_shedder_t *shed,
+                                     seckill_shedder_options_t *out);
+/**
+ * May a request of this priority come in? OK: *permit, a number of 1 .. 2^53 -
+ * 1, is for one seckill_shedder_done in this process. EOVERLOADED: *retry_ns
+ * is when to come again. EBADVALUE: priority. Threads: any; no lock.
+ */
+SECKILL_API int seckill_shedder_admit(seckill_shedder_t *shed,
+                                      uint32_t priority, int64_t now_ns,
+                                      uint64_t *permit, int64_t *retry_ns);
+/** The request is done; `ok` is 0 for one that failed or timed out: it says
+ *  nothing on what the host can do. latency_ns -1: not known. 1, or 0: it was
+ *  not in flight. EBADVALUE: not a permit of this shedder.
+ *  Threads: any; no lock. */
+SECKILL_API int seckill_shedder_done(seckill_shedder_t *shed, uint64_t permit,
+                                     int ok, int64_t latency_ns,
+                                     int64_t now_ns);
+/** The request was refused by something else: it leaves, and says nothing on
+ *  what the host can do. Returns as seckill_shedder_done. */
+SECKILL_API int seckill_shedder_cancel(seckill_shedder_t *shed,
+                                       uint64_t permit);
+SECKILL_API void seckill_shedder_stats(seckill_shedder_t *shed,
+                                       seckill_shedder_stats_t *out);
+/** Walk the shedders: the i-th, or ENOTFOUND past the end. */
+SECKILL_API int seckill_shedder_at(seckill_t *sk, uint32_t i,
+                                   seckill_shedder_t **out);
+SECKILL_API const char *seckill_shedder_name(seckill_shedder_t *shed);
 
 /* ---- Access lists -------------------------------------------------------- */
 

@@ -10,6 +10,9 @@
 #define SECKILL_INTERNAL_H
 
 #include "acl/lists.h"
+#include "breaker/breaker.h"
+#include "breaker/shed.h"
+#include "io/cpu.h"
 #include "io/io.h"
 #include "limit/hot.h"
 #include "limit/limits.h"
@@ -35,7 +38,10 @@ struct seckill {
     skl_lists_t lists;
     skl_processes_t processes;
     skl_permits_t permits;
-    skl_io_t *io; /* threads of this process; NULL before seckill_start */
+    skl_breakers_t breakers;
+    skl_sheds_t sheds;
+    skl_cpu_t cpu; /* of the io thread */
+    skl_io_t *io;  /* threads of this process; NULL before seckill_start */
     skl_sink_t *sink;
     seckill_log_t log;
     _Atomic int64_t test_clock_ns;
@@ -51,6 +57,9 @@ static inline int seckill_has_log(const seckill_t *sk)
 void seckill_refresh_process(seckill_t *sk);
 /* Set the pointers of the handle into its segment. */
 void seckill_attach_sections(seckill_t *sk);
+/* The same for breakers and shedders; the gauge of the CPU, at a tick. */
+void seckill_attach_breakers(seckill_t *sk);
+void seckill_sample_cpu(seckill_t *sk, int64_t mono_now);
 /* The directory of its log; "": none. */
 const char *skl_engine_dir(seckill_t *sk);
 

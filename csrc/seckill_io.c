@@ -70,9 +70,14 @@ static void wait_log(void *sk, int has_role)
     seckill_log_wait(sk, has_role);
 }
 
-static void tick_log(void *sk, int64_t mono_now)
+static void tick(void *ctx, int64_t mono_now)
 {
-    seckill_log_tick(sk, mono_now);
+    seckill_t *sk = ctx;
+
+    seckill_sample_cpu(sk, mono_now);
+    if (sk->log.writer.shm != NULL) {
+        seckill_log_tick(sk, mono_now);
+    }
 }
 
 static void leave_log(void *sk)
@@ -95,7 +100,7 @@ int seckill_start(seckill_t *sk, char *err, size_t err_size)
         .ctx = sk,
         .sweep = sweep,
         .flush = has_log ? write_log : check_log,
-        .tick = has_log ? tick_log : NULL,
+        .tick = tick,
         .leave = has_log ? leave_log : NULL,
         .flush_wait = has_log ? wait_log : NULL,
         .flush_wake = has_log ? wake_log : NULL,

@@ -62,18 +62,23 @@ void seckill_limiter_get(seckill_limiter_t *lim, seckill_limit_t *out)
     skl_limiter_get(inner(lim), out);
 }
 
-static int check_key(const char *key, size_t key_len)
+static int check_key(const char *key, size_t key_len, size_t max)
 {
-    return key == NULL || key_len == 0 || key_len > SECKILL_ID_MAX
-               ? SECKILL_EBADKEY
-               : SECKILL_OK;
+    return key == NULL || key_len == 0 || key_len > max ? SECKILL_EBADKEY
+                                                        : SECKILL_OK;
+}
+
+/* Who brings a rule may have keys as a lua_shared_dict takes them. */
+static size_t key_max(const seckill_rule_t *rule)
+{
+    return rule != NULL ? SKL_LIMIT_KEY_MAX : SECKILL_ID_MAX;
 }
 
 int seckill_limiter_override(seckill_limiter_t *lim, const char *key,
                              size_t key_len, const seckill_limit_t *limit)
 {
     skl_limit_place_t place;
-    int rc = check_key(key, key_len);
+    int rc = check_key(key, key_len, SECKILL_ID_MAX);
 
     if (rc != SECKILL_OK) {
         return rc;
@@ -130,6 +135,7 @@ static void answer(const skl_limit_ask_t *ask, int rc, seckill_verdict_t *out)
     out->in_use = ask->in_use;
     out->mask = rc != SECKILL_OK;
     out->shadow = (uint32_t)ask->shadowed;
+    out->rule = 0;
 }
 
 /* Mistakes of a caller are counted, too; the rest counts each limiter. */
@@ -145,8 +151,9 @@ static int refuse_call(skl_limiter_t *lim, int rc, int commit)
 static inline void note(skl_limiter_t *lim, const skl_limit_place_t *place,
                         const char *key, size_t key_len, int64_t now_ns)
 {
-    skl_hot_note(lim->limits->hot, place->key, lim->index, key, key_len,
-                 now_ns);
+    /* of the long keys that drop-ins take the beginning is shown */
+    skl_hot_note(lim->limits->hot, place->key, lim->index, key,
+                 key_len < SECKILL_ID_MAX ? key_len : SECKILL_ID_MAX, now_ns);
 }
 
 static inline int take(seckill_limiter_t *lim, const seckill_rule_t *rule,
@@ -156,7 +163,7 @@ static inline int take(seckill_limiter_t *lim, const seckill_rule_t *rule,
 {
     skl_limit_ask_t ask = {.cost = cost, .commit = commit, .rule = rule};
     skl_limit_place_t place;
-    int rc = check_key(key, key_len);
+    int rc = check_key(key, key_len, key_max(rule));
 
     if (ticket != NULL) {
         ticket->count = 0;
@@ -206,27 +213,41 @@ static int64_t max_ns(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-/* The longest wait for a retry; -1, never, is longer than all. */
-static int64_t longest_retry(int64_t a, int64_t b)
+/* Is this what a client is to be told of? */
+static int is_tighter(const skl_limit_ask_t *ask, int refuses,
+                      const seckill_verdict_t *out)
 {
-    return a < 0 || b < 0 ? -1 : max_ns(a, b);
+    if (!refuses) {
+        return (double)ask->remaining < out->remaining;
+    }
+#ifdef MUTANT_COMBINE_FIRST_REFUSAL
+    return 0;
+#endif
+    return out->retry_ns >= 0 &&
+           (ask->retry_ns < 0 || ask->retry_ns > out->retry_ns);
 }
 
+/* Put the answer of rule i to those before it. `told`: has there been one that
+ * counts? */
 static void merge(const skl_limit_ask_t *ask, uint32_t i, int rc,
-                  seckill_verdict_t *out)
+                  seckill_verdict_t *out, int *told)
 {
-    if (rc == SECKILL_OK) {
-        out->delay_ns = max_ns(out->delay_ns, ask->delay_ns);
-    } else if ((out->mask >> i & 1) != 0) {
-        out->retry_ns = longest_retry(out->retry_ns, ask->retry_ns);
-    }
-    out->reset_ns = max_ns(out->reset_ns, ask->reset_ns);
-    if (i == 0 || (double)ask->remaining < out->remaining) {
-        out->remaining = (double)ask->remaining;
-        out->quota = (double)ask->quota;
-    }
+    const int refuses = (out->mask >> i & 1) != 0;
+
+    out->delay_ns = rc == SECKILL_OK ? max_ns(out->delay_ns, ask->delay_ns) : 0;
     out->in_use = ask->in_use > out->in_use ? ask->in_use : out->in_use;
     out->shadow |= (uint32_t)ask->shadowed << i;
+    if (refuses != (rc != SECKILL_OK) || ask->mode != SECKILL_LIMIT_ENFORCE) {
+        return;
+    }
+    if (!*told || is_tighter(ask, refuses, out)) {
+        out->rule = i;
+        out->remaining = (double)ask->remaining;
+        out->quota = (double)ask->quota;
+        out->reset_ns = ask->reset_ns;
+        out->retry_ns = refuses ? ask->retry_ns : 0;
+    }
+    *told = 1;
 }
 
 static int check_calls(uint32_t n, const char *const *keys, const size_t *lens,
@@ -236,7 +257,7 @@ static int check_calls(uint32_t n, const char *const *keys, const size_t *lens,
         return SECKILL_EBADQTY;
     }
     for (uint32_t i = 0; i < n; i++) {
-        int rc = check_key(keys[i], lens[i]);
+        int rc = check_key(keys[i], lens[i], SECKILL_ID_MAX);
 
         if (rc != SECKILL_OK) {
             return rc;
@@ -265,6 +286,7 @@ int seckill_combine(uint32_t n, seckill_limiter_t *const *lims,
     skl_limit_place_t places[SECKILL_COMBINE_MAX];
     skl_limit_ask_t asks[SECKILL_COMBINE_MAX];
     seckill_ticket_t own;
+    int told = 0;
     int rc = check_calls(n, keys, lens, cost);
 
     if (rc == SECKILL_OK && ticket == NULL && commit) {
@@ -293,7 +315,7 @@ int seckill_combine(uint32_t n, seckill_limiter_t *const *lims,
     memset(out, 0, sizeof(*out));
     rc = skl_limiter_combine(n, in, places, asks, &out->mask);
     for (uint32_t i = 0; i < n; i++) {
-        merge(&asks[i], i, rc, out);
+        merge(&asks[i], i, rc, out, &told);
     }
     out->remaining = rc == SECKILL_OK ? out->remaining : 0;
     ticket->count = rc == SECKILL_OK && commit ? n : 0;
@@ -312,6 +334,7 @@ static int give_back(seckill_ticket_t *ticket, skl_limiter_t *lim,
                                : SECKILL_COMBINE_MAX;
     int given = 0;
 
+    skl_assert(now_ns >= 0);
     for (uint32_t i = 0; i < count; i++) {
         skl_limit_ticket_t *part = part_of(ticket, i);
 
@@ -356,7 +379,7 @@ int seckill_limiter_refund(seckill_limiter_t *lim, const seckill_rule_t *rule,
                            int64_t now_ns)
 {
     skl_limit_place_t place;
-    int rc = check_key(key, key_len);
+    int rc = check_key(key, key_len, key_max(rule));
 
     if (rc != SECKILL_OK) {
         return rc;

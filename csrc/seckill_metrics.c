@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "metrics/text.h"
 #include "seckill_internal.h"
+#include "seckill_metrics_breaker.h"
 #include "stock/rebuild.h"
 
 #include <stdio.h>
@@ -312,5 +313,7 @@ size_t seckill_metrics(seckill_t *sk, char *out, size_t out_size)
     write_events(sk, &t);
     write_limiters(sk, &t);
     write_hot(sk, &t);
+    seckill_write_breakers(sk, &t);
+    seckill_write_sheds(sk, &t);
     return t.used;
 }

@@ -176,6 +176,21 @@ describe("admission options", function()
         { "colour", function()
             return admission.limiter(limiter, "user", { colour = 1 }), 1
         end },
+        { "cannot hold a permit", function()
+            return admission.limiter { incoming = print,
+                                       algorithm = "concurrency" }, 1
+        end },
+        { "1 to 8 limiters", function() return admission.combine(), 1 end },
+        { "1 to 8 limiters", function() return admission.combine {}, 1 end },
+        { "field for each", function()
+            return admission.combine({ limiter, limiter }, { "user" }), 1
+        end },
+        { "field", function()
+            return admission.combine({ limiter }, { 5 }), 1
+        end },
+        { "colour", function()
+            return admission.combine({ limiter }, { "ip" }, { colour = 1 }), 1
+        end },
         { "engine.stock", function() return admission.stock(limiter), 1 end },
     }
 
@@ -250,6 +265,30 @@ describe("admission over an engine", function()
         assert.is_true(retry_after > 900)
     end)
 
+    it("keeps the answers of limiters for who wants them", function()
+        local limits = { n = 0 }
+        local ctx = { user = "erin", item = "phone", qty = 1, limits = limits }
+        for left = 1, 0, -1 do
+            limits.n, ctx.request_id = 0, "erin" .. left
+            assert(pipeline:run(ctx))
+            assert.equal(1, limits.n)
+            assert.equal("user", limits[1].name)
+            assert.equal(left, limits[1].remaining)
+            assert.is_nil(limits[1].retry_after)
+        end
+        limits.n = 0
+        local _, _, retry_after = pipeline:run(ctx)
+        assert.equal(1, limits.n)
+        assert.equal(retry_after, limits[1].retry_after)
+        -- Refused before a limiter was asked, and by what is no limit.
+        limits.n, ctx.user = 0, "mallory"
+        assert.is_nil((pipeline:run(ctx)))
+        assert.equal(0, limits.n)
+        ctx.user = 5
+        assert.is_nil((pipeline:run(ctx)))
+        assert.equal(0, limits.n)
+    end)
+
     it("answers keys that are none", function()
         for _, user in ipairs { 5, true, "", ("x"):rep(65) } do
             local order, code = ask(user, "phone")
@@ -299,5 +338,41 @@ describe("admission over an engine", function()
             end
         end
         assert.same({}, nyi)
+    end)
+
+    it("charges combined limiters all or none, and gives back", function()
+        local ip = assert(engine:limiter("ip", {
+            algorithm = "fixed_window", limit = 3, window = 3600 }))
+        local shop = assert(engine:limiter("shop", {
+            algorithm = "leaky_bucket", rate = 1 / 3600, burst = 5 }))
+        local refusing = false
+        local tiers = admission.new {
+            admission.limiter(shop, "item", { name = "shop" }),
+            admission.combine({ limiter, ip }, { "user", "ip" },
+                              { name = "tiers" }),
+            { enter = function() return not refusing, "closed" end },
+        }
+        local ctx = { user = "ada", ip = "10.1.1.1", item = "phone" }
+        refusing = true
+        for _ = 1, 9 do
+            assert.equal("closed", select(2, tiers:run(ctx)))
+        end
+        refusing = false
+        assert.is_true(tiers:run(ctx))
+        assert.equal(0, ctx.delay)
+        assert.is_true(tiers:run(ctx))
+        assert.is_true(ctx.delay > 3595 and ctx.delay <= 3600)
+        local none, code, retry_after, step = tiers:run(ctx)
+        assert.is_nil(none)
+        assert.equal("rejected", code)
+        assert.is_true(retry_after > 0)
+        assert.equal("tiers", step)
+        assert.equal(1, ctx.mask) -- the user's alone
+        ctx.user = "bob"
+        assert.is_true(tiers:run(ctx))
+        ctx.user = "eve"
+        assert.equal("rejected", select(2, tiers:run(ctx)))
+        assert.equal(2, ctx.mask) -- the address
+        assert.equal(2, select(2, limiter:incoming("eve", false)) + 1)
     end)
 end)

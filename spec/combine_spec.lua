@@ -1,6 +1,8 @@
 -- All algorithms and combinations of them through the FFI: returns, tickets,
 -- overrides, shadows, counts, the JIT. The arithmetic is proven in C tests.
 
+local lib = require "resty.seckill.lib"
+local limiter = require "resty.seckill.limiter"
 local seckill = require "resty.seckill"
 local compiled = require "compiled"
 
@@ -169,8 +171,8 @@ describe("limits", function()
 
         it("refuses numbers that belong to others", function()
             local cases = {
-                { { algorithm = "fixed_window", limit = 1 }, "\"window\": nee" },
-                { { algorithm = "fixed_window", window = 1 }, "\"limit\": nee" },
+                { { algorithm = "fixed_window", limit = 1 }, "\"window\": n" },
+                { { algorithm = "fixed_window", window = 1 }, "\"limit\": n" },
                 { { algorithm = "leaky_bucket" }, "\"rate\": needed" },
                 { { algorithm = "sliding_log", limit = 17, window = 1 },
                   "17 is too much for sliding_log" },
@@ -292,6 +294,52 @@ describe("limits", function()
             assert.equal(7, select(4, seckill.combine({ c, a, b },
                                                       { "z", "x", "y" })))
             assert.equal(4, b:stats().rejected + b:stats().refunded - 1)
+        end)
+
+        -- A look writes off what older numbers charged beyond the burst, or
+        -- it would be in the way for as long as they said.
+        it("admit soon after a rate was raised", function()
+            local lim = new { rate = HOURLY, burst = 1 }
+            assert.equal(0, (seckill.combine({ lim, c }, { "x", "z" })))
+            assert.is_nil((seckill.combine({ lim, c }, { "x", "z" })))
+            lim:set { rate = 1000, burst = 5 }
+            local _, _, retry_after = seckill.combine({ lim, c }, { "x", "z" })
+            assert.is_true(retry_after <= 0.002)
+            local deadline = lib.C.seckill_mono_now() + 2000000000LL
+            local delay
+            repeat
+                delay = seckill.combine({ lim, c }, { "x", "z" })
+            until delay or lib.C.seckill_mono_now() > deadline
+            assert.equal(0, delay)
+        end)
+
+        it("tell the numbers of the tightest rule", function()
+            local off = new { rate = HOURLY, burst = 1, mode = "off" }
+            local shadow = new { rate = HOURLY, burst = 1, mode = "shadow" }
+            local lims = { off, shadow, c, b, a }
+            local keys = { "o", "s", "z", "y", "x" }
+            local verdict = limiter.verdict
+            assert(seckill.combine(lims, keys))
+            assert.same({ 3, 1, 2 }, { verdict.rule, verdict.remaining,
+                                       verdict.quota })
+            assert(seckill.combine(lims, keys))
+            assert.same({ 3, 0 }, { verdict.rule, verdict.remaining })
+            -- b refuses for a week, a for less.
+            assert.is_nil((seckill.combine(lims, keys)))
+            assert.same({ 3, 0, 2 }, { verdict.rule, verdict.remaining,
+                                       verdict.quota })
+            assert.is_true(verdict.reset_ns > (WEEK - 5) * 1e9)
+            a:incoming("x")
+            assert.is_nil((seckill.combine({ a, b }, { "x", "y" })))
+            assert.equal(1, verdict.rule)
+            assert.is_nil((seckill.combine({ b, a }, { "y", "x" })))
+            assert.equal(0, verdict.rule)
+            assert.is_nil((seckill.combine({ a, c }, { "x", "z" })))
+            assert.equal(0, verdict.rule)
+            assert(seckill.combine({ off, shadow }, { "o", "s" }))
+            assert.equal(0, verdict.rule)
+            lims[5]:incoming("k", true, 9)
+            assert.equal(0, verdict.rule)
         end)
 
         it("give back all, or one", function()

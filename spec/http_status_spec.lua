@@ -12,7 +12,7 @@ local ENGINE_CODES = {
     "unknown_item", "not_started", "ended", "paused", "qty_limit",
     "user_limit", "sold_out", "rejected", "blocked", "unknown_reservation",
     "reserved", "expired", "cancelled", "confirmed", "refunded", "pending",
-    "unknown_request", "full", "busy", "closed",
+    "unknown_request", "full", "busy", "closed", "open", "overloaded",
 }
 
 

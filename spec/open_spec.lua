@@ -124,6 +124,8 @@ describe("seckill.open", function()
             { { capacity = { log_units = 100 } }, "capacity.log_units" },
             { { capacity = { limiters = 2000 } }, "capacity.limiters" },
             { { capacity = { permits = 2^20 + 1 } }, "capacity.permits" },
+            { { capacity = { breakers = 1025 } }, "capacity.breakers" },
+            { { capacity = { shedders = 65 } }, "capacity.shedders" },
             { { name = "a\0b" }, "name" },
             { { shm_dir = "/a\0b" }, "shm_dir" },
             { { dir = 1 }, "dir" },
@@ -244,7 +246,8 @@ describe("seckill.open", function()
         assert.same({ items = 256, reservations = 2^15, users = 2^16,
                       requests = 2^16, limit_keys = 2^16, limiters = 64,
                       limit_overrides = 512, permits = 2^14,
-                      lists = 16, list_overlay = 4096, log_units = 2^15 },
+                      lists = 16, list_overlay = 4096, log_units = 2^15,
+                      breakers = 64, shedders = 8 },
                     stats.capacity)
     end)
 end)

@@ -7,6 +7,7 @@ static int look(uint32_t n, skl_limit_take_t *takes, uint32_t *mask)
 {
     int rc = SECKILL_OK;
 
+    skl_assert(n <= SECKILL_COMBINE_MAX);
     *mask = 0;
     for (uint32_t i = 0; i < n; i++) {
         const int commit = takes[i].ask->commit;

@@ -64,6 +64,8 @@ struct skl_limit_record {
     /* Nanoseconds given back by undo, counted before and after the fact. */
     _Alignas(64) _Atomic uint64_t undo_begun;
     _Atomic uint64_t undo_done;
+    /* When a burst was last made shorter, in time, of all keys or of one. */
+    _Atomic int64_t cut_ns;
     _Alignas(64) skl_limit_slot_t store; /* of a cold start: skl_warm_store_t */
     _Alignas(64) _Atomic uint64_t cells[SKL_LIMIT_CELLS]; /* states */
     skl_limit_stripe_t stripes[SKL_STRIPES];
@@ -99,6 +101,17 @@ _Static_assert(sizeof(skl_warm_store_t) == 16, "a store is two words");
 static inline uint64_t skl_limit_units(int64_t now_ns)
 {
     return (uint64_t)now_ns << SKL_LIMIT_SHIFT;
+}
+
+/* Another rule takes the place of one: its debts are cut to the new burst. */
+static inline void skl_limit_note_cut(skl_limit_record_t *r,
+                                      const skl_limit_rule_t *old,
+                                      const skl_limit_rule_t *new,
+                                      int64_t now_ns)
+{
+    if (new->window < old->window && now_ns > atomic_load(&r->cut_ns)) {
+        atomic_store(&r->cut_ns, now_ns);
+    }
 }
 
 /* A whole copy of the first n words of the rule in force; n is a constant.

@@ -108,12 +108,14 @@ typedef struct {
 /* What one admission took of one limiter; all zero: nothing. */
 typedef struct {
     skl_limiter_t *limiter;
-    uint64_t at;     /* buckets, log: when, in units; windows: the window */
-    uint64_t key;    /* fingerprint, or 1 + number of the cell */
+    uint64_t at;  /* buckets: when, in ns; log: in units; windows: the window */
+    uint64_t key; /* fingerprint, or 1 + number of the cell */
     uint64_t depth;  /* buckets: ns to the new TAT, plus the ns given back
                         before; log: units of the window; cells: the key */
     uint64_t charge; /* buckets: units; windows: n; log: stamps, as bits */
 } skl_limit_ticket_t;
+
+enum { SKL_LIMIT_KEY_MAX = 65535 };
 
 /* A question and its answer. */
 typedef struct {
@@ -129,6 +131,7 @@ typedef struct {
     int64_t reset_ns;   /* out */
     uint32_t in_use;    /* out, of concurrency */
     int shadowed;       /* out, of OK: 1: shadow mode did not refuse */
+    uint32_t mode;      /* out: SECKILL_LIMIT_* */
 } skl_limit_ask_t;
 
 /* Bytes of SKL_SECTION_LIMITS. */
@@ -169,8 +172,8 @@ int skl_limiter_override(skl_limiter_t *lim, const skl_limit_place_t *place,
 uint64_t skl_limiter_counted(const skl_limiter_t *lim, int which);
 uint64_t skl_limits_counted(const skl_limits_t *l, int which);
 
-/* Hash a key of 1 to 64 bytes and start to fetch its groups: the memory comes
- * while the caller reads the clock. */
+/* Hash a key of 1 to SKL_LIMIT_KEY_MAX bytes and start to fetch its groups: the
+ * memory comes while the caller reads the clock. */
 void skl_limiter_locate(const skl_limiter_t *lim, const char *key,
                         size_t key_len, skl_limit_place_t *place);
 /* SECKILL_OK or EREJECTED. In shadow mode always OK. ECONFLICT: ask->rule is

@@ -123,6 +123,7 @@ static uint64_t use(const skl_limit_take_t *t, const stamps_t *s, uint32_t i)
     skl_limit_ask_t ask = *t->ask;
     skl_limit_take_t one = *t;
 
+    skl_assert(i < s->first && one.rule.interval > 0);
     ask.ticket = &ticket;
     ask.cost = 1;
     one.ask = &ask;
@@ -212,6 +213,8 @@ int skl_log_undo(skl_limiter_t *lim, const skl_limit_ticket_t *ticket)
 {
     const uint64_t from = ticket->at + ticket->depth;
     int given = 0;
+
+    skl_assert(ticket->key % SKL_LIMIT_LOG_MAX == 0);
 
     for (uint32_t i = 0; i < SKL_LIMIT_LOG_MAX; i++) {
         uint64_t key = ticket->key + i;

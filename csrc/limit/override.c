@@ -25,6 +25,7 @@ static skl_limit_exception_t *find_cell(const skl_limits_t *l, uint64_t key,
     const uint64_t mask = l->shm->exceptions - 1;
     uint64_t at = home(l, key);
 
+    skl_assert(key > SKL_LIMIT_GONE);
     *gap = NULL;
     for (uint64_t i = 0; i <= mask; i++, at = (at + 1) & mask) {
         skl_limit_exception_t *x = &l->exceptions[at];
@@ -98,6 +99,7 @@ static void remove_cell(skl_limits_t *l, skl_limit_exception_t *x)
     const uint64_t mask = l->shm->exceptions - 1;
     uint64_t at = (uint64_t)(x - l->exceptions);
 
+    skl_assert(at <= mask);
     atomic_store(&x->key, SKL_LIMIT_GONE);
     if (atomic_load(&l->exceptions[(at + 1) & mask].key) != 0) {
         return;
@@ -109,17 +111,20 @@ static void remove_cell(skl_limits_t *l, skl_limit_exception_t *x)
     }
 }
 
-static int take_away(skl_limiter_t *lim, uint64_t key, uint64_t now)
+static int take_away(skl_limiter_t *lim, uint64_t key, int64_t now_ns)
 {
     skl_limit_exception_t *gap;
     skl_limit_exception_t *x = find_cell(lim->limits, key, &gap);
     skl_limit_rule_t r;
+    skl_limit_rule_t own;
 
     if (x == NULL) {
         return SECKILL_ENOTFOUND;
     }
     skl_limit_copy(&x->rule, &r, SKL_LIMIT_WORDS);
-    note_debts(&lim->record->rule, now + r.window);
+    skl_limit_copy(&lim->record->rule, &own, SKL_LIMIT_WORDS);
+    skl_limit_note_cut(lim->record, &r, &own, now_ns);
+    note_debts(&lim->record->rule, skl_limit_units(now_ns) + r.window);
     remove_cell(lim->limits, x);
     atomic_fetch_sub(&lim->record->overrides, 1);
     atomic_fetch_sub(&lim->limits->shm->overridden, 1);
@@ -143,12 +148,13 @@ static int put_new(skl_limiter_t *lim, uint64_t key, skl_limit_exception_t *gap,
 }
 
 static int put(skl_limiter_t *lim, uint64_t key, const seckill_limit_t *limit,
-               uint64_t now)
+               int64_t now_ns)
 {
     skl_limits_t *l = lim->limits;
     skl_limit_exception_t *gap;
     skl_limit_exception_t *x = find_cell(l, key, &gap);
     skl_limit_live_rule_t *live = x == NULL ? &lim->record->rule : &x->rule;
+    skl_limit_rule_t old;
     skl_limit_rule_t r;
     uint64_t debts;
     int rc;
@@ -156,8 +162,9 @@ static int put(skl_limiter_t *lim, uint64_t key, const seckill_limit_t *limit,
     if (limit->algorithm != 0 && limit->algorithm != lim->record->algorithm) {
         return SECKILL_ECONFLICT;
     }
-    skl_limit_copy(live, &r, SKL_LIMIT_WORDS);
-    debts = now + r.window;
+    skl_limit_copy(live, &old, SKL_LIMIT_WORDS);
+    r = old;
+    debts = skl_limit_units(now_ns) + r.window;
     rc = skl_limit_rule_merge(&r, limit, l->offset_ns, 0);
     if (rc != SECKILL_OK) {
         return rc;
@@ -165,6 +172,7 @@ static int put(skl_limiter_t *lim, uint64_t key, const seckill_limit_t *limit,
     if ((int64_t)(debts - r.debt_until) > 0) {
         r.debt_until = debts;
     }
+    skl_limit_note_cut(lim->record, &old, &r, now_ns);
     if (x == NULL) {
         return put_new(lim, key, gap, &r);
     }
@@ -177,14 +185,13 @@ int skl_limiter_override(skl_limiter_t *lim, const skl_limit_place_t *place,
 {
     skl_lock_t *lock = &lim->limits->shm->lock;
     skl_wait_t wait = {0};
-    uint64_t now = skl_limit_units(now_ns);
     int rc = skl_lock_acquire(lock, &wait, NULL, NULL);
 
     if (rc != SECKILL_OK) {
         return rc;
     }
-    rc = limit == NULL ? take_away(lim, place->key, now)
-                       : put(lim, place->key, limit, now);
+    rc = limit == NULL ? take_away(lim, place->key, now_ns)
+                       : put(lim, place->key, limit, now_ns);
     skl_lock_release(lock);
     return rc;
 }

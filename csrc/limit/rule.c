@@ -50,8 +50,7 @@ static int derive_warm_up(skl_limit_rule_t *r, int64_t offset_ns)
         r->warm = r->warm_up_at > 0 ? SKL_WARM_SCHEDULE : SKL_WARM_COLD_START;
     }
     r->warm_span = (uint64_t)r->warm_up_ns << SKL_LIMIT_SHIFT;
-    r->warm_end = (uint64_t)(r->warm_up_at - offset_ns + r->warm_up_ns)
-                  << SKL_LIMIT_SHIFT;
+    r->warm_end = r->warm_up_at - offset_ns + r->warm_up_ns;
     return SECKILL_OK;
 }
 
@@ -275,6 +274,7 @@ int skl_limit_rule_make(skl_limit_rule_t *r, const seckill_limit_t *limit,
         return SECKILL_EBADOPTION;
     }
     skl_limit_rule_init(r, algorithm);
+    skl_assert(r->algorithm >= SECKILL_TOKEN_BUCKET);
     return skl_limit_rule_merge(r, limit, offset_ns, 1);
 }
 
@@ -296,6 +296,8 @@ static void get_bucket(const skl_limit_rule_t *r, seckill_limit_t *out)
 void skl_limit_rule_get(const skl_limit_rule_t *r, seckill_limit_t *out)
 {
     memset(out, 0, sizeof(*out));
+    skl_assert(r->algorithm >= SECKILL_TOKEN_BUCKET &&
+               r->algorithm <= SECKILL_CONCURRENCY);
     out->struct_size = sizeof(*out);
     out->algorithm = r->algorithm;
     out->mode = r->mode;

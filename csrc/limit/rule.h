@@ -33,7 +33,7 @@ typedef struct {
     int64_t warm_up_ns;
     int64_t warm_up_at; /* as given */
     double cold_factor;
-    uint64_t warm_end;  /* units: the end of the rise */
+    int64_t warm_end;   /* ns: the end of the rise */
     uint64_t warm_span; /* units of the rise */
 } skl_limit_rule_t;
 
@@ -63,6 +63,14 @@ void skl_limit_rule_get(const skl_limit_rule_t *r, seckill_limit_t *out);
 static inline uint64_t skl_limit_quota(const skl_limit_rule_t *r)
 {
     return r->algorithm <= SECKILL_LEAKY_BUCKET ? r->shift : r->limit;
+}
+
+/* A rise that is over is none: its instants will not compare for ever. */
+static inline void skl_limit_rule_at(skl_limit_rule_t *r, int64_t now_ns)
+{
+    if (r->warm == SKL_WARM_SCHEDULE && now_ns >= r->warm_end) {
+        r->warm = SKL_WARM_NONE;
+    }
 }
 
 /* Sliding window: bits of the current count in a word, the rest below the

@@ -137,7 +137,7 @@ static inline void fill_ticket(const skl_limit_take_t *t, uint64_t key,
         ticket->depth = 0;
         return;
     }
-    ticket->at = t->now;
+    ticket->at = (uint64_t)t->ask->now_ns;
     ticket->depth =
         (skl_limit_span(&t->rule, t->now, next) >> SKL_LIMIT_SHIFT) + t->undone;
     ticket->charge = t->charge;
@@ -157,7 +157,7 @@ static int forgive(skl_limit_take_t *t, skl_limit_slot_t *slot, uint64_t tat)
     uint64_t full = skl_limit_after(&t->rule, t->now, t->window);
     uint64_t next;
 
-    if (t->ask->commit) {
+    if (t->forgives) {
         (void)skl_slot_swap(slot, t->place->key, tat, t->place->key, full);
     }
     return judge_bucket(t, full, &next); /* by max_delay as well */
@@ -535,7 +535,7 @@ void skl_limiter_locate(const skl_limiter_t *lim, const char *key,
     uint64_t print =
         h.lo <= SKL_LIMIT_CELL_MAX ? h.lo + SKL_LIMIT_CELL_MAX + 1 : h.lo;
 
-    skl_assert(key_len >= 1 && key_len <= SECKILL_ID_MAX);
+    skl_assert(key_len >= 1 && key_len <= SKL_LIMIT_KEY_MAX);
     if (lim->record->algorithm == SECKILL_SLIDING_LOG) {
         print |= SKL_LIMIT_LOG_MAX; /* stays greater than the cells */
         print -= print % SKL_LIMIT_LOG_MAX;
@@ -680,6 +680,11 @@ int skl_take_prepare(skl_limit_take_t *t, skl_limiter_t *lim,
     t->ask = ask;
     t->now = skl_limit_units(ask->now_ns);
     t->slot = NULL;
+#ifdef MUTANT_COMBINE_KEEPS_DEBT
+    t->forgives = 0;
+#else
+    t->forgives = ask->commit;
+#endif
     ask->delay_ns = 0;
     ask->in_use = 0;
     ask->shadowed = 0;
@@ -688,7 +693,9 @@ int skl_take_prepare(skl_limit_take_t *t, skl_limiter_t *lim,
         t->undone = atomic_load(&lim->record->undo_done);
     }
     rc = rule_of(lim, place->key, ask->rule, &t->rule);
+    skl_limit_rule_at(&t->rule, ask->now_ns);
     ask->quota = skl_limit_quota(&t->rule);
+    ask->mode = t->rule.mode;
     return rc;
 }
 
@@ -738,6 +745,20 @@ static void sweep_cells(skl_limit_record_t *r, uint64_t now)
     }
 }
 
+#define STORE_RESTS (INT64_C(1) << 60) /* 52 days: longer than any warm-up */
+
+/* A cold start's store that has been idle for so long is full: as new, and so
+ * it stays, however long it will rest. */
+static void sweep_store(skl_limit_record_t *r, uint64_t now)
+{
+    uint64_t free_at = atomic_load(&r->store.half.key);
+    uint64_t missing = atomic_load(&r->store.half.tat);
+
+    if (free_at != 0 && (int64_t)(now - free_at) > STORE_RESTS) {
+        (void)skl_slot_swap(&r->store, free_at, missing, 0, 0);
+    }
+}
+
 uint32_t skl_limits_sweep(skl_limits_t *l, int64_t now_ns, uint32_t max)
 {
     uint64_t now = skl_limit_units(now_ns);
@@ -752,6 +773,7 @@ uint32_t skl_limits_sweep(skl_limits_t *l, int64_t now_ns, uint32_t max)
     /* One limiter's cells each time: their number is small. */
     if (count > 0 && max > 0) {
         sweep_cells(&l->records[from / max % count], now);
+        sweep_store(&l->records[from / max % count], now);
     }
     return emptied;
 }

@@ -17,6 +17,8 @@ typedef struct {
     uint64_t charge;       /* units */
     uint64_t window;       /* units of the burst, as of now */
     uint64_t undone;       /* record->undo_done, before the charge */
+    int forgives;          /* an old debt is written off, also by the look of a
+                              combine */
     /* What a look found in the table: where, what, and what would follow. */
     skl_limit_slot_t *slot;
     uint64_t seen, next;

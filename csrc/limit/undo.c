@@ -6,6 +6,8 @@
 #define NS_ROUND ((UINT64_C(1) << SKL_LIMIT_SHIFT) - 1)
 /* Undo trusts its count of nanoseconds up to here. */
 #define UNDO_MAX (UINT64_C(1) << 62)
+/* A debt is 2^62 units at most: after so many ns it is paid. */
+#define AGE_MAX (INT64_C(1) << (62 - SKL_LIMIT_SHIFT))
 
 /* A state that can be lowered: a slot while it has the key, or a cell. */
 typedef struct {
@@ -39,6 +41,7 @@ static int state_of(skl_limiter_t *lim, uint64_t key, state_t *s)
         s->cell = &lim->record->cells[(key - 1) % SKL_LIMIT_CELLS];
         return (key - 1) / SKL_LIMIT_CELLS == lim->index;
     }
+    skl_assert(lim->limits != NULL);
     skl_slot_place(lim->limits, key, &place);
     s->slot = skl_slot_find(&place);
     return s->slot != NULL;
@@ -112,15 +115,31 @@ static int lower_bucket(const skl_limit_rule_t *r, const state_t *s,
     return 0;
 }
 
-static int undo_bucket(skl_limiter_t *lim, const skl_limit_rule_t *r,
-                       const skl_limit_ticket_t *ticket, uint64_t now)
+/* After a change that cut debts off a charge may be in none of them; and far
+ * back instants do not compare: what is so old has been paid. */
+static int is_stale(const skl_limiter_t *lim, int64_t at, int64_t now_ns)
 {
-    uint64_t credit =
-        begin_undo(lim->record, ticket, skl_limit_span(r, ticket->at, now));
-    state_t s;
-    int given = credit > 0 && state_of(lim, ticket->key, &s) &&
-                lower_bucket(r, &s, now, credit);
+    return at <= atomic_load(&lim->record->cut_ns) || now_ns - at > AGE_MAX;
+}
 
+static int undo_bucket(skl_limiter_t *lim, const skl_limit_rule_t *r,
+                       const skl_limit_ticket_t *ticket, int64_t now_ns)
+{
+    const uint64_t now = skl_limit_units(now_ns);
+    const int64_t at = (int64_t)ticket->at;
+    uint64_t credit;
+    state_t s;
+    int given;
+
+    if (is_stale(lim, at, now_ns)) {
+        return 0;
+    }
+    credit = begin_undo(lim->record, ticket,
+                        skl_limit_span(r, skl_limit_units(at), now));
+    given = credit > 0 && state_of(lim, ticket->key, &s) &&
+            lower_bucket(r, &s, now, credit);
+
+    skl_assert(credit <= ticket->charge);
     end_undo(lim->record, credit);
     return given;
 }
@@ -181,7 +200,7 @@ static int release(skl_limiter_t *lim, const skl_limit_ticket_t *ticket)
 /* ---- All ----------------------------------------------------------------- */
 
 static int undo_by_rule(skl_limiter_t *lim, const skl_limit_ticket_t *ticket,
-                        uint64_t now)
+                        int64_t now_ns)
 {
     skl_limit_rule_t r;
 
@@ -192,8 +211,10 @@ static int undo_by_rule(skl_limiter_t *lim, const skl_limit_ticket_t *ticket,
         return release(lim, ticket);
     }
     (void)skl_take_rule(lim, ticket->key, NULL, &r);
-    return skl_limit_is_window(r.algorithm) ? undo_window(lim, &r, ticket)
-                                            : undo_bucket(lim, &r, ticket, now);
+    skl_limit_rule_at(&r, now_ns);
+    return skl_limit_is_window(r.algorithm)
+               ? undo_window(lim, &r, ticket)
+               : undo_bucket(lim, &r, ticket, now_ns);
 }
 
 int skl_limiter_undo(skl_limiter_t *lim, skl_limit_ticket_t *ticket,
@@ -206,7 +227,7 @@ int skl_limiter_undo(skl_limiter_t *lim, skl_limit_ticket_t *ticket,
     if (used.charge == 0 || used.key == 0 || used.limiter != lim) {
         return 0;
     }
-    given = undo_by_rule(lim, &used, skl_limit_units(now_ns));
+    given = undo_by_rule(lim, &used, now_ns);
     if (given) {
         skl_limit_tally(lim, SKL_LIMIT_REFUNDED);
     }
@@ -223,15 +244,15 @@ int skl_limiter_leave(skl_limiter_t *lim, skl_limit_ticket_t *ticket)
 }
 
 static int refund_bucket(skl_limiter_t *lim, const skl_limit_rule_t *r,
-                         uint64_t key, uint32_t cost, uint64_t now)
+                         uint64_t key, uint32_t cost, int64_t now_ns)
 {
-    skl_limit_ticket_t all = {.at = now, .key = key};
+    skl_limit_ticket_t all = {.at = (uint64_t)now_ns, .key = key};
 
     if (__builtin_mul_overflow(r->interval, cost, &all.charge) ||
         all.charge > r->window) {
         all.charge = r->window;
     }
-    return undo_bucket(lim, r, &all, now);
+    return undo_bucket(lim, r, &all, now_ns);
 }
 
 int skl_limiter_refund(skl_limiter_t *lim, const skl_limit_place_t *place,
@@ -242,6 +263,7 @@ int skl_limiter_refund(skl_limiter_t *lim, const skl_limit_place_t *place,
     int rc = skl_take_rule(lim, place->key, rule, &r);
 
     skl_assert(cost >= 1);
+    skl_limit_rule_at(&r, now_ns);
     if (rc != SECKILL_OK || r.algorithm == SECKILL_CONCURRENCY) {
         return SECKILL_ECONFLICT;
     }
@@ -250,7 +272,7 @@ int skl_limiter_refund(skl_limiter_t *lim, const skl_limit_place_t *place,
     } else if (skl_limit_is_window(r.algorithm)) {
         rc = refund_window(lim, &r, place->key, cost, now_ns);
     } else {
-        rc = refund_bucket(lim, &r, place->key, cost, now);
+        rc = refund_bucket(lim, &r, place->key, cost, now_ns);
     }
     if (rc == 1) {
         skl_limit_tally(lim, SKL_LIMIT_REFUNDED);

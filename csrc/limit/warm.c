@@ -43,7 +43,9 @@ static long double left_of(const skl_limit_rule_t *r, long double slow)
 
 static inline long double left_at(const skl_limit_rule_t *r, uint64_t instant)
 {
-    return (long double)(int64_t)(r->warm_end - instant);
+    const uint64_t end = (uint64_t)r->warm_end << SKL_LIMIT_SHIFT;
+
+    return (long double)(int64_t)(end - instant);
 }
 
 uint64_t skl_warm_depth(const skl_limit_rule_t *r, uint64_t word, uint64_t now)
@@ -88,6 +90,7 @@ double skl_warm_cost(const skl_limit_rule_t *r, const skl_warm_store_t *store,
              (idle > 0 ? full * (double)idle / (double)r->warm_span : 0);
     stored = store->free_at == 0 || stored > full ? full : stored;
     stored = stored < 0 ? 0 : stored;
+    skl_assert(full > low && stored <= full);
     above = stored > low ? stored - low : 0;
     dear = above < n ? above : n;
     /* the mean of the rise over the tokens above the mark */

@@ -71,6 +71,7 @@ static inline uint64_t id_of(const skl_limit_rule_t *r, uint64_t k)
     const uint64_t below = low_bits(r->shift);
     uint64_t over = ((k + 2) * r->window) << SKL_LIMIT_SHIFT;
 
+    skl_assert(r->shift > skl_limit_prev_bits(r->shift) && r->shift < 64);
     return (over + below) & ~below;
 }
 
@@ -83,6 +84,7 @@ static void split(const skl_limit_rule_t *r, uint64_t word, uint64_t now_ns,
     const uint64_t width = r->window << SKL_LIMIT_SHIFT;
     int64_t behind;
 
+    skl_assert(r->window > 0);
     p->id = id_of(r, k);
     p->elapsed = now_ns - k * r->window;
     p->prev = 0;

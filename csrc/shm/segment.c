@@ -81,6 +81,8 @@ void skl_config_defaults(skl_config_t *c)
     DEFAULT(limit_overrides, 512)
     DEFAULT(lists, 16)
     DEFAULT(list_overlay, 4096)
+    DEFAULT(breakers, 64)
+    DEFAULT(shedders, 8)
     DEFAULT(log_units, 1U << 15)
     DEFAULT(permits, 1U << 14)
 #undef DEFAULT
@@ -136,6 +138,8 @@ static int check_config(opening_t *o)
     COUNT(lists, 256)
     COUNT(list_overlay, 1U << 20)
     COUNT(permits, 1U << 20)
+    COUNT(breakers, 1024)
+    COUNT(shedders, 64)
 #undef COUNT
     return rc;
 }
@@ -167,6 +171,8 @@ int skl_config_compare(const skl_config_t *want, const skl_config_t *have,
     SAME(limit_overrides, "capacity.limit_overrides")
     SAME(lists, "capacity.lists")
     SAME(list_overlay, "capacity.list_overlay")
+    SAME(breakers, "capacity.breakers")
+    SAME(shedders, "capacity.shedders")
     SAME(log_units, "capacity.log_units")
     SAME(permits, "capacity.permits")
     SAME(durability, "durability")

@@ -41,6 +41,8 @@ enum {
     SKL_SECTION_PROCESSES,
     SKL_SECTION_PERMITS,
     SKL_SECTION_HOT,
+    SKL_SECTION_BREAKERS,
+    SKL_SECTION_SHEDDERS,
     SKL_SECTION_COUNT
 };
 
@@ -50,7 +52,7 @@ typedef struct {
     uint32_t request_ids;
     uint32_t items, reservations, users, requests;
     uint32_t limit_keys, limiters, limit_overrides, permits;
-    uint32_t lists, list_overlay, log_units;
+    uint32_t lists, list_overlay, log_units, breakers, shedders;
     uint32_t durability; /* this and the next: 0 without a log on disk */
     int64_t max_lag_ns;
     uint64_t max_log_bytes, log_segment_bytes;

@@ -162,7 +162,7 @@ static int64_t attack_grid(uint32_t algorithm, int64_t limit, int64_t window)
 
     lim_world_new(&w, 16, 1);
     lim = lim_open(&w, "a", &l, base);
-    for (int phase = 0; phase < COUNT(GAPS); phase++) {
+    for (int phase = 0; phase < COUNT(GAPS); phase += tap_full() ? 1 : 4) {
         for (int i = 0; i < COUNT(GAPS); i++) {
             for (int j = 0; j < COUNT(GAPS) * 2; j++) {
                 int64_t got =

@@ -87,7 +87,7 @@ typedef struct {
     key_t_ keys[KEYS_MAX];
     int n_keys;
     uint64_t *seed;
-    int64_t now, start, newest;
+    int64_t now, start, newest, changed;
     int changes, steps_back, churns;
     uint64_t serial, wrong, answers, exact;
 } trace_t;
@@ -283,7 +283,7 @@ static void bucket_change(trace_t *t, key_t_ *k)
 static int bucket_undo(trace_t *t, key_t_ *k, entry_t *e, int given)
 {
     int at_once = e == &k->log[k->entries - 1] && e->at == t->now &&
-                  k->newest == t->now && !k->undid;
+                  k->newest == t->now && !k->undid && t->changed < t->now;
     wide_t before = k->tat.lo;
 
     k->undid = 1;
@@ -689,17 +689,6 @@ static void do_take(trace_t *t, key_t_ *k, uint32_t cost, int commit)
 
 /* ---- Undo and changes ---------------------------------------------------- */
 
-/* Numbers changed after this. */
-static int is_cut_since(const key_t_ *k, const entry_t *e)
-{
-    while (++e < &k->log[k->entries]) {
-        if (e->is_cut) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
 static void do_undo(trace_t *t, key_t_ *k)
 {
     const oracle_t *o = &ORACLES[t->algorithm];
@@ -713,7 +702,9 @@ static void do_undo(trace_t *t, key_t_ *k)
     }
     at = k->entries - 1 - (int)lim_random_below(t->seed, back);
     e = &k->log[at < 0 ? 0 : at];
-    if (e->is_cut || t->now - e->at > 400 * NS_DAY || is_cut_since(k, e)) {
+    /* The number of a window comes again after 2.28 years. */
+    if (e->is_cut ||
+        (!is_bucket(t->algorithm) && t->now - e->at > 400 * NS_DAY)) {
         return;
     }
     given = skl_limiter_undo(t->lim, &e->ticket, t->now);
@@ -839,6 +830,7 @@ static void do_set(trace_t *t)
         (void)complain(t, &t->keys[0], &a, 0, "set failed");
         return;
     }
+    t->changed = t->now;
     t->limit = l;
     t->numbers = numbers_from(t, &l);
     for (int i = 0; i < t->n_keys && is_bucket(t->algorithm); i++) {
@@ -853,6 +845,7 @@ static void do_override(trace_t *t, key_t_ *k)
     seckill_limit_t l;
     int rc;
 
+    t->changed = t->now;
     pick_numbers(t, &l);
     if (k->has_own && lim_random(t->seed) % 2 == 0) {
         rc = lim_override(t->lim, k->name, NULL, t->now);
@@ -984,6 +977,7 @@ static void trace_begin(trace_t *t, uint32_t algorithm, uint64_t *seed)
     t->rate = (int)lim_random_below(seed, COUNT(RATES));
     t->now = pick_start(seed);
     t->start = t->now;
+    t->changed = -1;
     t->newest = t->now;
     t->changes = lim_random(seed) % 2 == 0;
     t->churns = lim_random(seed) % 4 == 0;
@@ -1106,6 +1100,81 @@ TEST(limit_model_sliding_window)
 TEST(limit_model_sliding_log)
 {
     run_traces(SECKILL_SLIDING_LOG, 15);
+}
+
+/* ---- Undo across changes ------------------------------------------------- */
+
+static seckill_limit_t numbers(double rate, double burst)
+{
+    return (seckill_limit_t){
+        .struct_size = sizeof(seckill_limit_t), .rate = rate, .burst = burst};
+}
+
+/* A take, then other numbers by which the debt is cut, then the key is used
+ * up by others: the take's undo, much later, must not pay for them. */
+static void check_undo_across(int by_override, double rate, double burst)
+{
+    const int64_t start = 77 * NS_DAY;
+    seckill_limit_t old = numbers(1.0 / 60, 1000);
+    seckill_limit_t new = numbers(rate, burst);
+    int64_t now = start + NS_SEC;
+    skl_limit_ticket_t ticket = {0};
+    skl_limit_ask_t a = {.now_ns = start, .commit = 1, .ticket = &ticket};
+    skl_limiter_t *lim;
+    lim_world_t w;
+
+    lim_world_new(&w, 16, 1);
+    old.algorithm = SECKILL_TOKEN_BUCKET;
+    lim = lim_open(&w, "a", &old, start);
+    a.cost = 1000;
+    CHECK_INT(SECKILL_OK, lim_ask(lim, "k", &a));
+    CHECK_INT(SECKILL_OK, by_override ? lim_override(lim, "k", &new, now)
+                                      : skl_limiter_set(lim, &new, now));
+    CHECK_INT(0, lim_take(lim, "k", 1, now)); /* the debt is cut */
+    now += (int64_t)(burst / rate * 1e9) + 1;
+    CHECK_INT(1, lim_take(lim, "k", (uint32_t)burst, now));
+    (void)skl_limiter_undo(lim, &ticket, now);
+    CHECK_INT(0, lim_peek(lim, "k", 1, now));
+    lim_world_free(&w);
+}
+
+TEST(limit_undo_across_a_change_gives_no_more_than_as_if_never)
+{
+    for (int i = 0; i < 2; i++) {
+        check_undo_across(i, 1000, 1000);  /* a faster rate */
+        check_undo_across(i, 1.0 / 60, 3); /* a smaller burst */
+        check_undo_across(i, 7, 5);
+    }
+}
+
+/* A ticket that somebody kept for years: all of it has long been paid. */
+TEST(limit_undo_of_a_very_old_ticket_gives_nothing)
+{
+    static const int64_t days[] = {1, 100, 208, 417, 500, 833, 1000, 3000};
+    seckill_limit_t l = numbers(1, 10);
+
+    l.algorithm = SECKILL_TOKEN_BUCKET;
+    for (int i = 0; i < COUNT(days); i++) {
+        int64_t now = 77 * NS_DAY;
+        skl_limit_ticket_t ticket = {0};
+        skl_limit_ask_t a = {
+            .now_ns = now, .cost = 10, .commit = 1, .ticket = &ticket};
+        skl_limiter_t *lim;
+        lim_world_t w;
+
+        lim_world_new(&w, 16, 1);
+        lim = lim_open(&w, "a", &l, now);
+        CHECK_INT(SECKILL_OK, lim_ask(lim, "k", &a));
+        for (int64_t d = 0; d < days[i]; d++) {
+            now += NS_DAY;
+            (void)skl_limits_sweep(&w.limits, now,
+                                   (uint32_t)skl_limits_groups(&w.limits));
+        }
+        CHECK_INT(1, lim_take(lim, "k", 10, now));
+        CHECK_INT(0, skl_limiter_undo(lim, &ticket, now));
+        CHECK_INT(0, lim_peek(lim, "k", 1, now));
+        lim_world_free(&w);
+    }
 }
 
 TAP_MAIN()

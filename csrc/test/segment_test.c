@@ -164,6 +164,8 @@ TEST(options_out_of_range_are_named)
     MAX(lists, 256)
     MAX(list_overlay, 1U << 20)
     MAX(permits, 1U << 20)
+    MAX(breakers, 1024)
+    MAX(shedders, 64)
 #undef MAX
     CHECK_INT(0, scratch_entries(scratch_dir()));
 }
@@ -253,6 +255,8 @@ TEST(each_option_that_differs_is_named)
     mismatch(&(skl_config_t){.requests = 1}, "capacity.requests");
     mismatch(&(skl_config_t){.limit_keys = 1}, "capacity.limit_keys");
     mismatch(&(skl_config_t){.limiters = 1}, "capacity.limiters");
+    mismatch(&(skl_config_t){.breakers = 1}, "capacity.breakers");
+    mismatch(&(skl_config_t){.shedders = 1}, "capacity.shedders");
     mismatch(&(skl_config_t){.lists = 1}, "capacity.lists");
     mismatch(&(skl_config_t){.list_overlay = 1}, "capacity.list_overlay");
     mismatch(&(skl_config_t){.log_units = 64}, "capacity.log_units");

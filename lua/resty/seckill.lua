@@ -39,13 +39,15 @@ local CAPACITY = {
     limit_overrides = { 1, 2^20 },
     lists = { 1, 256 }, list_overlay = { 1, 2^20 }, log_units = { 64, 2^24 },
     permits = { 1, 2^20 },
+    breakers = { 1, 1024 }, shedders = { 1, 64 },
 }
 
 local DURABILITY = { async = 1, sync = 2 }
 local REQUEST_IDS = { opaque = 1, uuidv7 = 2, ulid = 3 }
 
--- Engines of this Lua state by "<shm_dir>/<name>".
+-- Engines of this Lua state by "<shm_dir>/<name>", and in their order.
 local opened = {}
+local in_order = {}
 
 
 local function set_capacity(options, capacity, level)
@@ -190,7 +192,20 @@ function _M.open(opts)
         return known
     end
     opened[key] = engine.new(out[0])
+    in_order[#in_order + 1] = opened[key]
     return opened[key]
+end
+
+
+--- The engine that this Lua VM opened first, of those that are still open.
+---
+--- Phases: any.
+---@return seckill.engine?
+function _M.first()
+    while in_order[1] and in_order[1].closed do
+        table.remove(in_order, 1)
+    end
+    return in_order[1]
 end
 
 

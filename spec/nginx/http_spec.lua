@@ -38,6 +38,8 @@ local list = assert(engine:access_list("deny", { kind = "id" }))
 assert(list:add("mallory"))
 local tight = assert(engine:limiter("tight", { algorithm = "token_bucket",
                                                rate = 0.01, burst = 1 }))
+local told = assert(engine:limiter("told", { algorithm = "token_bucket",
+                                             rate = 0.01, burst = 1 }))
 local keys = { { id = 1, key = "${token_key}" } }
 local jwt = { keys = { { key = "${jwt_key}" } } }
 package.loaded.shop = {
@@ -46,6 +48,9 @@ package.loaded.shop = {
                      list = list },
     tight = http.new { engine = engine, jwt = jwt, token_keys = keys,
                        limiter = tight, prefix = "/tight" },
+    told = http.new { engine = engine, jwt = jwt, token_keys = keys,
+                      limiter = told, prefix = "/told", list = list,
+                      ratelimit = { legacy = false, jitter = 5 } },
     rule = http.new { engine = engine, token_keys = keys, max_body = 100,
                       prefix = "/rule", ready = function()
                           return nil, "warming up"
@@ -60,6 +65,7 @@ local SERVER = [[
 client_max_body_size 64k;
 location / { content_by_lua_block { require("shop").api:handle() } }
 location /tight/ { content_by_lua_block { require("shop").tight:handle() } }
+location /told/ { content_by_lua_block { require("shop").told:handle() } }
 location /rule/ { content_by_lua_block { require("shop").rule:handle() } }
 location = /own { content_by_lua_block { require("shop").api:reserve() } }
 ]]
@@ -311,6 +317,33 @@ describe("POST /reserve refuses", function()
         local whole = tonumber(res.headers["retry-after"])
         assert.is_true(got.retry_after > 90 and got.retry_after <= 100)
         assert.equal(math.ceil(got.retry_after), whole)
+        assert.is_nil(res.headers["ratelimit"])
+    end)
+
+    it("and tells the limit to all who ask, where it is wanted", function()
+        local function try(user)
+            return post("/told/reserve", { item = "phone",
+                                           request_id = fresh_id() },
+                        bearer(user))
+        end
+        local res = try("calm")
+        assert.equal(201, res.status)
+        assert.equal('"told";q=1;w=100', res.headers["ratelimit-policy"])
+        assert.equal('"told";r=0;t=100', res.headers["ratelimit"])
+        assert.is_nil(res.headers["retry-after"])
+        assert.is_nil(res.headers["x-ratelimit-limit"])
+        res = try("calm")
+        local got = assert_refused(429, "rejected", nil, res)
+        assert.equal('"told";r=0;t=100', res.headers["ratelimit"])
+        -- Later by the jitter, never earlier; header and body say the same.
+        local seconds = tonumber(res.headers["retry-after"])
+        assert.is_true(seconds >= 100 and seconds <= 105)
+        assert.equal(seconds, got.retry_after)
+        -- Nobody asked a limiter for her.
+        res = try("mallory")
+        assert_refused(403, "blocked", nil, res)
+        assert.is_nil(res.headers["ratelimit"])
+        assert.is_nil(res.headers["ratelimit-policy"])
     end)
 end)
 

@@ -38,6 +38,8 @@ enum {
     SECKILL_ESOLDOUT = -2028,
     SECKILL_EREJECTED = -2029,
     SECKILL_EBLOCKED = -2030,
+    SECKILL_EOPEN = -2031,
+    SECKILL_EOVERLOADED = -2032,
     SECKILL_EUNKNOWNRESERVATION = -2040,
     SECKILL_ERESERVED = -2041,
     SECKILL_EEXPIRED = -2042,
@@ -94,6 +96,10 @@ enum {
     SECKILL_SIZEOF_RULE,
     SECKILL_SIZEOF_LIMITER_COUNTS,
     SECKILL_SIZEOF_HOT_KEY,
+    SECKILL_SIZEOF_BREAKER_OPTIONS,
+    SECKILL_SIZEOF_BREAKER_STATS,
+    SECKILL_SIZEOF_SHEDDER_OPTIONS,
+    SECKILL_SIZEOF_SHEDDER_STATS,
 };
 size_t seckill_sizeof(int which);
 const char *seckill_errname(int code);
@@ -124,6 +130,8 @@ typedef struct {
     uint32_t limit_overrides;
     uint32_t lists;
     uint32_t list_overlay;
+    uint32_t breakers;
+    uint32_t shedders;
     uint32_t log_units;
     uint32_t permits;
     uint32_t durability;
@@ -395,7 +403,7 @@ typedef struct {
     uint32_t in_use;
     uint32_t mask;
     uint32_t shadow;
-    uint32_t pad;
+    uint32_t rule;
 } seckill_verdict_t;
 typedef struct {
     void *limiter;
@@ -451,6 +459,105 @@ typedef struct {
     double share;
 } seckill_hot_key_t;
 int seckill_hot_keys(seckill_t *sk, seckill_hot_key_t *out, int max);
+enum {
+    SECKILL_BREAKER_CLOSED = 1,
+    SECKILL_BREAKER_OPEN = 2,
+    SECKILL_BREAKER_HALF_OPEN = 3,
+    SECKILL_BREAKER_FORCED_OPEN = 4,
+    SECKILL_BREAKER_FORCED_CLOSED = 5,
+    SECKILL_BREAKER_DISABLED = 6,
+};
+typedef struct {
+    uint32_t struct_size;
+    uint32_t mode;
+    int64_t window_ns;
+    uint32_t min_calls;
+    uint32_t probes;
+    double error_ratio;
+    double slow_ratio;
+    double cpu;
+    int64_t consecutive;
+    int64_t slow_ns;
+    int64_t open_ns;
+    int64_t ramp_ns;
+    int64_t probe_timeout_ns;
+} seckill_breaker_options_t;
+typedef struct {
+    uint64_t allowed, rejected;
+    uint64_t shadow;
+    uint64_t succeeded, failed, slow;
+    uint64_t stale;
+    uint64_t cancelled;
+    uint64_t opened, half_opened, closed;
+    uint64_t expired;
+    uint64_t calls, errors, slows;
+    int64_t retry_ns;
+    uint32_t state;
+    uint32_t doublings;
+} seckill_breaker_stats_t;
+typedef struct seckill_breaker seckill_breaker_t;
+int seckill_breaker_open(seckill_t *sk, const char *name,
+    const seckill_breaker_options_t *options, seckill_breaker_t **out);
+int seckill_breaker_set(seckill_breaker_t *brk,
+    const seckill_breaker_options_t *options);
+void seckill_breaker_get(seckill_breaker_t *brk,
+    seckill_breaker_options_t *out);
+int seckill_breaker_allow(seckill_breaker_t *brk, int64_t now_ns,
+    uint64_t *permit, int64_t *retry_ns);
+int seckill_breaker_report(seckill_breaker_t *brk, uint64_t permit, int ok,
+    int64_t latency_ns, int64_t now_ns);
+int seckill_breaker_cancel(seckill_breaker_t *brk, uint64_t permit,
+    int64_t now_ns);
+int seckill_breaker_state(seckill_breaker_t *brk, int64_t now_ns);
+int seckill_breaker_force(seckill_breaker_t *brk, int state);
+void seckill_breaker_stats(seckill_breaker_t *brk,
+    seckill_breaker_stats_t *out);
+int seckill_breaker_at(seckill_t *sk, uint32_t i, seckill_breaker_t **out);
+const char *seckill_breaker_name(seckill_breaker_t *brk);
+enum {
+    SECKILL_PRIORITIES = 4,
+    SECKILL_PRIORITY_NORMAL = 2,
+};
+typedef struct {
+    uint32_t struct_size;
+    uint32_t mode;
+    double cpu_high;
+    double cpu_low;
+    int64_t cool_ns;
+    int64_t window_ns;
+    int64_t max_inflight;
+    double reserve[SECKILL_PRIORITIES - 1];
+} seckill_shedder_options_t;
+typedef struct {
+    uint64_t admitted[SECKILL_PRIORITIES], shed[SECKILL_PRIORITIES];
+    uint64_t shadow;
+    uint64_t succeeded, failed;
+    uint64_t lost;
+    uint64_t stale;
+    uint64_t inflight[SECKILL_PRIORITIES];
+    double cpu;
+    int64_t cpu_age_ns;
+    double limit;
+    int64_t min_rt_ns;
+    uint32_t shedding;
+    uint32_t pad;
+} seckill_shedder_stats_t;
+typedef struct seckill_shedder seckill_shedder_t;
+int seckill_shedder_open(seckill_t *sk, const char *name,
+    const seckill_shedder_options_t *options, seckill_shedder_t **out);
+int seckill_shedder_set(seckill_shedder_t *shed,
+    const seckill_shedder_options_t *options);
+void seckill_shedder_get(seckill_shedder_t *shed,
+    seckill_shedder_options_t *out);
+int seckill_shedder_admit(seckill_shedder_t *shed, uint32_t priority,
+    int64_t now_ns, uint64_t *permit, int64_t *retry_ns);
+int seckill_shedder_done(seckill_shedder_t *shed, uint64_t permit, int ok,
+    int64_t latency_ns, int64_t now_ns);
+int seckill_shedder_cancel(seckill_shedder_t *shed, uint64_t permit);
+void seckill_shedder_stats(seckill_shedder_t *shed,
+    seckill_shedder_stats_t *out);
+int seckill_shedder_at(seckill_t *sk, uint32_t i, seckill_shedder_t **out);
+const char *seckill_shedder_name(seckill_shedder_t *shed);
 enum {
     SECKILL_LIST_ID = 1,
 };
@@ -582,6 +689,10 @@ return {
         { 16, "seckill_rule_t" },
         { 17, "seckill_limiter_counts_t" },
         { 18, "seckill_hot_key_t" },
+        { 19, "seckill_breaker_options_t" },
+        { 20, "seckill_breaker_stats_t" },
+        { 21, "seckill_shedder_options_t" },
+        { 22, "seckill_shedder_stats_t" },
     },
     functions = {
         "seckill_abi",
@@ -664,6 +775,26 @@ return {
         "seckill_limiter_name",
         "seckill_limiter_counts",
         "seckill_hot_keys",
+        "seckill_breaker_open",
+        "seckill_breaker_set",
+        "seckill_breaker_get",
+        "seckill_breaker_allow",
+        "seckill_breaker_report",
+        "seckill_breaker_cancel",
+        "seckill_breaker_state",
+        "seckill_breaker_force",
+        "seckill_breaker_stats",
+        "seckill_breaker_at",
+        "seckill_breaker_name",
+        "seckill_shedder_open",
+        "seckill_shedder_set",
+        "seckill_shedder_get",
+        "seckill_shedder_admit",
+        "seckill_shedder_done",
+        "seckill_shedder_cancel",
+        "seckill_shedder_stats",
+        "seckill_shedder_at",
+        "seckill_shedder_name",
         "seckill_list_open",
         "seckill_list_match",
         "seckill_list_add",

@@ -7,9 +7,11 @@
 local ffi = require("ffi")
 local access_list = require("resty.seckill.access_list")
 local args = require("resty.seckill.args")
+local breaker = require("resty.seckill.breaker")
 local completion = require("resty.seckill.completion")
 local lib = require("resty.seckill.lib")
 local limiter = require("resty.seckill.limiter")
+local shedder = require("resty.seckill.shedder")
 local stock = require("resty.seckill.stock")
 
 
@@ -185,6 +187,34 @@ function _M:hot_keys(n)
 end
 
 
+--- Create a circuit breaker or attach to it; see resty.seckill.breaker.
+--- Phases: init_by_lua*, init_worker_by_lua*, any LuaJIT program.
+---@param name string [a-z0-9_-]{1,32}
+---@param opts seckill.breaker.options?
+---@return seckill.breaker? breaker
+---@return string? code full, bad_name, busy, closed
+function _M:breaker(name, opts)
+    if self.closed then
+        return closed()
+    end
+    return breaker.open(self.handle, name, opts)
+end
+
+
+--- Create a load shedder or attach to it; see resty.seckill.shedder.
+--- Phases: init_by_lua*, init_worker_by_lua*, any LuaJIT program.
+---@param name string [a-z0-9_-]{1,32}
+---@param opts seckill.shedder.options?
+---@return seckill.shedder? shedder
+---@return string? code full, bad_name, busy, closed
+function _M:shedder(name, opts)
+    if self.closed then
+        return closed()
+    end
+    return shedder.open(self.handle, name, opts)
+end
+
+
 -- Counters by operation and answer: results.reserve.sold_out, events.replays.
 local function read_counters(handle)
     local results, name = { events = {} }, ffi.new("const char *[1]")
@@ -259,7 +289,8 @@ end
 --- All numbers of the engine, over all processes.
 --- Phases: any; not for a hot path.
 ---@return table? stats { version, name, bytes, lsn, now, clock_skew, window,
----  capacity, tables, items, results, events, log (nil without dir) }
+---  capacity, tables, items, results, events, breakers, shedders, log (nil
+---  without dir) }
 ---@return string? code
 function _M:stats()
     if self.closed then
@@ -289,7 +320,10 @@ function _M:stats()
             limit_overrides = options.limit_overrides,
             lists = options.lists, list_overlay = options.list_overlay,
             log_units = options.log_units, permits = options.permits,
+            breakers = options.breakers, shedders = options.shedders,
         },
+        breakers = breaker.all(self.handle),
+        shedders = shedder.all(self.handle),
         results = results,
         events = events,
     }

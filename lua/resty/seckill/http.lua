@@ -22,6 +22,7 @@ local body = require("resty.seckill.http_body")
 local http_items = require("resty.seckill.http_items")
 local jwt = require("resty.seckill.jwt")
 local lib = require("resty.seckill.lib")
+local ratelimit = require("resty.seckill.ratelimit")
 local token = require("resty.seckill.token")
 
 
@@ -51,6 +52,7 @@ local OPTIONS = {
     engine = "table", jwt = "table", identity = "function",
     token_keys = "table", list = "table", limiter = "table", steps = "table",
     max_body = "number", prefix = "string", ready = "function",
+    ratelimit = "table",
 }
 local RESERVE_FIELDS = { item = true, qty = true, request_id = true }
 local TOKEN_FIELDS = { token = true }
@@ -155,6 +157,15 @@ local function make_tokens(keys)
 end
 
 
+-- A writer of header fields, or options of one.
+local function make_ratelimit(options)
+    if not options or type(options.set) == "function" then
+        return options
+    end
+    return ratelimit.new(options)
+end
+
+
 local function make_pipeline(opts)
     return admission.new(make_steps(opts))
 end
@@ -173,12 +184,14 @@ function _M.new(opts)
         tokens = part("token_keys", make_tokens, opts.token_keys),
         pipeline = part("list, limiter, steps", make_pipeline, opts),
         list = opts.list,
+        ratelimit = part("ratelimit", make_ratelimit, opts.ratelimit),
         ready = opts.ready,
         max_body = opts.max_body or MAX_BODY,
         routes = make_routes(opts.prefix or ""),
         ctx = {}, token_fields = {},
     }
     self.wants_ip = self.pipeline:reads("ip") or opts.steps ~= nil
+    self.ctx.limits = self.ratelimit and { n = 0 }
     return setmetatable(self, mt)
 end
 
@@ -219,7 +232,18 @@ local function fill_context(self, user, object)
     if self.wants_ip then
         ctx.ip = var("remote_addr")
     end
+    if ctx.limits then
+        ctx.limits.n = 0
+    end
     return ctx
+end
+
+
+-- The header fields of the limiters that were asked. A refusal of theirs names
+-- the time that they name, as the body does.
+local function tell_limits(self, code, retry_after)
+    local seconds = self.ratelimit:set(ngx.header, self.ctx.limits)
+    return code == "rejected" and seconds or retry_after
 end
 
 
@@ -248,6 +272,9 @@ function _M:reserve()
     end
     local order, code, retry_after, _, id =
         self.pipeline:run(fill_context(self, user, object))
+    if self.ratelimit then
+        retry_after = tell_limits(self, code, retry_after)
+    end
     if not order then
         return refuse_order(code, retry_after, id)
     end

@@ -66,6 +66,8 @@ local STATUS = {
     busy = { 503, retry_after = 1 },
     full = { 503, retry_after = 1 },
     paused = { 503, retry_after = 5 },
+    open = { 503, retry_after = 1 },
+    overloaded = { 503, retry_after = 1 },
     closed = { 503, retry_after = 5 },
     not_running = { 503, retry_after = 5 },
     not_ready = { 503, retry_after = 1,

@@ -1,0 +1,369 @@
+--- breaker.lua - circuit breakers that all workers share.
+--
+-- A thin object over the C functions (docs/api/breaker.md). allow, report and
+-- cancel neither yield, allocate, lock nor make a system call; C reads the
+-- clock. A permit is a number: pass it on as it is, to one report or cancel.
+
+local ffi = require("ffi")
+local args = require("resty.seckill.args")
+local lib = require("resty.seckill.lib")
+
+
+local C = lib.C
+local OK = lib.OK
+local OPEN = lib.codes.open
+local error = error
+local errname = lib.errname
+local format = string.format
+local pairs = pairs
+local setmetatable = setmetatable
+local tonumber = tonumber
+local tostring = tostring
+local type = type
+
+
+---@class seckill.breaker
+---@field name string
+---@field handle ffi.cdata* seckill_breaker_t *
+local _M = { _VERSION = "0.1.0" }
+local mt = { __index = _M }
+
+local NS = 1e9
+local DAY = 86400
+-- What a latency may be in C: 292 years.
+local LATENCY_MAX = 9e9
+
+-- option -> field, least, most, factor; off: 0 or false turns it off.
+local OPTIONS = {
+    window = { "window_ns", 0.01, DAY, NS },
+    min_calls = { "min_calls", 1, 1e6, 1, integer = true },
+    probes = { "probes", 1, 16, 1, integer = true },
+    error_ratio = { "error_ratio", 0, 1, 1, off = true },
+    slow_ratio = { "slow_ratio", 0, 1, 1, off = true },
+    slow = { "slow_ns", 1e-6, DAY, NS },
+    cpu = { "cpu", 0, 1, 1, off = true },
+    consecutive = { "consecutive", 1, 1e6, 1, integer = true, off = true },
+    open = { "open_ns", 0.001, DAY, NS },
+    ramp = { "ramp_ns", 0.001, DAY, NS, off = true },
+    probe_timeout = { "probe_timeout_ns", 0.001, DAY, NS },
+}
+local MODES = { enforce = 1, shadow = 2 }
+local MODE_NAMES = { "enforce", "shadow" }
+local STATES = { "closed", "open", "half_open", "forced_open", "closed",
+                 "disabled" }
+local FORCED = { [4] = "open", [5] = "closed", [6] = "disabled" }
+local FORCE = { open = 4, closed = 5, disabled = 6 }
+
+local TYPES = { mode = "string" }
+for name in pairs(OPTIONS) do
+    TYPES[name] = "number"
+end
+
+-- Scratch: filled and read without a yield in between.
+local permit_out = ffi.new("uint64_t[1]")
+local retry = ffi.new("int64_t[1]")
+
+
+-- NaN fails the comparison.
+local function check_number(value, name, spec, level)
+    local good = value >= spec[2] and value <= spec[3]
+    if not good or spec.integer and value % 1 ~= 0 then
+        error(format("option \"%s\": %s%g to %g expected, got %g", name,
+                     spec.integer and "integer of " or "", spec[2], spec[3],
+                     value), level + 1)
+    end
+end
+
+
+-- `false` is 0: off.
+local function without_false(opts)
+    local copy = {}
+    for name, value in pairs(opts) do
+        local spec = OPTIONS[name]
+        copy[name] = value == false and spec and spec.off and 0 or value
+    end
+    return copy
+end
+
+
+local function set_field(o, name, value, level)
+    local spec = OPTIONS[name]
+    if spec.off and value == 0 then
+        o[spec[1]] = -1
+        return
+    end
+    check_number(value, name, spec, level + 1)
+    o[spec[1]] = value * spec[4]
+end
+
+
+-- The C struct of checked options; 0 stands for absent.
+local function to_options(opts, level)
+    if type(opts) == "table" then
+        opts = without_false(opts)
+    end
+    args.check(opts, TYPES, level + 1)
+    local o = ffi.new("seckill_breaker_options_t")
+    o.struct_size = ffi.sizeof(o)
+    for name, value in pairs(opts) do
+        if name == "mode" then
+            if not MODES[value] then
+                error(format("option \"mode\": \"enforce\" or \"shadow\""
+                             .. " expected, got \"%s\"", value), level + 1)
+            end
+            o.mode = MODES[value]
+        else
+            set_field(o, name, value, level + 1)
+        end
+    end
+    return o
+end
+
+
+-- All single values are in range here: what is left is a slow_ratio without
+-- the time that makes a call slow.
+local function failed(rc, level)
+    local code = errname(rc)
+    if code == "bad_option" then
+        error("option \"slow\": needed for \"slow_ratio\"", level + 1)
+    end
+    return nil, code
+end
+
+
+--- Create a breaker or attach to it. Other numbers than it has are set, for
+--- all workers; what is not given stays as it is.
+---
+--- Phases: any; made for init_by_lua* and init_worker_by_lua*.
+---@class seckill.breaker.options
+---@field window? number seconds of the sliding window, 0.01 to 86400; 10
+---@field min_calls? integer calls in it before it may trip, 1 to 1e6; 20
+---@field error_ratio? number|false trips at this share of failures; 0.5
+---@field slow_ratio? number|false trips at this share of slow calls; off
+---@field slow? number seconds after which a call is slow
+---@field consecutive? integer|false trips after so many failures in a row; off
+---@field cpu? number|false trips at this share of the CPU; off
+---@field open? number seconds of the first opening, 0.001 to 86400; 5
+---@field probes? integer calls that must succeed to close it, 1 to 16; 3
+---@field probe_timeout? number seconds after which a probe is lost; 10
+---@field ramp? number|false seconds from 10 to 100 % after closing; off
+---@field mode? "enforce"|"shadow" default enforce
+---
+---@param engine_handle ffi.cdata* seckill_t *
+---@param name string [a-z0-9_-]{1,32}
+---@param opts seckill.breaker.options?
+---@return seckill.breaker? breaker
+---@return string? code bad_name, full, busy, no_memory
+function _M.open(engine_handle, name, opts)
+    if type(name) ~= "string" then
+        error("name: string expected, got " .. type(name), 2)
+    end
+    local options = to_options(opts == nil and {} or opts, 2)
+    if name:find("%z") then
+        return nil, "bad_name"
+    end
+    local out = ffi.new("seckill_breaker_t *[1]")
+    local rc = C.seckill_breaker_open(engine_handle, name, options, out)
+    if rc ~= OK then
+        local _, code = failed(rc, 2) -- a frame that level counts
+        return nil, code
+    end
+    return setmetatable({ name = name, handle = out[0] }, mt)
+end
+
+
+--- May a call go out?
+---
+--- Phases: any.
+---@return integer? permit for one report or cancel
+---@return string? code open
+---@return number? retry_after seconds after which to ask again
+function _M:allow()
+    local rc = C.seckill_breaker_allow(self.handle, 0, permit_out, retry)
+    if rc == OK then
+        return tonumber(permit_out[0])
+    end
+    if rc == OPEN then
+        return nil, "open", tonumber(retry[0]) / NS
+    end
+    return nil, errname(rc)
+end
+
+
+local function not_a_permit(permit)
+    error("permit of this breaker expected, got "
+          .. (type(permit) == "number" and format("%.17g", permit)
+              or type(permit)), 3)
+end
+
+
+local function is_permit(permit)
+    return type(permit) == "number" and permit >= 1 and permit < 2^53
+        and permit % 1 == 0
+end
+
+
+--- The call has ended.
+---
+--- Phases: any.
+---@param permit integer
+---@param ok boolean did it succeed?
+---@param latency number? seconds it took
+---@return boolean counted false: too late, it is in the statistics only
+function _M:report(permit, ok, latency)
+    if not is_permit(permit) then
+        not_a_permit(permit)
+    end
+    local ns = 0
+    if latency ~= nil then
+        if type(latency) ~= "number" then
+            error("latency: number expected, got " .. type(latency), 2)
+        end
+        local most = latency < LATENCY_MAX and latency or LATENCY_MAX
+        ns = latency > 0 and most * NS or 0 -- of NaN: 0
+    end
+    local rc = C.seckill_breaker_report(self.handle, permit, ok and 1 or 0,
+                                        ns, 0)
+    if rc < 0 then
+        not_a_permit(permit)
+    end
+    return rc == 1
+end
+
+
+--- The call did not go out, because something else refused it.
+---
+--- Phases: any.
+---@param permit integer
+---@return boolean counted
+function _M:cancel(permit)
+    if not is_permit(permit) then
+        not_a_permit(permit)
+    end
+    local rc = C.seckill_breaker_cancel(self.handle, permit, 0)
+    if rc < 0 then
+        not_a_permit(permit)
+    end
+    return rc == 1
+end
+
+
+--- Where it stands: closed, open, half_open, forced_open or disabled.
+---
+--- Phases: any.
+---@return string state
+function _M:state()
+    return STATES[C.seckill_breaker_state(self.handle, 0)]
+end
+
+
+--- Take it over by hand, for all workers: "open" refuses everything (the
+--- switch), "closed" never trips, "disabled" does not even count; nil gives it
+--- back.
+---
+--- Phases: any.
+---@param state "open"|"closed"|"disabled"|nil
+---@return boolean ok
+function _M:force(state)
+    local number = 0
+    if state ~= nil then
+        number = FORCE[state]
+        if not number then
+            error("state: \"open\", \"closed\", \"disabled\" or nil expected,"
+                  .. " got " .. tostring(state), 2)
+        end
+    end
+    return C.seckill_breaker_force(self.handle, number) == OK
+end
+
+
+--- Change numbers for all workers, at once.
+---
+--- Phases: any; takes a lock.
+---@param opts seckill.breaker.options
+---@return boolean? ok
+---@return string? code busy
+function _M:set(opts)
+    local options = to_options(opts, 2)
+    local rc = C.seckill_breaker_set(self.handle, options)
+    if rc ~= OK then
+        local _, code = failed(rc, 2)
+        return nil, code
+    end
+    return true
+end
+
+
+local function from_ns(ns)
+    return ns > 0 and tonumber(ns) / NS or nil
+end
+
+
+local function unless_off(x)
+    x = tonumber(x)
+    return x > 0 and x or nil
+end
+
+
+--- The numbers in force; what is off is nil.
+---
+--- Phases: any.
+---@return table numbers as the options, and name
+function _M:get()
+    local o = ffi.new("seckill_breaker_options_t")
+    C.seckill_breaker_get(self.handle, o)
+    return {
+        name = self.name, mode = MODE_NAMES[o.mode],
+        window = from_ns(o.window_ns), min_calls = o.min_calls,
+        probes = o.probes, error_ratio = unless_off(o.error_ratio),
+        slow_ratio = unless_off(o.slow_ratio), slow = from_ns(o.slow_ns),
+        cpu = unless_off(o.cpu), consecutive = unless_off(o.consecutive),
+        open = from_ns(o.open_ns), ramp = from_ns(o.ramp_ns),
+        probe_timeout = from_ns(o.probe_timeout_ns),
+    }
+end
+
+
+local COUNTS = { "allowed", "rejected", "shadow", "succeeded", "failed",
+                 "slow", "stale", "cancelled", "opened", "half_opened",
+                 "closed", "expired", "calls", "errors", "slows" }
+
+
+local function read_stats(handle)
+    local s = ffi.new("seckill_breaker_stats_t")
+    C.seckill_breaker_stats(handle, s)
+    local stats = { state = STATES[s.state], forced = FORCED[s.state],
+                    retry_after = tonumber(s.retry_ns) / NS,
+                    doublings = s.doublings }
+    for i = 1, #COUNTS do
+        stats[COUNTS[i]] = tonumber(s[COUNTS[i]])
+    end
+    return stats
+end
+
+
+--- What it counted, over all workers.
+---
+--- Phases: any; not for a hot path.
+---@return table stats state, forced, retry_after, doublings; allowed, rejected,
+---  shadow, succeeded, failed, slow, stale, cancelled, opened, half_opened,
+---  closed, expired; of the window: calls, errors, slows
+function _M:stats()
+    return read_stats(self.handle)
+end
+
+
+--- The stats of all breakers by name; for engine:stats().
+---@param engine_handle ffi.cdata* seckill_t *
+---@return table<string, table>
+function _M.all(engine_handle)
+    local all, out, i = {}, ffi.new("seckill_breaker_t *[1]"), 0
+    while C.seckill_breaker_at(engine_handle, i, out) == OK do
+        all[ffi.string(C.seckill_breaker_name(out[0]))] = read_stats(out[0])
+        i = i + 1
+    end
+    return all
+end
+
+
+return _M

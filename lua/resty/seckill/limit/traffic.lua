@@ -1,0 +1,133 @@
+--- traffic.lua - drop-in for resty.limit.traffic: several limiters as one.
+--
+-- As there: all but the last limiter are only asked, the last one is charged,
+-- then the others; when one of them refuses by then, what was charged is given
+-- back. Our own objects give back exactly, by ticket, where nothing was
+-- charged in between; any other object with `incoming` and `uncommit` will do
+-- as well. For limiters of the engine itself there is seckill.combine, which
+-- does the same in one call.
+--
+-- The passes are written out for each number of limiters and loaded once:
+-- LuaJIT does not compile a function whose loop runs only a few times.
+
+local assert = assert
+local concat = table.concat
+local error = error
+local format = string.format
+local load = load
+local math_max = math.max
+local type = type
+
+
+---@class seckill.limit.traffic
+local _M = { _VERSION = "0.1.0" }
+
+local LIMITERS_MAX = 64
+
+local LOOK = [[
+    delay, state = limiters[${i}]:incoming(keys[${i}], false)
+    if not delay then
+        return nil, state
+    end
+]]
+
+local LAST = [[
+    local most, last = limiters[${n}]:incoming(keys[${n}], true)
+    if not most then
+        return nil, last
+    end
+]]
+
+local CHARGE = [[
+    delay, s${i} = limiters[${i}]:incoming(keys[${i}], true)
+    if not delay then
+        ${undo}
+        limiters[${n}]:uncommit(keys[${n}])
+        return nil, s${i}
+    end
+    most = max(most, delay)
+]]
+
+local UNDO = "limiters[${i}]:uncommit(keys[${i}])\n"
+
+local SOURCE = [[
+local max = ...
+return function(limiters, keys, states)
+    local delay, state
+    ${look}
+    ${last}
+    ${names}
+    ${charge}
+    if states then
+        ${states}
+    end
+    return most
+end
+]]
+
+
+local function fill(template, values)
+    return (template:gsub("%${(%w+)}", values))
+end
+
+
+local function compile(n)
+    local look, charge, undo, names, states = {}, {}, {}, {}, {}
+    for i = 1, n - 1 do
+        look[i] = fill(LOOK, { i = i })
+        charge[i] = fill(CHARGE, { i = i, n = n, undo = concat(undo) })
+        table.insert(undo, 1, fill(UNDO, { i = i }))
+        names[i] = "local s" .. i .. "\n"
+        states[i] = format("states[%d] = s%d\n", i, i)
+    end
+    states[n] = format("states[%d] = last\n", n)
+    local source = fill(SOURCE, {
+        look = concat(look), last = fill(LAST, { n = n }),
+        names = concat(names), charge = concat(charge),
+        states = concat(states),
+    })
+    return assert(load(source, "=traffic", "t"))(math_max)
+end
+
+
+local function nothing()
+    return 0
+end
+
+
+-- By the number of limiters.
+local passes = {}
+
+
+local function check(limiters, keys, n)
+    if type(limiters) ~= "table" or type(keys) ~= "table" then
+        error("list of limiters and list of keys expected", 3)
+    end
+    if n > LIMITERS_MAX then
+        error(format("at most %d limiters expected, got %d", LIMITERS_MAX, n),
+              3)
+    end
+end
+
+
+--- As resty.limit.traffic.combine.
+---
+--- Phases: any.
+---@param limiters table[]
+---@param keys any[]
+---@param states table? gets the second value of each limiter
+---@return number? delay the longest
+---@return string? err the first refusal
+function _M.combine(limiters, keys, states)
+    local n = #limiters
+    local pass = passes[n]
+    if not pass then
+        check(limiters, keys, n)
+        pass = n == 0 and nothing or compile(n)
+        passes[n] = pass
+    end
+    return pass(limiters, keys, states)
+end
+
+
+return _M
