@@ -1070,6 +1070,16 @@ SECKILL_API int seckill_list_open(seckill_t *sk, const char *name,
 SECKILL_API int seckill_list_match(seckill_list_t *list, const char *value,
                                    size_t value_len, int64_t now_ns,
                                    const char **reason, size_t *reason_len);
+#define SECKILL_CHECK_MAX 8
+/** Look n values up, each in a list: an allow of any list wins over a deny of
+ *  any; of several, that of the first list. As seckill_list_match; *which is
+ *  the list that decided, unless the answer is 0. EBADVALUE also for another n
+ *  than 1 .. SECKILL_CHECK_MAX: then *which is the value that is bad. */
+SECKILL_API int seckill_list_check(uint32_t n, seckill_list_t *const *lists,
+                                   const char *const *values,
+                                   const size_t *lens, int64_t now_ns,
+                                   uint32_t *which, const char **reason,
+                                   size_t *reason_len);
 /** Deny (add) or undo a deny (remove) for all workers at once; ttl_ns 0: until
  *  the opposite call. Outlives reloads. EBADVALUE, EBADTIME, EFULL, EBUSY. */
 SECKILL_API int seckill_list_add(seckill_list_t *list, const char *value,

@@ -249,6 +249,41 @@ int seckill_list_match(seckill_list_t *list, const char *value,
     return answer(list, &hit, now_ns, reason, reason_len);
 }
 
+int seckill_list_check(uint32_t n, seckill_list_t *const *lists,
+                       const char *const *values, const size_t *lens,
+                       int64_t now_ns, uint32_t *which, const char **reason,
+                       size_t *reason_len)
+{
+    int verdict = 0;
+
+    *which = 0;
+    *reason = NULL;
+    *reason_len = 0;
+    if (n < 1 || n > SECKILL_CHECK_MAX) {
+        return SECKILL_EBADVALUE;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const char *why;
+        size_t why_len;
+        int rc = seckill_list_match(lists[i], values[i], lens[i], now_ns, &why,
+                                    &why_len);
+
+        if (rc < 0 || rc == 2) {
+            *which = i;
+            *reason = NULL;
+            *reason_len = 0;
+            return rc;
+        }
+        if (rc == 1 && verdict == 0) {
+            verdict = 1;
+            *which = i;
+            *reason = why;
+            *reason_len = why_len;
+        }
+    }
+    return verdict;
+}
+
 /* ---- Overlay ------------------------------------------------------------- */
 
 static int change(struct seckill_list *list, const char *value, size_t len,
