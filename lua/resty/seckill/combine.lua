@@ -131,6 +131,8 @@ end
 local C = lib.C
 local ticket_t = limiter.ticket_t
 
+_M.ticket = limiter.ticket
+
 
 --- Give back what a ticket took, of all limiters; empties it.
 --- Phases: any.

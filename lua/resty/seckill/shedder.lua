@@ -240,8 +240,8 @@ function _M:done(permit, ok, latency)
         if type(latency) ~= "number" then
             error("latency: number expected, got " .. type(latency), 2)
         end
-        latency = latency < LATENCY_MAX and latency or LATENCY_MAX
-        ns = latency > 0 and latency * NS or 0
+        local most = latency < LATENCY_MAX and latency or LATENCY_MAX
+        ns = latency > 0 and most * NS or 0 -- of NaN: 0
     end
     local rc = C.seckill_shedder_done(self.handle, permit,
                                       ok == false and 0 or 1, ns, 0)
