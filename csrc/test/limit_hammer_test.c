@@ -363,10 +363,10 @@ static void hammer_real_rate(uint32_t algorithm, double rate, int processes)
         printf("# rate %g: %" PRIu64 " of %g\n", rate, admitted, best);
     }
     if (tap_full()) {
-        printf("# rate %g, %d processes, 6 s: %.3f %% of the rate\n", rate,
-               processes,
-               100 * (double)admitted /
-                   (rate * (double)h.duration / 1e9 + (double)burst));
+        printf("# rate %g, %d processes: %.3f %% of the bound in %.1f s\n",
+               rate, processes,
+               100 * (double)admitted / (double)bound_of(rate, burst, elapsed),
+               (double)elapsed / 1e9);
     }
     hammer_close(&h);
 }
