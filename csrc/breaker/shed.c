@@ -258,8 +258,10 @@ double skl_shed_limit(skl_shed_t *s, int64_t now_ns, int64_t *min_rt_ns)
 static void sum_row(const skl_shed_row_t *row, inflight_t *q)
 {
     for (int p = 0; p < SECKILL_PRIORITIES; p++) {
-        uint32_t here = atomic_load(&row->inflight[p]);
+        uint32_t here;
 
+        SKL_PAIR_STEP();
+        here = atomic_load(&row->inflight[p]);
         q->of[p] += here;
         q->all += here;
     }
@@ -418,6 +420,7 @@ int skl_shed_admit(skl_shed_t *s, int row, uint32_t priority, int64_t now_ns,
     rc = must_drop(s, &n, priority, now_ns);
     atomic_fetch_add(&s->record->row[at].inflight[priority], 1);
 #else
+    SKL_PAIR_STEP();
     atomic_fetch_add(&s->record->row[at].inflight[priority], 1);
     rc = must_drop(s, &n, priority, now_ns);
 #endif

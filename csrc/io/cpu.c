@@ -67,6 +67,7 @@ static int next_number(scan_t *s, uint64_t *out)
 
     skip_spaces(s);
     from = s->at;
+    skl_assert(from <= s->end);
     *out = 0;
     for (; s->at < s->end && *s->at >= '0' && *s->at <= '9'; s->at++) {
         if (*out > (uint64_t)(INT64_MAX - 9) / 10) {
@@ -98,6 +99,7 @@ int skl_cpu_parse_group(const char *text, size_t len, char *out, size_t size)
     scan_t s = scan_of(text, len), line;
     size_t n;
 
+    skl_assert(size > 0);
     while (next_line(&s, &line)) {
         if (!skip_text(&line, "0::")) {
             continue;
@@ -191,6 +193,7 @@ static int step_up(char *group)
 
 static double ratio_of(const skl_cpu_quota_t *q)
 {
+    skl_assert(q->period > 0);
     return (double)q->quota / (double)q->period;
 }
 
@@ -283,6 +286,7 @@ int skl_cpu_sample(skl_cpu_t *c, const char *root, int64_t mono_now,
     good = r.source == c->source && strcmp(r.group, c->group) == 0 &&
            r.all > c->all && r.used >= c->used;
     if (good) {
+        skl_assert(r.share > 0);
         *share =
             (double)(r.used - c->used) / (double)(r.all - c->all) / r.share;
         *share = *share < 1 ? *share : 1;

@@ -226,6 +226,7 @@ static inline uint64_t read_entry(skl_permits_entry_t *entry, uint64_t *key)
 static inline int move_permit(skl_permits_entry_t *permit, uint64_t word,
                               uint64_t phase)
 {
+    skl_assert(phase_of(word) != FREE && phase_of(word) != phase);
     return atomic_compare_exchange_strong(&permit->half.word, &word,
                                           in_phase(word, phase));
 }
@@ -296,6 +297,7 @@ static int change_slot(const op_t *op, skl_permits_entry_t *slot, uint64_t key,
                        uint64_t state, uint64_t kind, uint64_t count)
 {
     skl_assert(count <= COUNT_MASK);
+    skl_assert(op->index < op->p->shm->permits);
     help(op->p, slot, key, state);
     return swap_entry(slot, key, state, op->key,
                       last_of(op->index, op->word, kind) | count);
@@ -334,6 +336,7 @@ static int apply_acquire(const op_t *op, uint32_t limit, uint32_t *in_use)
     uint64_t state;
     int rc;
 
+    skl_assert(phase_of(op->word) == PENDING);
     while ((rc = look(op, 0, &slot, &state)) == AGAIN) {
         const uint64_t count = state & COUNT_MASK;
 
@@ -369,7 +372,7 @@ static void apply_release(const op_t *op)
 /* RELEASING -> FREE, with the slot in between. */
 static void finish_release(const op_t *op)
 {
-    skl_assert(phase_of(op->word) == RELEASING);
+    skl_assert(phase_of(op->word) == RELEASING && op->cost >= 1);
     apply_release(op);
     (void)move_permit(&op->p->permits[op->index], op->word, FREE);
 }
@@ -470,6 +473,7 @@ static int claim(op_t *op, uint32_t index, uint32_t row)
     if (phase_of(word) != FREE) {
         return 0;
     }
+    skl_assert(index < op->p->shm->permits && row < SKL_PROCESSES);
     op->index = index;
     op->word = (word + SEQ_STEP) | (uint64_t)op->cost << COST_SHIFT |
                row << ROW_SHIFT | PENDING;

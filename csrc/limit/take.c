@@ -379,7 +379,7 @@ static int insert_or_overflow(skl_limit_take_t *t)
     return rc;
 }
 
-static int take_new(skl_limit_take_t *t)
+static __attribute__((noinline)) int take_new(skl_limit_take_t *t)
 {
     skl_limits_shm_t *shm = t->lim->limits->shm;
     skl_lock_t *stripe = &shm->stripes[t->place->key % SKL_LIMIT_STRIPES];
@@ -397,16 +397,22 @@ static int take_new(skl_limit_take_t *t)
     return rc;
 }
 
-int skl_take_key(skl_limit_take_t *t)
+static inline __attribute__((always_inline)) int take_key(skl_limit_take_t *t)
 {
     skl_limit_slot_t *slot;
     int rc;
 
     do {
         slot = skl_slot_find(t->place);
-        rc = slot != NULL ? charge_slot(t, slot) : take_new(t);
+        rc = __builtin_expect(slot != NULL, 1) ? charge_slot(t, slot)
+                                               : take_new(t);
     } while (rc == AGAIN);
     return rc;
+}
+
+int skl_take_key(skl_limit_take_t *t)
+{
+    return take_key(t);
 }
 
 uint64_t skl_take_look(const skl_limits_t *l, const skl_limit_record_t *r,
@@ -556,7 +562,8 @@ static int pass_in_shadow(skl_limit_take_t *t)
     return SECKILL_OK;
 }
 
-static int take_bucket(skl_limit_take_t *t)
+static inline __attribute__((always_inline)) int take_bucket(
+    skl_limit_take_t *t)
 {
     int rc;
 
@@ -569,7 +576,7 @@ static int take_bucket(skl_limit_take_t *t)
     if (t->rule.warm == SKL_WARM_COLD_START) {
         price(t);
     }
-    rc = skl_take_key(t);
+    rc = take_key(t);
     if (rc == SECKILL_OK && t->ask->commit &&
         t->rule.warm == SKL_WARM_COLD_START) {
         draw_from_store(t);
@@ -628,7 +635,7 @@ static int take_other(skl_limit_take_t *t)
     }
 }
 
-int skl_take_decide(skl_limit_take_t *t)
+static inline __attribute__((always_inline)) int decide(skl_limit_take_t *t)
 {
     int rc;
 
@@ -640,6 +647,11 @@ int skl_take_decide(skl_limit_take_t *t)
     rc = t->rule.algorithm <= SECKILL_LEAKY_BUCKET ? take_bucket(t)
                                                    : take_other(t);
     return rc == SECKILL_EREJECTED ? pass_in_shadow(t) : rc;
+}
+
+int skl_take_decide(skl_limit_take_t *t)
+{
+    return decide(t);
 }
 
 /* What was looked at is still so, mostly: then one swap is all. */
@@ -654,7 +666,8 @@ int skl_take_charge(skl_limit_take_t *t)
     return skl_take_decide(t);
 }
 
-void skl_take_tally(skl_limit_take_t *t, int rc)
+static inline __attribute__((always_inline)) void tally(skl_limit_take_t *t,
+                                                        int rc)
 {
     if (t->rule.mode == SECKILL_LIMIT_OFF) {
         return;
@@ -669,8 +682,14 @@ void skl_take_tally(skl_limit_take_t *t, int rc)
                     rc == SECKILL_OK ? SKL_LIMIT_ALLOWED : SKL_LIMIT_REJECTED);
 }
 
-int skl_take_prepare(skl_limit_take_t *t, skl_limiter_t *lim,
-                     const skl_limit_place_t *place, skl_limit_ask_t *ask)
+void skl_take_tally(skl_limit_take_t *t, int rc)
+{
+    tally(t, rc);
+}
+
+static inline __attribute__((always_inline)) int prepare(
+    skl_limit_take_t *t, skl_limiter_t *lim, const skl_limit_place_t *place,
+    skl_limit_ask_t *ask)
 {
     int rc;
 
@@ -699,18 +718,24 @@ int skl_take_prepare(skl_limit_take_t *t, skl_limiter_t *lim,
     return rc;
 }
 
+int skl_take_prepare(skl_limit_take_t *t, skl_limiter_t *lim,
+                     const skl_limit_place_t *place, skl_limit_ask_t *ask)
+{
+    return prepare(t, lim, place, ask);
+}
+
 int skl_limiter_take(skl_limiter_t *lim, const skl_limit_place_t *place,
                      skl_limit_ask_t *ask)
 {
     skl_limit_take_t t;
-    int rc = skl_take_prepare(&t, lim, place, ask);
+    int rc = prepare(&t, lim, place, ask);
 
     if (rc != SECKILL_OK) {
         return rc;
     }
-    rc = skl_take_decide(&t);
+    rc = decide(&t);
     if (ask->commit) {
-        skl_take_tally(&t, rc);
+        tally(&t, rc);
     }
     return rc;
 }

@@ -119,7 +119,11 @@ static int lower_bucket(const skl_limit_rule_t *r, const state_t *s,
  * back instants do not compare: what is so old has been paid. */
 static int is_stale(const skl_limiter_t *lim, int64_t at, int64_t now_ns)
 {
+#ifdef MUTANT_LIMIT_STALE_TICKET
+    return at > now_ns && lim == NULL;
+#else
     return at <= atomic_load(&lim->record->cut_ns) || now_ns - at > AGE_MAX;
+#endif
 }
 
 static int undo_bucket(skl_limiter_t *lim, const skl_limit_rule_t *r,

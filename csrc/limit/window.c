@@ -54,7 +54,11 @@ static uint64_t encode(uint64_t n)
     uint64_t e = 0;
 
     while (n > 511) {
+#ifdef MUTANT_LIMIT_PREV_DOWN
+        n = n / 2;
+#else
         n = (n + 1) / 2;
+#endif
         e++;
     }
     return e << 9 | n;

@@ -201,6 +201,7 @@ int skl_processes_owns(skl_processes_t *p, uint32_t row)
 {
     const uint64_t word = atomic_load(&p->mine);
 
+    skl_assert(row < SKL_PROCESSES);
     return is_valid(p, word) && (word & 255) == row;
 }
 
@@ -212,6 +213,7 @@ static void bury(skl_processes_t *p, uint32_t i, skl_process_died_fn fn,
 {
     skl_process_row_t *row = &p->shm->rows[i];
 
+    skl_assert(atomic_load(&row->claimed) && p->shm->used > i);
     /* First: whoever writes this row's number from now on sees that it has
      * changed, see skl_processes_owns(). */
     atomic_fetch_add(&row->generation, 1);

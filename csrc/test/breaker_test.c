@@ -346,7 +346,7 @@ TEST(breaker_full_bucket_keeps_its_ratios)
     o.error_ratio = 0.9;
     world_new(&w, 1);
     b = breaker_of(&w, "a", o);
-    for (int i = 0; i < 5000000; i++) {
+    for (int i = 0; i < 3000000; i++) {
         (void)skl_breaker_report(b, allow(&w, b), i % 4 != 0, 0, w.now);
     }
     s = stats_of(&w, b);
@@ -1144,6 +1144,12 @@ static void search(search_t *s, int depth)
     }
 }
 
+#ifdef __SANITIZE_ADDRESS__
+enum { SLOW = 1 };
+#else
+enum { SLOW = 0 };
+#endif
+
 /* Three calls and more, in every order with every end, from this beginning. */
 static void search_from(const char *beginning, int depth)
 {
@@ -1161,7 +1167,7 @@ static void search_from(const char *beginning, int depth)
         CHECK(act(&s, p[0], p[1] - '0') && same(&s));
     }
     s.most_calls = s.m.count + NEW_CALLS;
-    search(&s, tap_full() ? depth + 1 : depth);
+    search(&s, tap_full() ? depth + 1 : depth - SLOW);
     printf("# after \"%s\": %llu points, %llu closings, %llu reopenings\n",
            beginning, (unsigned long long)s.nodes,
            (unsigned long long)s.closings, (unsigned long long)s.reopenings);

@@ -151,30 +151,51 @@ static int64_t attack(skl_limiter_t *lim, int64_t at, int64_t gap1,
     return worst_window(window);
 }
 
+typedef struct {
+    lim_world_t w;
+    skl_limiter_t *lim;
+    seckill_limit_t limit;
+    int64_t base; /* all before is past */
+} arena_t;
+
+/* Begins anew before time ends. */
+static void arena_next(arena_t *a)
+{
+    const int64_t window = a->limit.window_ns;
+
+    if (a->lim != NULL && a->base < INT64_MAX - 100 * window) {
+        a->base += 20 * window;
+        return;
+    }
+    if (a->lim != NULL) {
+        lim_world_free(&a->w);
+    }
+    a->base = 1000 * window;
+    lim_world_new(&a->w, 16, 1);
+    a->lim = lim_open(&a->w, "a", &a->limit, a->base);
+}
+
 /* The whole grid against one limiter: the most that came into a window. */
 static int64_t attack_grid(uint32_t algorithm, int64_t limit, int64_t window)
 {
-    seckill_limit_t l = window_limit(algorithm, limit, window);
-    int64_t base = 1000 * window;
+    arena_t a = {.limit = window_limit(algorithm, limit, window)};
+    int step = tap_full() ? 1 : 4;
     int64_t worst = 0;
-    skl_limiter_t *lim;
-    lim_world_t w;
 
-    lim_world_new(&w, 16, 1);
-    lim = lim_open(&w, "a", &l, base);
-    for (int phase = 0; phase < COUNT(GAPS); phase += tap_full() ? 1 : 4) {
+    for (int phase = 0; phase < COUNT(GAPS); phase += step) {
         for (int i = 0; i < COUNT(GAPS); i++) {
             for (int j = 0; j < COUNT(GAPS) * 2; j++) {
-                int64_t got =
-                    attack(lim, base + gap_of(phase, window), gap_of(i, window),
-                           gap_of(j / 2, window), window, j % 2);
+                int64_t got;
 
+                arena_next(&a);
+                got = attack(a.lim, a.base + gap_of(phase, window),
+                             gap_of(i, window), gap_of(j / 2, window), window,
+                             j % 2);
                 worst = got > worst ? got : worst;
-                base += 20 * window;
             }
         }
     }
-    lim_world_free(&w);
+    lim_world_free(&a.w);
     return worst;
 }
 

@@ -367,7 +367,7 @@ static void *race(void *arg)
 
 TEST(processes_threads_that_claim_at_once_agree)
 {
-    for (int round = 0; round < (tap_full() ? 2000 : 100); round++) {
+    for (int round = 0; round < (tap_full() ? 2000 : 40); round++) {
         skl_processes_t p;
         world_t *w = fresh(&p);
         pthread_t threads[4];
@@ -476,7 +476,7 @@ TEST(processes_no_row_is_lost_by_kills)
     world_t *w = fresh(&p);
     pid_t pids[4];
 
-    for (int round = 0; round < (tap_full() ? 3000 : 150); round++) {
+    for (int round = 0; round < (tap_full() ? 3000 : 50); round++) {
         for (int i = 0; i < 4; i++) {
             pids[i] = scratch_fork(live_and_leave, w);
         }

@@ -578,7 +578,7 @@ static double simulate(int servers, int64_t service, double load, int shedding,
                        int64_t *p99)
 {
     const int64_t warm_up = 120 * SEC;
-    const int64_t time = tap_full() ? 60 * SEC : 10 * SEC;
+    const int64_t time = tap_full() ? 60 * SEC : 4 * SEC;
     static queue_t q;
     double share;
 
