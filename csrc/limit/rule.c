@@ -51,7 +51,12 @@ static int derive_warm_up(skl_limit_rule_t *r, int64_t offset_ns)
     }
     r->warm_span = (uint64_t)r->warm_up_ns << SKL_LIMIT_SHIFT;
     r->warm_end = r->warm_up_at - offset_ns + r->warm_up_ns;
-    return SECKILL_OK;
+    /* a burst at the low rate has to fit a word, too */
+    return r->warm == SKL_WARM_NONE ||
+                   (long double)r->window * (long double)r->cold_factor <=
+                       (long double)UNITS_MAX
+               ? SECKILL_OK
+               : SECKILL_EBADOPTION;
 }
 
 static int derive_bucket(skl_limit_rule_t *r, int64_t offset_ns)
@@ -72,10 +77,9 @@ static int derive_bucket(skl_limit_rule_t *r, int64_t offset_ns)
         !units_of(r->free, r->interval, &r->nodelay)) {
         return SECKILL_EBADOPTION;
     }
-    r->limit =
-        r->max_delay_ns < 0
-            ? UNITS_MAX
-            : ((uint64_t)r->max_delay_ns << SKL_LIMIT_SHIFT) + r->nodelay;
+    r->limit = r->max_delay_ns < 0
+                   ? UNITS_MAX
+                   : (uint64_t)r->max_delay_ns << SKL_LIMIT_SHIFT;
     r->inverse = 1 / (double)r->interval;
     r->shift = (uint32_t)r->burst + (leaky ? 1 : 0);
     skl_assert(r->interval > 0 && r->window >= r->interval);
