@@ -87,7 +87,8 @@ typedef struct {
     skl_hash_key_t key;
     skl_limiter_t *_Atomic handles; /* one per record, made by the first open */
     skl_permits_t *permits;         /* of concurrency; NULL: there are none */
-    int64_t offset_ns; /* ledger time less limiter time, when numbers are set */
+    _Atomic int64_t
+        offset_ns; /* ledger time less limiter time, when numbers are set */
 } skl_limits_t;
 
 /* The handle of one process to one limiter. */
