@@ -700,7 +700,8 @@ enum {
     SECKILL_ZERO_MAX_DELAY = 2,
     SECKILL_ZERO_NODELAY = 4,
     SECKILL_ZERO_LIMIT = 8,
-    SECKILL_ZERO_WARM_UP = 16
+    SECKILL_ZERO_WARM_UP = 16,
+    SECKILL_ZERO_WARM_UP_AT = 32
 };
 
 /** A limiter's numbers. A field of 0 is absent (default, or unchanged), unless
@@ -713,7 +714,8 @@ typedef struct {
     double rate;    /* buckets: tokens per second, 1e-7 .. 1e7 */
     double burst;   /* TOKEN_BUCKET: 1 .. 1e9, default max(1, rate / 100);
                        LEAKY_BUCKET: requests that may wait, 0 .. 1e9,
-                       default 0. At most 208 days of the rate */
+                       default 0. At most 208 days of the rate, of a warm-up
+                       of rate / cold_factor */
     double nodelay; /* LEAKY_BUCKET: how many of them go at once; default 0 */
     double limit;   /* windows: admissions, 0 .. 1e12 (and 1.6e7 for each second
                        of a SLIDING_WINDOW); SLIDING_LOG: 0 .. 16;
@@ -805,7 +807,8 @@ SECKILL_API int seckill_limiter_take(seckill_limiter_t *lim, const char *key,
                                      size_t key_len, uint32_t cost, int commit,
                                      int64_t now_ns, seckill_ticket_t *ticket,
                                      seckill_verdict_t *out);
-/** Check numbers and make them ready. EBADOPTION. Threads: any. */
+/** Check numbers and make them ready. EBADOPTION: also for warm_up_at_ns, a
+ *  time of one segment. Threads: any. */
 SECKILL_API int seckill_limit_prepare(const seckill_limit_t *limit,
                                       seckill_rule_t *out);
 /** As seckill_limiter_take, by other numbers than the limiter's; the algorithm

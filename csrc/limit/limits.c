@@ -48,7 +48,7 @@ uint64_t skl_limits_signature(void)
         SKL_LIMIT_SHIFT,
         SKL_LIMIT_COUNTS,
     };
-    uint64_t mix = 2; /* format of the table */
+    uint64_t mix = 3; /* format of the table */
 
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         mix = skl_mix64(mix ^ parts[i]) + i;
@@ -212,13 +212,14 @@ static int is_same(const skl_limit_rule_t *a, const skl_limit_rule_t *b)
 static int change(skl_limits_t *l, skl_limit_record_t *r,
                   const seckill_limit_t *limit, int64_t now_ns)
 {
-    const uint64_t now = skl_limit_units(now_ns);
     skl_limit_rule_t old;
     skl_limit_rule_t n;
+    int64_t debts;
     int rc;
 
     skl_limit_copy(&r->rule, &old, SKL_LIMIT_WORDS);
     n = old;
+    debts = skl_limit_debt_until(&old, now_ns);
     if (limit->algorithm != 0 && limit->algorithm != r->algorithm) {
         return limit->algorithm > SECKILL_CONCURRENCY ? SECKILL_EBADOPTION
                                                       : SECKILL_ECONFLICT;
@@ -227,8 +228,8 @@ static int change(skl_limits_t *l, skl_limit_record_t *r,
     if (rc != SECKILL_OK || is_same(&n, &old)) {
         return rc;
     }
-    if ((int64_t)(now + old.window - n.debt_until) > 0) {
-        n.debt_until = now + old.window;
+    if (debts > n.debt_until_ns) {
+        n.debt_until_ns = debts;
     }
     skl_limit_note_cut(r, &old, &n, now_ns);
     skl_limit_publish(&r->rule, &n);
@@ -268,8 +269,9 @@ static int create(skl_limits_t *l, const char *name,
     if (index == l->shm->limiters) {
         return SECKILL_EFULL;
     }
-    n.debt_until = now;
+    n.debt_until_ns = 0;
     atomic_store(&r->cut_ns, INT64_MIN);
+    atomic_store(&r->seen_ns, INT64_MIN);
     memset(r->name, 0, sizeof(r->name));
     memcpy(r->name, name, strlen(name));
     r->algorithm = n.algorithm;

@@ -6,8 +6,6 @@
 #define NS_ROUND ((UINT64_C(1) << SKL_LIMIT_SHIFT) - 1)
 /* Undo trusts its count of nanoseconds up to here. */
 #define UNDO_MAX (UINT64_C(1) << 62)
-/* A debt is 2^62 units at most: after so many ns it is paid. */
-#define AGE_MAX (INT64_C(1) << (62 - SKL_LIMIT_SHIFT))
 
 /* A state that can be lowered: a slot while it has the key, or a cell. */
 typedef struct {
@@ -115,14 +113,16 @@ static int lower_bucket(const skl_limit_rule_t *r, const state_t *s,
     return 0;
 }
 
-/* After a change that cut debts off a charge may be in none of them; and far
- * back instants do not compare: what is so old has been paid. */
+/* After a change that cut debts off a charge may be in none of them; far back
+ * instants do not compare: what is so old has been paid; and a clock that is
+ * behind the one of the take cannot tell what has run off since. */
 static int is_stale(const skl_limiter_t *lim, int64_t at, int64_t now_ns)
 {
 #ifdef MUTANT_LIMIT_STALE_TICKET
     return at > now_ns && lim == NULL;
 #else
-    return at <= atomic_load(&lim->record->cut_ns) || now_ns - at > AGE_MAX;
+    return at <= atomic_load(&lim->record->cut_ns) || now_ns < at ||
+           now_ns - at > SKL_LIMIT_DEBT_NS;
 #endif
 }
 

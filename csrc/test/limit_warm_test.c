@@ -554,4 +554,164 @@ TEST(warm_up_can_be_turned_off)
     }
 }
 
+/* max_delay is time of the clock, also while the rate is low: who would wait
+ * longer is refused, and is admitted after the retry. */
+TEST(warm_max_delay_is_what_a_request_really_waits)
+{
+    const int64_t now = 40 * NS_DAY;
+    const seckill_limit_t l = {.struct_size = sizeof(l),
+                               .algorithm = SECKILL_LEAKY_BUCKET,
+                               .rate = 10,
+                               .burst = 100,
+                               .nodelay = 2,
+                               .max_delay_ns = NS_SEC,
+                               .warm_up_ns = 100 * NS_SEC,
+                               .warm_up_at_ns = now + NS_HOUR};
+    skl_limit_ask_t a = {.now_ns = now, .cost = 1, .commit = 1};
+    lim_world_t w;
+    skl_limiter_t *lim;
+    int got = 0;
+
+    lim_world_new(&w, 16, 1);
+    lim = lim_open(&w, "warm", &l, now);
+    while (lim_ask(lim, "k", &a) == SECKILL_OK && got < 1000) {
+        CHECK(a.delay_ns <= NS_SEC);
+        got++;
+    }
+    CHECK_INT(1 + 2 + 3, got); /* 0.3 s apart */
+    CHECK(a.retry_ns > 0);
+    a.now_ns += a.retry_ns - 1;
+    CHECK_INT(SECKILL_EREJECTED, lim_ask(lim, "k", &a));
+    a.now_ns++;
+    CHECK_INT(SECKILL_OK, lim_ask(lim, "k", &a));
+    CHECK(a.delay_ns <= NS_SEC && a.delay_ns > NS_SEC - 1000);
+    lim_world_free(&w);
+}
+
+/* What a burst comes to at the low rate must be an instant that can be told
+ * from a past one. */
+TEST(warm_burst_of_the_low_rate_fits_a_word)
+{
+    const int64_t now = 40 * NS_DAY;
+    seckill_limit_t l = {.struct_size = sizeof(l),
+                         .rate = 1.0 / (7 * 86400),
+                         .burst = 20,
+                         .warm_up_ns = NS_DAY,
+                         .cold_factor = 5,
+                         .warm_up_at_ns = now + NS_DAY};
+    skl_limiter_t *lim;
+    lim_world_t w;
+
+    lim_world_new(&w, 16, 2);
+    CHECK_INT(SECKILL_EBADOPTION,
+              skl_limits_open(&w.limits, "a", &l, now, &lim));
+    l.warm_up_at_ns = 0;
+    CHECK_INT(SECKILL_EBADOPTION,
+              skl_limits_open(&w.limits, "a", &l, now, &lim));
+    l.burst = 5;
+    CHECK_INT(SECKILL_OK, skl_limits_open(&w.limits, "a", &l, now, &lim));
+    l.cold_factor = 1000;
+    CHECK_INT(SECKILL_EBADOPTION, skl_limiter_set(lim, &l, now));
+    l.warm_up_at_ns = now + NS_DAY;
+    l.cold_factor = 5;
+    lim = lim_open(&w, "b", &l, now);
+    for (int i = 0; i < 20; i++) {
+        CHECK_INT(i < 5, lim_take(lim, "k", 1, now));
+    }
+    lim_world_free(&w);
+}
+
+/* A debt of the low rate is cut to a burst of the rate that takes its place. */
+TEST(warm_debts_are_cut_when_it_ends)
+{
+    for (int mode = 0; mode < 2; mode++) {
+        const int64_t at = 40 * NS_DAY;
+        const seckill_limit_t l = {.struct_size = sizeof(l),
+                                   .rate = 1,
+                                   .burst = 10,
+                                   .warm_up_ns = NS_HOUR,
+                                   .warm_up_at_ns = mode * (at + NS_HOUR)};
+        const seckill_limit_t off = {.struct_size = sizeof(off),
+                                     .zeros = SECKILL_ZERO_WARM_UP};
+        skl_limit_ticket_t t = {0};
+        skl_limit_ask_t a = {
+            .now_ns = at, .cost = 1, .commit = 1, .ticket = &t};
+        lim_world_t w;
+        skl_limiter_t *lim;
+
+        lim_world_new(&w, 16, 1);
+        lim = lim_open(&w, "warm", &l, at);
+        for (int i = 0; i < 8 + 2 * mode; i++) {
+            CHECK_INT(SECKILL_OK, lim_ask(lim, "k", &a));
+        }
+        CHECK_INT(SECKILL_OK, skl_limiter_set(lim, &off, at + 1000));
+        CHECK(!lim_take(lim, "k", 1, at + 1000));
+        CHECK(!lim_take(lim, "k", 1, at + NS_SEC / 2));
+        CHECK(lim_take(lim, "k", 1, at + NS_SEC + 1000));
+        /* in which debt that charge is nobody knows */
+        CHECK_INT(0, skl_limiter_undo(lim, &t, at + NS_SEC + 1000));
+        CHECK(!lim_take(lim, "k", 1, at + NS_SEC + 1000));
+        lim_world_free(&w);
+    }
+}
+
+/* Charges from before a warm-up are worth less while it lasts. */
+TEST(warm_undo_gives_no_more_than_was_taken)
+{
+    const int64_t at = 40 * NS_DAY;
+    const seckill_limit_t l = {
+        .struct_size = sizeof(l), .rate = 1, .burst = 10};
+    const seckill_limit_t on = {.struct_size = sizeof(on),
+                                .warm_up_ns = NS_HOUR,
+                                .warm_up_at_ns = at + NS_HOUR};
+    skl_limit_ticket_t t[9] = {0};
+    skl_limit_ask_t look = {.now_ns = at + 1, .cost = 1};
+    lim_world_t w;
+    skl_limiter_t *lim;
+    uint64_t left;
+
+    lim_world_new(&w, 16, 1);
+    lim = lim_open(&w, "warm", &l, at);
+    for (int i = 0; i < 9; i++) {
+        skl_limit_ask_t a = {
+            .now_ns = at, .cost = 1, .commit = 1, .ticket = &t[i]};
+
+        CHECK_INT(SECKILL_OK, lim_ask(lim, "k", &a));
+    }
+    CHECK_INT(SECKILL_OK, skl_limiter_set(lim, &on, at + 1));
+    CHECK_INT(SECKILL_OK, lim_ask(lim, "k", &look));
+    left = look.remaining;
+    for (int i = 0; i < 3; i++) {
+        (void)skl_limiter_undo(lim, &t[i], at + 1);
+    }
+    CHECK_INT(SECKILL_OK, lim_ask(lim, "k", &look));
+    /* a third of the three that are missing */
+    CHECK(look.remaining - left <= 1 && left >= 5);
+    lim_world_free(&w);
+}
+
+/* A sale that begins in years: the rate is low until then. */
+TEST(warm_up_may_begin_in_years)
+{
+    for (int years = 1; years < 12; years++) {
+        const int64_t at = 40 * NS_DAY;
+        const seckill_limit_t l = {.struct_size = sizeof(l),
+                                   .rate = 1,
+                                   .burst = 1,
+                                   .warm_up_ns = NS_HOUR,
+                                   .warm_up_at_ns = at + years * 365 * NS_DAY};
+        int got = 0;
+        lim_world_t w;
+        skl_limiter_t *lim;
+
+        lim_world_new(&w, 16, 1);
+        lim = lim_open(&w, "warm", &l, at);
+        for (int i = 0; i < 30; i++) {
+            got += lim_take(lim, "k", 1, at + i * NS_SEC);
+        }
+        CHECK_INT(10, got);
+        lim_world_free(&w);
+    }
+}
+
 TAP_MAIN()

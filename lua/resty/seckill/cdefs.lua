@@ -378,6 +378,7 @@ enum {
     SECKILL_ZERO_NODELAY = 4,
     SECKILL_ZERO_LIMIT = 8,
     SECKILL_ZERO_WARM_UP = 16,
+    SECKILL_ZERO_WARM_UP_AT = 32,
 };
 typedef struct {
     uint32_t struct_size;
