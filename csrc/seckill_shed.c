@@ -31,9 +31,10 @@ static inline int64_t or_now(int64_t now_ns)
     return now_ns != 0 ? now_ns : skl_clock_mono_ns();
 }
 
-static void process_died(void *ctx, uint32_t row)
+static int process_died(void *ctx, uint32_t row)
 {
     skl_sheds_reap(ctx, row);
+    return 1;
 }
 
 void seckill_attach_breakers(seckill_t *sk)

@@ -21,12 +21,13 @@ enum {
 /* Phases of a permit. */
 enum { FREE, PENDING, HELD, RELEASING };
 
-/* A permit's word: seq 34 | cost 20 | row 8 | phase 2. */
+/* A permit's word: seq 33 | doomed 1 | cost 20 | row 8 | phase 2. */
 #define PHASE_MASK UINT64_C(3)
 #define ROW_SHIFT 2
 #define COST_SHIFT 10
 #define COST_MASK UINT64_C(0xfffff)
-#define SEQ_SHIFT 30
+#define DOOMED (UINT64_C(1) << 30)
+#define SEQ_SHIFT 31
 #define SEQ_STEP (UINT64_C(1) << SEQ_SHIFT)
 #define SEQ_MASK (~UINT64_C(0) << SEQ_SHIFT)
 
@@ -128,9 +129,9 @@ void skl_permits_init(void *section, uint32_t permits)
     }
 }
 
-static void process_died(void *ctx, uint32_t row)
+static int process_died(void *ctx, uint32_t row)
 {
-    (void)skl_permits_reap(ctx, row);
+    return skl_permits_reap(ctx, row);
 }
 
 void skl_permits_attach(skl_permits_t *p, void *section,
@@ -664,15 +665,14 @@ int skl_permits_release(skl_permits_t *p, skl_permit_t *permit)
 /*
  * The key has no slot, so nothing was applied. Under its lock: an owner who
  * lives after all looks at his permit there before he gives the key a slot. 0:
- * somebody who lives has the lock, and it may be that owner: he cleans up
- * himself.
+ * somebody who lives has the lock, for which a request must not wait here; the
+ * next reap tries again.
  */
 static int abandon_new(const op_t *op)
 {
     skl_lock_t *stripe = &op->p->shm->stripes[op->key % STRIPES];
-    skl_wait_t wait = {0};
 
-    if (skl_lock_acquire(stripe, &wait, NULL, NULL) != SECKILL_OK) {
+    if (skl_lock_try(stripe, NULL, NULL) != SECKILL_OK) {
         return 0;
     }
     if (find(op->p, op->key) == NULL) {
@@ -682,13 +682,25 @@ static int abandon_new(const op_t *op)
     return 1;
 }
 
-/* Carry it through, whatever the limit: it is given back at once. */
+/* Carry it through, whatever the limit: it is given back at once. Doomed first:
+ * the owner, if he lives, must not be refused and free it meanwhile. */
 static int settle_pending(const op_t *op)
 {
     skl_permits_entry_t *permit = &op->p->permits[op->index];
+    uint64_t word = op->word;
     uint32_t in_use;
-    const int rc = apply_acquire(op, SKL_PERMITS_LIMIT_MAX, &in_use);
+    int rc;
 
+#ifndef MUTANT_PERMIT_NOT_DOOMED
+    if ((word & DOOMED) == 0) {
+        (void)atomic_compare_exchange_strong(&permit->half.word, &word,
+                                             word | DOOMED);
+        return 1; /* one step */
+    }
+#else
+    (void)word;
+#endif
+    rc = apply_acquire(op, SKL_PERMITS_LIMIT_MAX, &in_use);
     if (rc == ABSENT) {
         return abandon_new(op);
     }
@@ -713,40 +725,41 @@ static int settle_step(const op_t *op)
     }
 }
 
-/* 1: it was the row's, and is free now. */
+/* 1: it is not the row's, or not any more; 0: not now. */
 static int settle(skl_permits_t *p, uint32_t index, uint32_t row)
 {
     skl_permits_entry_t *permit = &p->permits[index];
     op_t op = {.p = p, .index = index};
-    int steps = 0;
 
     do {
         op.word = read_entry(permit, &op.key);
         op.cost = cost_of(op.word);
         if (phase_of(op.word) == FREE || row_of(op.word) != row) {
-            return steps > 0;
+            return 1;
         }
-        steps++;
     } while (settle_step(&op));
     return 0;
 }
 
-uint32_t skl_permits_reap(skl_permits_t *p, uint32_t row)
+int skl_permits_reap(skl_permits_t *p, uint32_t row)
 {
-    uint32_t returned = 0;
+    uint32_t returned = 0, left = 0;
 
     skl_assert(row < SKL_PROCESSES);
     for (uint32_t i = 0; i < p->shm->permits; i++) {
         const uint64_t word = load(&p->permits[i].half.word);
 
         if (phase_of(word) != FREE && row_of(word) == row) {
-            returned += (uint32_t)settle(p, i, row);
+            const int done = settle(p, i, row);
+
+            returned += (uint32_t)done;
+            left += (uint32_t)!done;
         }
     }
     if (returned > 0) {
         skl_count(p->counters, SKL_EV_permits_returned, returned);
     }
-    return returned;
+    return left == 0;
 }
 
 /* ---- Looking ------------------------------------------------------------- */

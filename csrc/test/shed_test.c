@@ -292,6 +292,68 @@ TEST(shed_limit_shrinks_when_all_time_out)
     world_free(&w);
 }
 
+/* What is remembered of buckets of another length must not be taken for
+ * buckets of this one. */
+TEST(shed_limit_stays_when_the_window_changes)
+{
+    static const int64_t windows[] = {500 * MS, 5 * SEC, 50 * SEC};
+
+    for (int i = 0; i < 3; i++) {
+        seckill_shedder_options_t o = {.struct_size = sizeof(o)};
+        shed_world_t w;
+        skl_shed_t *s;
+        double limit;
+
+        world_new(&w, 1);
+        s = shedder_of(&w, "a", (seckill_shedder_options_t){0});
+        work(&w, s, 8, MS, 4 * SEC, 1);
+        o.window_ns = windows[i];
+        CHECK_INT(SECKILL_OK, skl_shed_set(s, &o));
+        work(&w, s, 8, MS, 4 * SEC, 1);
+        limit = stats_of(&w, s).limit;
+        printf("# %lld ms: limit %.2f\n", (long long)(windows[i] / MS), limit);
+        CHECK(limit >= 7 && limit <= 9);
+        world_free(&w);
+    }
+}
+
+TEST(shed_learns_after_many_changes_of_the_window)
+{
+    seckill_shedder_options_t o = {.struct_size = sizeof(o)};
+    shed_world_t w;
+    skl_shed_t *s;
+
+    world_new(&w, 1);
+    s = shedder_of(&w, "a", (seckill_shedder_options_t){0});
+    work(&w, s, 8, MS, 6 * SEC, 1);
+    for (int i = 0; i < 200; i++) {
+        o.window_ns = i % 2 == 0 ? 10 * SEC : 5 * SEC;
+        CHECK_INT(SECKILL_OK, skl_shed_set(s, &o));
+    }
+    work(&w, s, 8, MS, 2 * SEC, 1);
+    CHECK(stats_of(&w, s).limit >= 7);
+    world_free(&w);
+}
+
+/* The last value was high, and nobody samples any more: that says nothing, so a
+ * service that has become slower is believed, as without a sampler. */
+TEST(shed_learns_while_the_value_of_the_cpu_is_stale)
+{
+    shed_world_t w;
+    skl_shed_t *s;
+
+    world_new(&w, 1);
+    s = shedder_of(&w, "a", (seckill_shedder_options_t){0});
+    work(&w, s, 4, MS, 4 * SEC, 1);
+    cpu_is(&w, 0.9);
+    w.now += 3 * SEC;
+    for (int i = 0; i < 60; i++) {
+        work(&w, s, 4, 2 * MS, 2 * SEC, 1);
+    }
+    CHECK(stats_of(&w, s).min_rt_ns > 19 * MS / 10);
+    world_free(&w);
+}
+
 /* ---- When it sheds ------------------------------------------------------- */
 
 /* The window says 8; then so many more come as there is room for. */
