@@ -429,9 +429,9 @@ describe("limits", function()
         local shadow = new { algorithm = "concurrency", limit = 1000,
                              mode = "shadow" }
         local tickets, t = {}, seckill.ticket()
-        local code
+        local delay, code
         repeat
-            local u, delay = seckill.ticket()
+            local u = seckill.ticket()
             delay, code = all:incoming("k", true, 1, u)
             tickets[#tickets + 1] = delay and u
         until not delay or #tickets > 64

@@ -500,8 +500,9 @@ describe("limit.traffic", function()
                                                         burst = 5 }))
         local b = assert(engine:limiter(fresh("own"), { rate = 1e-6,
                                                         burst = 5 }))
+        local lims = { a, mock(true), b }
         assert.same({ nil, "refused by mock" },
-                    { traffic.combine({ a, mock(true), b }, { "k", "m", "k" }) })
+                    { traffic.combine(lims, { "k", "m", "k" }) })
         assert.equal(4, (select(2, a:incoming("k", false))))
         assert.equal(4, (select(2, b:incoming("k", false))))
         -- twice in one list: the second charge is refused
