@@ -151,7 +151,7 @@ static int undo_bucket(skl_limiter_t *lim, const skl_limit_rule_t *r,
 /* ---- Windows ------------------------------------------------------------- */
 
 static int undo_window(skl_limiter_t *lim, const skl_limit_rule_t *r,
-                       const skl_limit_ticket_t *ticket)
+                       const skl_limit_ticket_t *ticket, int64_t now_ns)
 {
     uint64_t word;
     uint64_t less;
@@ -161,7 +161,8 @@ static int undo_window(skl_limiter_t *lim, const skl_limit_rule_t *r,
         return 0;
     }
     while (state_read(&s, &word) &&
-           skl_window_take_back(r, word, ticket->at, ticket->charge, &less)) {
+           skl_window_take_back(r, word, ticket->at, ticket->charge, now_ns,
+                                &less)) {
         if (state_swap(&s, word, less)) {
             return 1;
         }
@@ -217,7 +218,7 @@ static int undo_by_rule(skl_limiter_t *lim, const skl_limit_ticket_t *ticket,
     (void)skl_take_rule(lim, ticket->key, NULL, &r);
     skl_limit_rule_at(&r, now_ns);
     return skl_limit_is_window(r.algorithm)
-               ? undo_window(lim, &r, ticket)
+               ? undo_window(lim, &r, ticket, now_ns)
                : undo_bucket(lim, &r, ticket, now_ns);
 }
 

@@ -373,7 +373,7 @@ static int fixed_undo(trace_t *t, model_key_t *k, entry_t *e, int given)
 
     e->undone = 1;
     k->count -= given && same ? e->cost : 0;
-    return given == same || (!given && !fixed_active(k, t->now));
+    return given == (same && fixed_active(k, t->now));
 }
 
 /* ---- Sliding window ------------------------------------------------------ */
@@ -473,7 +473,7 @@ static int sliding_undo(trace_t *t, model_key_t *k, entry_t *e, int given)
 
     e->undone = 1;
     k->count -= given && same ? e->cost : 0;
-    return given == same || (!given && t->now / t->window > k->id);
+    return given == (same && t->now / t->window <= k->id);
 }
 
 /* ---- Sliding log --------------------------------------------------------- */

@@ -1244,4 +1244,38 @@ TEST(limit_second_look_tells_no_older_delay)
     }
 }
 
+/* A count is given back in its own window only. */
+TEST(limit_windows_give_nothing_back_when_they_are_over)
+{
+    static const uint32_t algorithms[] = {SECKILL_FIXED_WINDOW,
+                                          SECKILL_SLIDING_WINDOW};
+    static const int64_t windows[] = {SEC, 67 * SEC / 10, 131 * SEC / 100};
+
+    for (size_t i = 0; i < 6; i++) {
+        const int64_t window = windows[i / 2], now = 1000 * window;
+        const seckill_limit_t l = {.struct_size = sizeof(l),
+                                   .algorithm = algorithms[i % 2],
+                                   .limit = 5,
+                                   .window_ns = window};
+        skl_limit_ticket_t t[2] = {0};
+        skl_limit_place_t place;
+        skl_limiter_t *lim;
+        world_t w;
+
+        world_new(&w, 16, 1);
+        CHECK_INT(SECKILL_OK, skl_limits_open(&w.limits, "a", &l, now, &lim));
+        skl_limiter_locate(lim, "k", 1, &place);
+        for (int j = 0; j < 5; j++) {
+            CHECK_INT(SECKILL_OK, take_n(lim, "k", 1, now, &t[j % 2]));
+        }
+        CHECK_INT(1, skl_limiter_undo(lim, &t[0], now + window - 1));
+        CHECK_INT(1, skl_limiter_refund(lim, &place, NULL, 1, now + 1));
+        CHECK_INT(0, skl_limiter_undo(lim, &t[1], now + window * 5 / 4));
+        CHECK_INT(
+            0, skl_limiter_refund(lim, &place, NULL, 1, now + window * 5 / 4));
+        CHECK_INT(2, event(&w, SKL_LIMIT_REFUNDED));
+        world_free(&w);
+    }
+}
+
 TAP_MAIN()
