@@ -165,10 +165,9 @@ static int merge_cpu(skl_shed_numbers_t *n, const seckill_shedder_options_t *o)
         return 0;
     }
     if (o->cpu_low > 0) {
-        n->cpu_low = o->cpu_low;
-    } else if (is_given(o->cpu_high)) {
-        n->cpu_low = 0.9 * n->cpu_high;
+        n->low_given = o->cpu_low;
     }
+    n->cpu_low = n->low_given > 0 ? n->low_given : 0.9 * n->cpu_high;
     return n->cpu_high <= 0 || n->cpu_low <= n->cpu_high;
 }
 
@@ -201,7 +200,7 @@ static const skl_shed_numbers_t defaults = {
     .bucket_ns = 100 * MS,
     .mode = SECKILL_LIMIT_ENFORCE,
     .cpu_high = 0.8,
-    .cpu_low = 0.72,
+    .cpu_low = 0.9 * 0.8,
     .cool_ns = SECOND,
     .reserve = {0.1, 0.1, 0.1},
 };

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { FILE_BYTES = 4096, STAT_FIELDS = 8 };
 
@@ -198,8 +199,8 @@ static double ratio_of(const skl_cpu_quota_t *q)
 }
 
 /* The group with the tightest quota, from the process's own upwards. */
-static int find_quota(const char *root, const char *mount, char *group,
-                      skl_cpu_quota_t *best)
+static int find_quota(const char *root, const char *mount, int cpus,
+                      char *group, skl_cpu_quota_t *best)
 {
     char here[SKL_CPU_PATH];
     char text[FILE_BYTES];
@@ -210,7 +211,7 @@ static int find_quota(const char *root, const char *mount, char *group,
     for (int i = 0; i < SKL_CPU_LEVELS; i++) {
         n = read_file(root, mount, here, "/cpu.max", text);
         if (n >= 0 && skl_cpu_parse_max(text, (size_t)n, &q) && q.quota > 0 &&
-            (!found || ratio_of(&q) < ratio_of(best))) {
+            ratio_of(&q) <= cpus && (!found || ratio_of(&q) < ratio_of(best))) {
             *best = q;
             memcpy(group, here, sizeof(here));
             found = 1;
@@ -231,7 +232,7 @@ typedef struct {
 } reading_t;
 
 /* CPU time of the group in us, of the time that has passed. */
-static int read_group(const char *root, int64_t now, reading_t *r)
+static int read_group(const char *root, int cpus, int64_t now, reading_t *r)
 {
     char text[FILE_BYTES];
     skl_cpu_quota_t q = {0, 1};
@@ -243,7 +244,7 @@ static int read_group(const char *root, int64_t now, reading_t *r)
     }
     for (size_t i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
         memcpy(r->group, own, sizeof(own));
-        if (!find_quota(root, mounts[i], r->group, &q)) {
+        if (!find_quota(root, mounts[i], cpus, r->group, &q)) {
             continue;
         }
         n = read_file(root, mounts[i], r->group, "/cpu.stat", text);
@@ -278,7 +279,10 @@ int skl_cpu_sample(skl_cpu_t *c, const char *root, int64_t mono_now,
     if (c->sampled_at != 0 && mono_now - c->sampled_at < SKL_CPU_PERIOD_NS) {
         return 0;
     }
-    if (!read_group(root, mono_now, &r) && !read_host(root, &r)) {
+    if (c->cpus <= 0) {
+        c->cpus = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    }
+    if (!read_group(root, c->cpus, mono_now, &r) && !read_host(root, &r)) {
         c->source = SKL_CPU_NONE;
         return 0;
     }

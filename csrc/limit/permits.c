@@ -514,6 +514,21 @@ static int claim_any(op_t *op, uint32_t row)
     return found;
 }
 
+static int settle_step(const op_t *op);
+
+/* We are taken for dead. Whoever found that may be waiting for us to leave the
+ * lock of the key: bring our permit to its end, as he would. */
+static void settle_own(op_t *op)
+{
+    skl_permits_entry_t *permit = &op->p->permits[op->index];
+    const uint64_t seq = op->word & SEQ_MASK;
+
+    do {
+        op->word = load(&permit->half.word);
+    } while ((op->word & SEQ_MASK) == seq && (op->word & DOOMED) != 0 &&
+             phase_of(op->word) != FREE && settle_step(op));
+}
+
 /* PENDING -> HELD, with the slot in between; or back to FREE. */
 static int acquire(op_t *op, uint32_t row, uint32_t limit, uint32_t *in_use)
 {
@@ -526,12 +541,15 @@ static int acquire(op_t *op, uint32_t row, uint32_t limit, uint32_t *in_use)
         rc = rc == ABSENT ? insert_locked(op, limit, in_use) : rc;
     } while (rc == AGAIN);
     if (rc == REFUSED || rc == FULL) {
-        (void)move_permit(permit, op->word, FREE);
+        if (!move_permit(permit, op->word, FREE)) {
+            settle_own(op);
+        }
         return rc;
     }
     (void)move_permit(permit, op->word, HELD);
     if (load(&permit->half.word) != held) {
-        return GONE; /* we are taken for dead, and it was given back */
+        settle_own(op); /* it was given back, or will be */
+        return GONE;
     }
 #ifdef MUTANT_PERMIT_LOST_ROW
     return APPLIED;

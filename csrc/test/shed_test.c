@@ -107,6 +107,30 @@ TEST(shed_numbers_are_checked)
     GOOD(.reserve = {-1, -1, 1});
 }
 
+TEST(shed_keeps_the_cpu_low_that_was_given)
+{
+    seckill_shedder_options_t o = {.cpu_low = 0.5};
+    shed_world_t w;
+    skl_shed_t *s;
+
+    world_new(&w, 1);
+    s = shedder_of(&w, "a", o);
+    o = (seckill_shedder_options_t){.cpu_high = 0.9};
+    CHECK(shedder_of(&w, "a", o) == s);
+    skl_shed_get(s, &o);
+    CHECK(fabs(o.cpu_high - 0.9) < 1e-9 && fabs(o.cpu_low - 0.5) < 1e-9);
+    /* Off and on again, and below it: that does not fit. */
+    o = (seckill_shedder_options_t){.struct_size = sizeof(o), .cpu_high = -1};
+    CHECK_INT(SECKILL_OK, skl_shed_set(s, &o));
+    o.cpu_high = 0.4;
+    CHECK_INT(SECKILL_EBADOPTION, skl_shed_set(s, &o));
+    o.cpu_high = 0.6;
+    CHECK_INT(SECKILL_OK, skl_shed_set(s, &o));
+    skl_shed_get(s, &o);
+    CHECK(fabs(o.cpu_low - 0.5) < 1e-9);
+    world_free(&w);
+}
+
 TEST(shed_has_defaults_and_keeps_what_is_not_given)
 {
     seckill_shedder_options_t o = {.cpu_high = 0.5};
