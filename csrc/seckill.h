@@ -717,12 +717,13 @@ typedef struct {
                        default 0. At most 208 days of the rate, of a warm-up
                        of rate / cold_factor */
     double nodelay; /* LEAKY_BUCKET: how many of them go at once; default 0 */
-    double limit;   /* windows: admissions, 0 .. 1e12 (and 1.6e7 for each second
-                       of a SLIDING_WINDOW); SLIDING_LOG: 0 .. 16;
+    double limit;   /* windows: admissions, 0 .. 1e12, and of a window of T s
+                       at most 1.2e8 * T (FIXED_WINDOW) or 7.8e6 * T
+                       (SLIDING_WINDOW); SLIDING_LOG: 0 .. 16;
                        CONCURRENCY: permits, 0 .. 2^20 - 1. An integer */
     int64_t window_ns;     /* windows: 1 ms .. 31 days; never changes */
     int64_t max_delay_ns;  /* LEAKY_BUCKET: who would wait longer is refused;
-                             default: whatever burst allows */
+                              at most 31 days; default: whatever burst allows */
     int64_t warm_up_ns;    /* buckets: the rate rises for so long, from
                              rate / cold_factor; 0 (default): no warm-up;
                              at most 31 days */
@@ -787,8 +788,8 @@ SECKILL_API int seckill_limiter_set(seckill_limiter_t *lim,
                                     const seckill_limit_t *limit);
 SECKILL_API void seckill_limiter_get(seckill_limiter_t *lim,
                                      seckill_limit_t *out);
-/** Other numbers for one key: the fields that are given, over the limiter's
- *  own; NULL: the limiter's again. EBADKEY, EBADOPTION, ECONFLICT, EFULL
+/** Other numbers for one key: the fields that are given, over those it has (at
+ *  first the limiter's); NULL: the limiter's again. EBADKEY, EBADOPTION, ECONFLICT, EFULL
  *  (capacity limit_overrides), EBUSY, ENOTFOUND. Threads: any; a lock. */
 SECKILL_API int seckill_limiter_override(seckill_limiter_t *lim,
                                          const char *key, size_t key_len,
