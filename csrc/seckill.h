@@ -789,8 +789,9 @@ SECKILL_API int seckill_limiter_set(seckill_limiter_t *lim,
 SECKILL_API void seckill_limiter_get(seckill_limiter_t *lim,
                                      seckill_limit_t *out);
 /** Other numbers for one key: the fields that are given, over those it has (at
- *  first the limiter's); NULL: the limiter's again. EBADKEY, EBADOPTION, ECONFLICT, EFULL
- *  (capacity limit_overrides), EBUSY, ENOTFOUND. Threads: any; a lock. */
+ *  first the limiter's); NULL: the limiter's again. EBADKEY, EBADOPTION,
+ *  ECONFLICT, EFULL (capacity limit_overrides), EBUSY, ENOTFOUND. Threads: any;
+ *  a lock. */
 SECKILL_API int seckill_limiter_override(seckill_limiter_t *lim,
                                          const char *key, size_t key_len,
                                          const seckill_limit_t *limit);
