@@ -581,7 +581,7 @@ TEST(limit_flooded_keys_keep_to_their_limits)
     lim_world_free(&w);
 }
 
-/* ---- A log whose limit changed, an instruction at a time ------------------ */
+/* ---- A log whose limit changed, an instruction at a time ----------------- */
 
 typedef struct {
     skl_limiter_t *lim;
