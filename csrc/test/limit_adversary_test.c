@@ -8,6 +8,7 @@
  * bound burst + rate * L is checked for every pair of admissions, in integers.
  */
 #include "test/support/limits.h"
+#include "test/support/stepper.h"
 
 #define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
 
@@ -599,6 +600,67 @@ TEST(limit_flooded_keys_keep_to_their_limits)
         CHECK(all > 0);
     }
     lim_world_free(&w);
+}
+
+/* ---- A log whose limit changed, an instruction at a time ----------------- */
+
+typedef struct {
+    skl_limiter_t *lim;
+    int64_t now;
+} log_call_t;
+
+static void log_take(void *arg)
+{
+    const log_call_t *c = arg;
+
+    (void)lim_take(c->lim, "k", 1, c->now);
+}
+
+/* One is stopped after `steps`, with an instant that the other has passed by
+ * then. 0: it had ended before. */
+static int log_pair(long steps, int64_t window)
+{
+    const seckill_limit_t l = {.struct_size = sizeof(l),
+                               .algorithm = SECKILL_SLIDING_LOG,
+                               .limit = 2,
+                               .window_ns = window};
+    const seckill_limit_t less = {.struct_size = sizeof(less), .limit = 1};
+    const int64_t now = 1000 * NS_SEC, later = now + NS_SEC / 100;
+    log_call_t call = {.now = now};
+    const char *why = "";
+    lim_world_t w;
+    stepper_t st;
+    int alive, got;
+
+    lim_world_new(&w, 16, 1);
+    call.lim = lim_open(&w, "log", &l, now - 3 * window);
+    CHECK(lim_take(call.lim, "k", 1, now - 2 * window));
+    CHECK_INT(SECKILL_OK, skl_limiter_set(call.lim, &less, later));
+    if (!CHECK(stepper_start(&st, log_take, &call, &why))) {
+        printf("# %s\n", why);
+        return 0;
+    }
+    alive = stepper_run(&st, steps) == 1;
+    got = lim_take(call.lim, "k", 1, later);
+    (void)stepper_run(&st, 1000000);
+    stepper_kill(&st);
+    if (got) {
+        CHECK(!lim_take(call.lim, "k", 1, later + window - 1));
+        CHECK(lim_take(call.lim, "k", 1, later + window));
+    }
+    lim_world_free(&w);
+    return alive;
+}
+
+TEST(limit_log_stamp_is_in_use_for_a_window)
+{
+    long steps = 0;
+
+    while (log_pair(steps, NS_SEC)) {
+        steps += tap_full() ? 1 : 61;
+    }
+    CHECK(steps > 100);
+    printf("# stopped at %ld instructions\n", steps);
 }
 
 TAP_MAIN()
