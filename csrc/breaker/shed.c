@@ -353,8 +353,8 @@ static int is_shedding(skl_shed_t *s, const skl_shed_numbers_t *n, int64_t now)
 }
 
 /* Are too many in flight for one more of this priority, who is in `q` already
- * (unless its row was cleared meanwhile), but does not count? Its own share is always its; of the rest it has what the
- * higher leave. */
+ * (unless its row was cleared meanwhile), but does not count? Its own share is
+ * always its; of the rest it has what the higher leave. */
 static int is_over(const inflight_t *q, uint32_t priority, double limit,
                    const skl_shed_numbers_t *n)
 {

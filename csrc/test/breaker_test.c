@@ -422,8 +422,8 @@ TEST(breaker_openings_double_and_vary)
     CHECK(least < 910 * MS && most > 1090 * MS);
 }
 
-/* A long outage: buckets keep the generation of before it, which is too long ago
- * for 16 bits to tell that it was earlier. */
+/* A long outage: buckets keep the generation of before it, which is too long
+ * ago for 16 bits to tell that it was earlier. */
 TEST(breaker_trips_after_any_number_of_openings)
 {
     breaker_world_t w;

@@ -32,8 +32,8 @@ local LATENCY_MAX = 9e9
 local PRIORITIES = 4
 local NORMAL = 2
 
--- option -> field, least, most, factor; off: 0 or false turns it off; zero: what
--- 0 is in C, where it stands for absent.
+-- option -> field, least, most, factor; off: 0 or false turns it off; zero:
+-- what 0 is in C, where it stands for absent.
 local OPTIONS = {
     cpu_high = { "cpu_high", 0, 1, 1, off = true },
     cpu_low = { "cpu_low", 0, 1, 1, zero = 1e-9 },
