@@ -125,8 +125,11 @@ static inline uint64_t skl_limit_deepest(const skl_limit_rule_t *rule,
 static inline int64_t skl_limit_debt_until(const skl_limit_rule_t *r,
                                            int64_t now_ns)
 {
-    return now_ns + (int64_t)(skl_limit_deepest(r, now_ns) >> SKL_LIMIT_SHIFT) +
-           1;
+    const uint64_t ns = (skl_limit_deepest(r, now_ns) >> SKL_LIMIT_SHIFT) + 1;
+    int64_t until;
+
+    return __builtin_add_overflow(now_ns, (int64_t)ns, &until) ? INT64_MAX
+                                                               : until;
 }
 
 static inline void skl_limit_raise(_Atomic int64_t *at, int64_t ns)

@@ -1278,4 +1278,29 @@ TEST(limit_windows_give_nothing_back_when_they_are_over)
     }
 }
 
+/* "Until a window from now" must not be before now at the end of time. */
+TEST(limit_log_knows_its_stamps_at_the_end_of_time)
+{
+    const int64_t now = INT64_MAX - SEC;
+    seckill_limit_t limit = {.struct_size = sizeof(limit),
+                             .algorithm = SECKILL_SLIDING_LOG,
+                             .limit = 5,
+                             .window_ns = 7 * 24 * HOUR};
+    skl_limit_ticket_t tickets[5];
+    skl_limiter_t *lim = NULL;
+    world_t w;
+
+    world_new(&w, 64, 2);
+    CHECK_INT(SECKILL_OK, skl_limits_open(&w.limits, "a", &limit, now, &lim));
+    for (int i = 0; i < 5; i++) {
+        CHECK_INT(SECKILL_OK, take_n(lim, "k", 1, now, &tickets[i]));
+    }
+    CHECK_INT(1, skl_limiter_undo(lim, &tickets[0], now));
+    CHECK_INT(1, skl_limiter_undo(lim, &tickets[1], now));
+    limit.limit = 3;
+    CHECK_INT(SECKILL_OK, skl_limiter_set(lim, &limit, now));
+    CHECK_INT(SECKILL_EREJECTED, take(lim, "k", now));
+    world_free(&w);
+}
+
 TAP_MAIN()
