@@ -17,6 +17,7 @@ enum {
 };
 
 #define REAP_PAUSE_NS INT64_C(100000000)
+#define FULL_PAUSE_NS INT64_C(1000000)
 
 /* Phases of a permit. */
 enum { FREE, PENDING, HELD, RELEASING };
@@ -58,6 +59,7 @@ struct skl_permits_shm {
     uint32_t reserved;
     uint64_t groups;             /* a power of two */
     _Atomic int64_t reaped_at;   /* by a take that was refused */
+    _Atomic int64_t full_at;     /* when none was free; 0: one may be */
     skl_lock_t stripes[STRIPES]; /* of new keys */
 };
 
@@ -108,7 +110,7 @@ uint64_t skl_permits_signature(void)
         LAST_SEQ_SHIFT,
         SKL_PROCESSES,
     };
-    uint64_t mix = 1; /* format of the tables */
+    uint64_t mix = 2; /* format of the tables */
 
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         mix = skl_mix64(mix ^ parts[i]) + i;
@@ -514,6 +516,36 @@ static int claim_any(op_t *op, uint32_t row)
     return found;
 }
 
+/* To look all permits over takes a while, and they come in a flood when there
+ * is none: not again for a millisecond, unless one was given back. */
+static int is_full(const skl_permits_t *p, int64_t now_ns)
+{
+    const int64_t full_at =
+        atomic_load_explicit(&p->shm->full_at, memory_order_relaxed);
+
+    return full_at != 0 && now_ns >= full_at &&
+           now_ns - full_at < FULL_PAUSE_NS;
+}
+
+static void is_not_full(skl_permits_t *p)
+{
+    if (atomic_load_explicit(&p->shm->full_at, memory_order_relaxed) != 0) {
+        atomic_store(&p->shm->full_at, 0);
+    }
+}
+
+static int claim_now(op_t *op, uint32_t row, int64_t now_ns)
+{
+    if (is_full(op->p, now_ns)) {
+        return 0;
+    }
+    if (claim_any(op, row)) {
+        return 1;
+    }
+    atomic_store(&op->p->shm->full_at, now_ns);
+    return 0;
+}
+
 static int settle_step(const op_t *op);
 
 /* We are taken for dead. Whoever found that may be waiting for us to leave the
@@ -573,7 +605,7 @@ static int would_refuse(const skl_permits_t *p, uint64_t key, uint32_t cost,
 }
 
 static int take(skl_permits_t *p, uint64_t key, uint32_t cost, uint32_t limit,
-                skl_permit_t *out, uint32_t *in_use)
+                int64_t now_ns, skl_permit_t *out, uint32_t *in_use)
 {
     op_t op = {.p = p, .key = key, .cost = cost};
     int rc = GONE;
@@ -581,7 +613,7 @@ static int take(skl_permits_t *p, uint64_t key, uint32_t cost, uint32_t limit,
     for (int i = 0; i < TRIES && rc == GONE; i++) {
         const int row = skl_processes_mine(p->processes);
 
-        if (row < 0 || !claim_any(&op, (uint32_t)row)) {
+        if (row < 0 || !claim_now(&op, (uint32_t)row, now_ns)) {
             return SECKILL_EFULL;
         }
         rc = acquire(&op, (uint32_t)row, limit, in_use);
@@ -609,17 +641,17 @@ static int reap_now_and_then(skl_permits_t *p, int64_t now_ns)
 }
 
 static int take_or_look(skl_permits_t *p, uint64_t key, uint32_t cost,
-                        uint32_t limit, int commit, skl_permit_t *out,
-                        uint32_t *in_use)
+                        uint32_t limit, int commit, int64_t now_ns,
+                        skl_permit_t *out, uint32_t *in_use)
 {
     if (would_refuse(p, key, cost, limit, in_use)) {
         return SECKILL_EREJECTED;
     }
-    if (commit) {
-        return take(p, key, cost, limit, out, in_use);
+    if (!commit) {
+        *in_use += cost;
+        return SECKILL_OK;
     }
-    *in_use += cost;
-    return SECKILL_OK;
+    return take(p, key, cost, limit, now_ns, out, in_use);
 }
 
 int skl_permits_take(skl_permits_t *p, uint64_t key, uint32_t cost,
@@ -634,9 +666,9 @@ int skl_permits_take(skl_permits_t *p, uint64_t key, uint32_t cost,
         memset(out, 0, sizeof(*out));
     }
     skl_assert(out != NULL || !commit);
-    rc = take_or_look(p, key, cost, limit, commit, out, in_use);
+    rc = take_or_look(p, key, cost, limit, commit, now_ns, out, in_use);
     if (rc != SECKILL_OK && cost <= limit && reap_now_and_then(p, now_ns)) {
-        rc = take_or_look(p, key, cost, limit, commit, out, in_use);
+        rc = take_or_look(p, key, cost, limit, commit, now_ns, out, in_use);
     }
     if (rc == SECKILL_EFULL) {
         skl_count(p->counters, SKL_EV_permits_full, 1);
@@ -675,6 +707,7 @@ int skl_permits_release(skl_permits_t *p, skl_permit_t *permit)
     }
     op.word = in_phase(word, RELEASING);
     finish_release(&op);
+    is_not_full(p);
     return 1;
 }
 
@@ -776,6 +809,7 @@ int skl_permits_reap(skl_permits_t *p, uint32_t row)
     }
     if (returned > 0) {
         skl_count(p->counters, SKL_EV_permits_returned, returned);
+        is_not_full(p);
     }
     return left == 0;
 }
