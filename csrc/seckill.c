@@ -57,6 +57,8 @@ size_t seckill_sizeof(int which)
         return sizeof(seckill_ticket_t);
     case SECKILL_SIZEOF_LIST_OPTIONS:
         return sizeof(seckill_list_options_t);
+    case SECKILL_SIZEOF_LIST_CHANGE:
+        return sizeof(seckill_list_change_t);
     case SECKILL_SIZEOF_LIST_STATS:
         return sizeof(seckill_list_stats_t);
     case SECKILL_SIZEOF_EVENT:

@@ -171,7 +171,8 @@ enum {
     SECKILL_SIZEOF_BREAKER_OPTIONS,
     SECKILL_SIZEOF_BREAKER_STATS,
     SECKILL_SIZEOF_SHEDDER_OPTIONS,
-    SECKILL_SIZEOF_SHEDDER_STATS
+    SECKILL_SIZEOF_SHEDDER_STATS,
+    SECKILL_SIZEOF_LIST_CHANGE
 };
 /** sizeof of a public struct, by SECKILL_SIZEOF_*; 0 for an unknown one. */
 SECKILL_API size_t seckill_sizeof(int which);
@@ -1036,6 +1037,7 @@ SECKILL_API const char *seckill_shedder_name(seckill_shedder_t *shed);
 /* ---- Access lists -------------------------------------------------------- */
 
 enum { SECKILL_LIST_ID = 1 };
+enum { SECKILL_FORMAT_TEXT = 1, SECKILL_FORMAT_GZIP = 2 };
 
 typedef struct {
     uint32_t struct_size;
@@ -1043,7 +1045,8 @@ typedef struct {
     const char *file;       /* path or NULL: only added entries */
     uint32_t watch;         /* 1: reload when the file changes; 2: do not */
     uint32_t allow_empty;   /* 1: a file without entries is accepted */
-    uint64_t max_bytes;     /* default 1 GiB; a larger file is refused */
+    uint64_t max_bytes;     /* default 1 GiB; of the file, and unpacked */
+    uint64_t max_entries;   /* default 2^27; a longer file is refused */
     uint32_t max_bad_lines; /* 0: 100; more of them refuse the file;
                                UINT32_MAX: none are allowed */
     uint32_t settle_ms;     /* quiet time after a change; default 100 */
@@ -1054,7 +1057,14 @@ typedef struct {
     int64_t loaded_at;  /* ns since the epoch; 0 never */
     int64_t load_ns;    /* duration of the last good load */
     int64_t file_mtime; /* ns since the epoch, of the file in force */
-    char error[256];    /* of the last load; "" when it was good */
+    char digest[65];    /* SHA-256 of that file, in hex; "" before a load */
+    char pad[3];
+    uint32_t format;   /* SECKILL_FORMAT_* of that file; 0 before a load */
+    uint64_t revision; /* of the last batch that had one */
+    uint64_t
+        overlay_unusable;     /* records of the overlay's log, at its reading */
+    uint64_t overlay_unsaved; /* changes of all lists not in their log yet */
+    char error[256];          /* of the last load; "" when it was good */
 } seckill_list_stats_t;
 
 /** Create the list or attach to it. A file that was never loaded is loaded at
@@ -1092,6 +1102,28 @@ SECKILL_API int seckill_list_add(seckill_list_t *list, const char *value,
                                  int64_t now_ns);
 SECKILL_API int seckill_list_remove(seckill_list_t *list, const char *value,
                                     size_t value_len, int64_t now_ns);
+enum { SECKILL_LIST_ADD = 1, SECKILL_LIST_REMOVE = 2 };
+enum { SECKILL_LIST_APPLY_MAX = 4000 };
+
+typedef struct {
+    const char *value;
+    uint32_t value_len;
+    uint32_t op;    /* SECKILL_LIST_ADD, SECKILL_LIST_REMOVE */
+    int64_t ttl_ns; /* of an add; 0: until it is removed */
+} seckill_list_change_t;
+
+/**
+ * Add and remove a batch, in its order: all of it or nothing. revision: of the
+ * source, 1 .. 2^53 - 1; one that is not over the last one of the list is
+ * ESTALE. 0: it has none. EBADVALUE, EBADTIME, EBADOPTION (op): *position is
+ * the index of that change; ETOOLARGE (over SECKILL_LIST_APPLY_MAX changes),
+ * EBADVERSION, EFULL, EBUSY. Readers may see its entries appear one by one.
+ * Threads: any.
+ */
+SECKILL_API int seckill_list_apply(seckill_list_t *list,
+                                   const seckill_list_change_t *changes,
+                                   uint32_t count, uint64_t revision,
+                                   int64_t now_ns, uint32_t *position);
 /** Load the file again, in this thread: for programs without start(). */
 SECKILL_API int seckill_list_reload(seckill_list_t *list, char *err,
                                     size_t err_size);

@@ -104,6 +104,7 @@ int seckill_start(seckill_t *sk, char *err, size_t err_size)
         .leave = has_log ? leave_log : NULL,
         .flush_wait = has_log ? wait_log : NULL,
         .flush_wake = has_log ? wake_log : NULL,
+        .dir = skl_engine_dir(sk),
         .now = now,
     };
 

@@ -8,6 +8,7 @@
 #include "base/os.h"
 #include "io/list_file.h"
 #include "io/list_map.h"
+#include "io/overlay_log.h"
 #include "seckill.h"
 #include "seckill_internal.h"
 
@@ -17,7 +18,12 @@
 
 #define TTL_MAX_NS 1000000000000000000LL
 
+#define REVISION_MAX ((1ULL << 53) - 1)
+
 enum { MAP_TRIES = 2000 }; /* of 1 ms */
+
+skl_static_assert((int)SECKILL_LIST_APPLY_MAX <= (int)SKL_OVERLAY_BATCH,
+                  "fits the ring");
 
 /* ---- Opening ------------------------------------------------------------- */
 
@@ -159,6 +165,11 @@ int seckill_list_open(seckill_t *sk, const char *name,
     if (rc != SECKILL_OK) {
         return rc;
     }
+    rc = skl_overlay_log_restore(skl_engine_dir(sk), list, seckill_now(sk), err,
+                                 err_size);
+    if (rc != SECKILL_OK) {
+        return rc; /* without its log it would let in what was denied */
+    }
     *out = list;
     if (atomic_load(&list->slot->has_file)) {
         rc = load(list, SKL_LOAD_IF_CHANGED, err, err_size);
@@ -233,6 +244,7 @@ int seckill_list_match(seckill_list_t *list, const char *value,
                        size_t *reason_len)
 {
     skl_list_hit_t hit;
+    int known;
 
     if (value == NULL || value_len == 0 || value_len > SECKILL_ID_MAX) {
         return SECKILL_EBADVALUE;
@@ -243,7 +255,15 @@ int seckill_list_match(seckill_list_t *list, const char *value,
     if (!skl_lists_threaded(list->lists)) {
         follow(list);
     }
-    if (!skl_list_find(list, value, value_len, &hit)) {
+    known = skl_list_find(list, value, value_len, &hit);
+    if (skl_list_is_behind(list) &&
+        atomic_load(&list->failed_word) != atomic_load(&list->slot->current)) {
+        /* Entries of the overlay went over into an index that this process has
+         * not mapped within seconds: before anything is let in, it does. */
+        take_over(list);
+        known = skl_list_find(list, value, value_len, &hit);
+    }
+    if (!known) {
         return 0;
     }
     return answer(list, &hit, now_ns, reason, reason_len);
@@ -286,50 +306,135 @@ int seckill_list_check(uint32_t n, seckill_list_t *const *lists,
 
 /* ---- Overlay ------------------------------------------------------------- */
 
-static int change(struct seckill_list *list, const char *value, size_t len,
-                  uint32_t kind, int64_t ttl_ns, int64_t now_ns)
+/* What comes from a caller: OK, or what is wrong with it. */
+static int check_change(const seckill_list_change_t *c)
 {
-    int64_t until;
-
-    if (value == NULL || len == 0 || len > SECKILL_ID_MAX) {
+    if (c->op != SECKILL_LIST_ADD && c->op != SECKILL_LIST_REMOVE) {
+        return SECKILL_EBADOPTION;
+    }
+    if (c->value == NULL || c->value_len == 0 ||
+        c->value_len > SECKILL_ID_MAX) {
         return SECKILL_EBADVALUE;
     }
-    if (ttl_ns < 0 || ttl_ns > TTL_MAX_NS) {
+    if (c->ttl_ns < 0 || c->ttl_ns > TTL_MAX_NS ||
+        (c->op == SECKILL_LIST_REMOVE && c->ttl_ns != 0)) {
         return SECKILL_EBADTIME;
     }
-    now_ns = now_ns == 0 ? seckill_now(list->engine) : now_ns;
-    until = ttl_ns == 0 ? SKL_FOREVER : now_ns + ttl_ns;
+    return SECKILL_OK;
+}
+
+typedef struct {
+    struct seckill_list *list;
+    const seckill_list_change_t *changes;
+    int64_t now_ns;
+} batch_t;
+
+/* A change as the overlay takes it. */
+static void to_item(void *ctx, uint32_t i, skl_overlay_item_t *out)
+{
+    const batch_t *b = ctx;
+    const seckill_list_change_t *c = &b->changes[i];
+
+    out->value = c->value;
+    out->len = c->value_len;
+    out->kind =
+        c->op == SECKILL_LIST_ADD ? SKL_OVERLAY_DENY : SKL_OVERLAY_REMOVED;
+    out->until_ns = c->ttl_ns == 0 ? SKL_FOREVER : b->now_ns + c->ttl_ns;
     /* Without a file there is nothing that a removal must outlive: it ends at
      * once, and its place is free. */
-    if (kind == SKL_OVERLAY_REMOVED && !atomic_load(&list->slot->has_file)) {
-        until = now_ns;
+    if (c->op == SECKILL_LIST_REMOVE &&
+        !atomic_load(&b->list->slot->has_file)) {
+        out->until_ns = b->now_ns;
     }
-    return skl_list_change(list, value, len, kind, until, now_ns);
+}
+
+static int change(struct seckill_list *list, uint32_t op, const char *value,
+                  size_t len, int64_t ttl_ns, int64_t now_ns)
+{
+    const seckill_list_change_t c = {
+        .value = value,
+        .value_len = len > SECKILL_ID_MAX ? 0 : (uint32_t)len,
+        .op = op,
+        .ttl_ns = ttl_ns};
+    batch_t b = {list, &c, now_ns != 0 ? now_ns : seckill_now(list->engine)};
+    skl_overlay_item_t item;
+    int rc = check_change(&c);
+
+    if (rc == SECKILL_OK) {
+        to_item(&b, 0, &item);
+        rc = skl_overlay_set(&list->lists->overlay, list->number, item.value,
+                             item.len, item.kind, item.until_ns, b.now_ns);
+    }
+    skl_count_result(list->lists->counters, SKL_OP_list_update, rc);
+    return rc;
 }
 
 int seckill_list_add(seckill_list_t *list, const char *value, size_t value_len,
                      int64_t ttl_ns, int64_t now_ns)
 {
-    int rc = change(list, value, value_len, SKL_OVERLAY_DENY, ttl_ns, now_ns);
-
-    skl_count_result(list->lists->counters, SKL_OP_list_update, rc);
-    return rc;
+    return change(list, SECKILL_LIST_ADD, value, value_len, ttl_ns, now_ns);
 }
 
 int seckill_list_remove(seckill_list_t *list, const char *value,
                         size_t value_len, int64_t now_ns)
 {
-    int rc = change(list, value, value_len, SKL_OVERLAY_REMOVED, 0, now_ns);
+    return change(list, SECKILL_LIST_REMOVE, value, value_len, 0, now_ns);
+}
 
+static int check_batch(const seckill_list_change_t *changes, uint32_t count,
+                       uint64_t revision, uint32_t *position)
+{
+    *position = 0;
+    if (revision > REVISION_MAX) {
+        return SECKILL_EBADVERSION;
+    }
+    if (count > SECKILL_LIST_APPLY_MAX) {
+        return SECKILL_ETOOLARGE;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const int rc = check_change(&changes[i]);
+
+        if (rc != SECKILL_OK) {
+            *position = i;
+            return rc;
+        }
+    }
+    return SECKILL_OK;
+}
+
+int seckill_list_apply(seckill_list_t *list,
+                       const seckill_list_change_t *changes, uint32_t count,
+                       uint64_t revision, int64_t now_ns, uint32_t *position)
+{
+    batch_t b = {list, changes,
+                 now_ns != 0 ? now_ns : seckill_now(list->engine)};
+    int rc = check_batch(changes, count, revision, position);
+
+    if (rc == SECKILL_OK) {
+        rc = skl_overlay_apply(&list->lists->overlay, list->number, to_item, &b,
+                               count, revision, b.now_ns);
+    }
     skl_count_result(list->lists->counters, SKL_OP_list_update, rc);
     return rc;
 }
 
 /* ---- Stats --------------------------------------------------------------- */
 
+static void to_hex(const unsigned char *bytes, size_t n, char *out)
+{
+    static const char digits[] = "0123456789abcdef";
+
+    for (size_t i = 0; i < n; i++) {
+        *out++ = digits[bytes[i] >> 4];
+        *out++ = digits[bytes[i] & 15];
+    }
+    *out = '\0';
+}
+
 void seckill_list_stats(seckill_list_t *list, seckill_list_stats_t *out)
 {
     uint64_t word = atomic_load(&list->slot->current);
+    const skl_overlay_t *o = &list->lists->overlay;
     skl_list_good_t good;
     skl_list_bad_t bad;
 
@@ -342,10 +447,20 @@ void seckill_list_stats(seckill_list_t *list, seckill_list_stats_t *out)
     out->reloads = good.reloads;
     out->failures = bad.failures;
     out->bad_lines = good.bad_lines;
-    out->overlay = skl_overlay_live(&list->lists->overlay, list->number);
+    out->overlay = skl_overlay_live(o, list->number);
+    out->revision = atomic_load(&o->lists[list->number].revision);
+    out->overlay_unusable = atomic_load(&o->lists[list->number].unusable);
+    if (skl_engine_dir(list->engine)[0] != '\0') {
+        out->overlay_unsaved =
+            atomic_load(&o->shm->head) - atomic_load(&o->shm->saved);
+    }
     out->loaded_at = good.loaded_at;
     out->load_ns = good.load_ns;
     out->file_mtime = good.file_mtime_ns;
+    out->format = good.format;
+    if (good.format != 0) {
+        to_hex(good.digest, sizeof(good.digest), out->digest);
+    }
     if (bad.failures > 0 && bad.generation == out->generation) {
         out->bad_lines = bad.bad_lines;
         memcpy(out->error, bad.error, sizeof(out->error));

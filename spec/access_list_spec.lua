@@ -32,6 +32,11 @@ local function write(path, text)
 end
 
 
+local function run(command)
+    assert(os.execute(command) == 0, command)
+end
+
+
 local function raised(fn, ...)
     local ok, message = pcall(fn, ...)
     assert.is_false(ok)
@@ -167,6 +172,11 @@ describe("access list", function()
     it("has numbers", function()
         write(path, "a\nb\nb\n")
         local s = assert(open { file = path }):stats()
+        assert.equal("text", s.format)
+        assert.equal(64, #s.digest)
+        assert.equal(0, s.revision)
+        assert.equal(0, s.overlay_unsaved)
+        assert.equal(0, s.overlay_unusable)
         assert.equal(2, s.entries)
         assert.equal(1, s.generation)
         assert.equal(1, s.reloads)
@@ -174,6 +184,104 @@ describe("access list", function()
         assert.is_true(s.bytes > 0 and s.load_seconds > 0)
         assert.is_true(math.abs(s.loaded_at - os.time()) < 100)
         assert.is_true(math.abs(s.file_mtime - os.time()) < 100)
+    end)
+
+    it("has none before the first load", function()
+        local s = assert(open {}):stats()
+        assert.is_nil(s.format)
+        assert.equal("", s.digest)
+    end)
+
+    it("reads gzip", function()
+        write(path, "packed\n!vip\n#end 2\n")
+        run("gzip -f " .. path .. " && mv " .. path .. ".gz " .. path)
+        local list = assert(open { file = path })
+        assert.is_true(list:match("packed"))
+        assert.same({ false, "allow" }, { list:match("vip") })
+        local s = list:stats()
+        assert.equal("gzip", s.format)
+        local pipe = assert(io.popen("sha256sum <" .. path))
+        assert.equal(pipe:read("*a"):sub(1, 64), s.digest)
+        pipe:close()
+        assert.equal("too_large",
+                     select(2, open { file = path, max_bytes = 10 }))
+    end)
+
+    it("checks a digest beside the file", function()
+        local side = path .. ".sha256"
+        write(path, "a\n")
+        run("sha256sum " .. path .. " >" .. side)
+        local list = assert(open { file = path })
+        write(path, "b\n")
+        local _, code, detail = list:reload()
+        assert.equal("bad_file", code)
+        assert.truthy(detail:find("digest is not that of .sha256", 1, true))
+        assert.is_true(list:match("a"))
+        run("sha256sum " .. path .. " >" .. side)
+        assert.is_true(list:reload())
+        assert.is_true(list:match("b"))
+        os.remove(side)
+    end)
+
+    it("refuses a file whose end does not count", function()
+        write(path, "a\nb\n#end 3\n")
+        local _, code, detail = open { file = path }
+        assert.equal("bad_file", code)
+        assert.truthy(detail:find("#end says 3 lines, there are 2", 1, true))
+        write(path, "a\nb\n")
+        assert.equal("too_large",
+                     select(2, open { file = path, max_entries = 1 }))
+    end)
+
+    it("applies batches, all or nothing, once", function()
+        local list = assert(open {})
+        local batch = { { op = "add", value = "x" },
+                        { op = "add", value = "y", ttl = 3600 },
+                        { op = "remove", value = "x" } }
+        assert.is_true(list:apply(batch, 7))
+        assert.is_false(list:match("x"))
+        assert.is_true(list:match("y"))
+        assert.equal(7, list:stats().revision)
+        assert.same({ nil, "stale" }, { list:apply(batch, 7) })
+        assert.is_true(list:apply({ { op = "remove", value = "y" } }))
+        assert.is_false(list:match("y"))
+        assert.is_true(list:apply({}, 8))
+        assert.equal(8, list:stats().revision)
+    end)
+
+    it("says which change of a batch is wrong", function()
+        local list = assert(open {})
+        for code, change in pairs {
+            bad_value = { op = "add", value = "" },
+            bad_option = { op = "set", value = "a" },
+            bad_time = { op = "add", value = "a", ttl = -1 },
+        } do
+            local batch = { { op = "add", value = "ok" }, change }
+            assert.same({ nil, code, 2 }, { list:apply(batch, 9) })
+        end
+        for _, bad in ipairs { 5, { 5 }, { {} }, { { op = "add", value = 5 } },
+                               { { op = "add", value = ("a"):rep(65) } } } do
+            assert.equal("bad_value", select(2, list:apply(bad)))
+        end
+        assert.same({ nil, "bad_time", 1 }, { list:apply {
+            { op = "remove", value = "a", ttl = 1 } } })
+        for _, revision in ipairs { 0, -1, 1.5, 2^53, 0 / 0, "1", {} } do
+            assert.same({ nil, "bad_version" }, { list:apply({}, revision) })
+        end
+        local many = {}
+        for i = 1, 4001 do
+            many[i] = { op = "remove", value = "v" .. i }
+        end
+        assert.same({ nil, "too_large" }, { list:apply(many) })
+        many[4001] = nil
+        assert.is_true(list:apply(many))
+        for i = 1, 40 do
+            many[i].op = "add"
+        end
+        assert.same({ nil, "full" }, { list:apply(many, 9) })
+        assert.is_false(list:match("ok"))
+        assert.is_false(list:match("v1"))
+        assert.equal(0, list:stats().revision)
     end)
 
     it("conflicts with another file, attaches without one", function()
@@ -194,6 +302,7 @@ describe("access list", function()
             ['option "settle"'] = { settle = 61 },
             ['option "max_bad_lines"'] = { max_bad_lines = 0.5 },
             ['option "max_bytes"'] = { max_bytes = 0 },
+            ['option "max_entries"'] = { max_entries = 0.5 },
             ['option file'] = { file = "" },
         } do
             local message = raised(open, opts)

@@ -35,6 +35,8 @@ uint64_t skl_lists_signature(void)
         offsetof(skl_list_slot_t, bad),
         sizeof(skl_overlay_shm_t),
         sizeof(skl_overlay_slot_t),
+        sizeof(skl_overlay_list_t),
+        SKL_OVERLAY_RING,
         sizeof(skl_list_good_t),
         sizeof(skl_list_bad_t),
         SKL_INDEX_VERSION,
@@ -152,6 +154,10 @@ static void set_options(skl_list_slot_t *slot, const seckill_list_options_t *o)
         atomic_store(&slot->max_bytes,
                      o->max_bytes != 0 ? o->max_bytes : (uint64_t)1 << 30);
     }
+    if (o->max_entries != 0 || atomic_load(&slot->max_entries) == 0) {
+        atomic_store(&slot->max_entries,
+                     o->max_entries != 0 ? o->max_entries : (uint64_t)1 << 27);
+    }
     if (o->file != NULL) {
         atomic_store(&slot->allow_empty, o->allow_empty);
     }
@@ -195,6 +201,8 @@ static int use_slot(skl_lists_t *l, const char *name, const char *path,
         memset(slot->name, 0, sizeof(slot->name));
         memcpy(slot->name, name, strlen(name));
         slot->kind = o->kind;
+        skl_overlay_name(&l->overlay, *number,
+                         skl_hash128(&l->key, name, strlen(name)).lo);
     } else if (o->kind != 0 && slot->kind != o->kind) {
         return SECKILL_ECONFLICT;
     }
@@ -290,6 +298,18 @@ int skl_list_find(struct seckill_list *list, const char *value, size_t len,
     return known;
 }
 
+int skl_list_is_behind(const struct seckill_list *list)
+{
+    const uint64_t mine =
+        list->view != NULL ? skl_list_generation(list->view->word) : 0;
+
+#ifdef MUTANT_MERGE_BEHIND
+    return 0;
+#endif
+    return atomic_load_explicit(&list->slot->merged, memory_order_acquire) >
+           mine;
+}
+
 static int ends(int64_t until)
 {
     return until != 0 && until != SKL_FOREVER;
@@ -326,13 +346,6 @@ int skl_list_judge(skl_list_hit_t *hit, int64_t now_ns)
         hit->reason_len = 0;
     }
     return answer;
-}
-
-int skl_list_change(struct seckill_list *list, const char *value, size_t len,
-                    uint32_t kind, int64_t until_ns, int64_t now_ns)
-{
-    return skl_overlay_set(&list->lists->overlay, list->number, value, len,
-                           kind, until_ns, now_ns);
 }
 
 /* ---- From the mapper to the reader --------------------------------------- */

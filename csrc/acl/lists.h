@@ -44,6 +44,7 @@ enum {
 typedef struct {
     uint64_t dev, ino, size;
     int64_t mtime_ns, ctime_ns;
+    uint64_t side; /* version of its digest file, in one word; 0: none */
 } skl_file_id_t;
 
 /* About the load of the generation in force. */
@@ -53,7 +54,14 @@ typedef struct {
     int64_t loaded_at; /* ledger time */
     int64_t load_ns;
     int64_t file_mtime_ns;
+    uint32_t format; /* SECKILL_FORMAT_* */
+    uint32_t proofs; /* SKL_PROOF_* that the file came with */
+    unsigned char digest[32];
 } skl_list_good_t;
+
+/* What shows that a file is whole: a file with one is not followed by a file
+ * without. */
+enum { SKL_PROOF_TRAILER = 1, SKL_PROOF_DIGEST = 2 };
 
 /* About the last load that failed. */
 typedef struct {
@@ -75,13 +83,16 @@ _Static_assert(sizeof(skl_list_bad_t) % 8 == 0, "copied in words");
 typedef struct {
     skl_lock_t load_lock;
     _Alignas(64) _Atomic uint64_t current;
+    /* Generation whose index says what the overlay said before; who has an
+     * older one maps it before it answers. */
+    _Atomic uint64_t merged;
     _Atomic uint32_t state; /* 0 free, 1 in use */
     uint32_t kind;
     char name[SECKILL_NAME_MAX + 8];
     char file[SKL_LIST_FILE_MAX]; /* "": none; set once, under table_lock */
     _Atomic uint32_t has_file;
     _Atomic uint32_t watch, allow_empty, max_bad_lines, settle_ms;
-    _Atomic uint64_t max_bytes;
+    _Atomic uint64_t max_bytes, max_entries;
     _Atomic uint64_t bad_count;
     _Atomic uint64_t good[2][SKL_WORDS(skl_list_good_t)];
     _Atomic uint64_t bad[2][SKL_WORDS(skl_list_bad_t)];
@@ -158,14 +169,12 @@ int skl_lists_handle(skl_lists_t *l, uint32_t number,
 /* Look a value of 1..64 bytes up. 1 when anything is known of it. */
 int skl_list_find(struct seckill_list *list, const char *value, size_t len,
                   skl_list_hit_t *hit);
+/* After skl_list_find: 1 when what it found may be of the past. */
+int skl_list_is_behind(const struct seckill_list *list);
 /* 1 when the answer depends on the time. */
 int skl_list_timed(const skl_list_hit_t *hit);
 /* 0, 1 denied, 2 allowed. Clears the reason where it does not apply. */
 int skl_list_judge(skl_list_hit_t *hit, int64_t now_ns);
-/* Deny (kind SKL_OVERLAY_DENY) or undo; see seckill_list_add. */
-int skl_list_change(struct seckill_list *list, const char *value, size_t len,
-                    uint32_t kind, int64_t until_ns, int64_t now_ns);
-
 /* Reader: take over what the mapper left; the old view goes to `retired`. */
 static inline void skl_list_adopt(struct seckill_list *list);
 /* Mapper: leave a view for the reader; NULL or a view nobody took over. */

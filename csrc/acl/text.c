@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { REASON_MAX = 255, DIGITS_MAX = 9 };
+enum { REASON_MAX = 255, DIGITS_MAX = 9, TRAILER_DIGITS = 12 };
+
+static const char TRAILER[] = "#end ";
 
 /* A field of a line. */
 typedef struct {
@@ -145,6 +147,51 @@ static void count(skl_text_t *t, const skl_index_entry_t *e)
     }
 }
 
+/* Any comment; one that is not exactly a trailer is just that. */
+static void see_comment(skl_text_t *t, const char *at, size_t len)
+{
+    const size_t head = sizeof(TRAILER) - 1;
+    uint64_t lines = 0;
+
+    if (len <= head || len > head + TRAILER_DIGITS ||
+        memcmp(at, TRAILER, head) != 0) {
+        return;
+    }
+    if (len == head + 1 && at[head] == '-') {
+        t->trailer = SKL_TRAILER_WAIVED;
+        return;
+    }
+    for (size_t i = head; i < len; i++) {
+        if (at[i] < '0' || at[i] > '9') {
+            return;
+        }
+        lines = lines * 10 + (uint64_t)(at[i] - '0');
+    }
+    t->trailer = SKL_TRAILER_COUNT;
+    t->trailer_lines = lines;
+}
+
+int skl_text_is_whole(const skl_text_t *t, char *why, size_t size)
+{
+    const uint64_t lines = t->counts.entries + t->bad_lines;
+
+    skl_assert(t->carried == 0);
+    if (t->trailer == SKL_TRAILER_NONE) {
+        return 1;
+    }
+    if (t->after_trailer) {
+        (void)snprintf(why, size, "there are lines after #end");
+        return 0;
+    }
+    if (t->trailer == SKL_TRAILER_COUNT && t->trailer_lines != lines) {
+        (void)snprintf(why, size,
+                       "#end says %" PRIu64 " lines, there are %" PRIu64,
+                       t->trailer_lines, lines);
+        return 0;
+    }
+    return 1;
+}
+
 static void parse_line(skl_text_t *t, const char *at, size_t len)
 {
     skl_index_entry_t e = {0};
@@ -152,6 +199,7 @@ static void parse_line(skl_text_t *t, const char *at, size_t len)
 
     t->line++;
     if (len > SKL_TEXT_LINE_MAX && *at != '#') {
+        t->after_trailer = t->trailer != SKL_TRAILER_NONE;
         bad(t, "line too long");
         return;
     }
@@ -162,9 +210,14 @@ static void parse_line(skl_text_t *t, const char *at, size_t len)
         at += 3;
         len -= 3;
     }
-    if (len == 0 || *at == '#') {
+    if (len == 0) {
         return;
     }
+    if (*at == '#') {
+        see_comment(t, at, len);
+        return;
+    }
+    t->after_trailer = t->trailer != SKL_TRAILER_NONE;
     e.allow = *at == '!';
     why = parse_fields(t, (span_t){at + e.allow, len - (size_t)e.allow}, &e);
     if (why != NULL) {

@@ -10,6 +10,10 @@
  * of the load. A reason has at most 255 bytes and no TAB. A UTF-8 byte order
  * mark at the start is skipped. Any other line is bad: it is counted, its
  * number and what is wrong are noted, and it adds nothing.
+ *
+ * The comment `#end N` at the end of a file says that it is whole: N is the
+ * number of its lines that are neither empty nor comments. `#end -` says that
+ * this file, and the next, need no such line.
  */
 #ifndef SKL_ACL_TEXT_H
 #define SKL_ACL_TEXT_H
@@ -21,6 +25,8 @@
 
 enum { SKL_TEXT_LINE_MAX = 512, SKL_TEXT_NOTED = 5 };
 
+enum { SKL_TRAILER_NONE, SKL_TRAILER_COUNT, SKL_TRAILER_WAIVED };
+
 typedef void (*skl_text_entry_fn)(void *ctx, const skl_index_entry_t *entry);
 
 typedef struct {
@@ -31,6 +37,9 @@ typedef struct {
     uint64_t bad_lines;
     skl_index_plan_t counts; /* what was read: enough for skl_index_bytes */
     char errors[200];        /* "line 3: entry over 64 bytes; ..." */
+    uint64_t trailer_lines;  /* what `#end` says */
+    uint32_t trailer;        /* SKL_TRAILER_* */
+    uint32_t after_trailer;  /* lines came after it */
     uint32_t carried;
     uint32_t too_long;                 /* the carried line does not fit */
     char carry[SKL_TEXT_LINE_MAX + 1]; /* one more: "longer than that" */
@@ -41,5 +50,7 @@ void skl_text_begin(skl_text_t *t, skl_text_entry_fn entry, void *ctx,
 void skl_text_feed(skl_text_t *t, const char *data, size_t len);
 /* The last line needs no line feed. */
 void skl_text_end(skl_text_t *t);
+/* After the end: 0 when a trailer is there and wrong; `why` says how. */
+int skl_text_is_whole(const skl_text_t *t, char *why, size_t size);
 
 #endif

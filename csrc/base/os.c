@@ -155,6 +155,21 @@ int skl_os_map_private(uint64_t bytes, void **out)
     return 0;
 }
 
+int skl_os_map_shared(uint64_t bytes, void **out)
+{
+    void *base;
+
+    skl_assert(bytes > 0);
+    FAULT("map_shared");
+    base = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE,
+                MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED) {
+        return -errno;
+    }
+    *out = base;
+    return 0;
+}
+
 int skl_os_unmap(void *base, uint64_t bytes)
 {
     skl_assert(base != NULL && bytes > 0);
@@ -390,6 +405,12 @@ int skl_os_fdatasync(int fd)
     skl_assert(fd >= 0);
     FAULT("fdatasync");
     return result(fdatasync(fd));
+}
+
+void skl_os_start_writeback(int fd)
+{
+    skl_assert(fd >= 0);
+    (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
 int skl_os_fsync(int fd)

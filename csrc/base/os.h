@@ -34,6 +34,8 @@ void skl_os_populate(void *base, uint64_t bytes);
 /* Zeroed private memory, in large pages where there are any: freed by
  * skl_os_unmap. -errno. */
 int skl_os_map_private(uint64_t bytes, void **out);
+/* Zeroed memory that children of this process share. -errno. */
+int skl_os_map_shared(uint64_t bytes, void **out);
 int skl_os_unmap(void *base, uint64_t bytes);
 /* Take the file lock; -EWOULDBLOCK when somebody has it for 5 s. */
 int skl_os_lock_file(int fd);
@@ -68,6 +70,8 @@ ssize_t skl_os_pread(int fd, void *out, size_t n, uint64_t at);
 ssize_t skl_os_pwrite(int fd, const void *from, size_t n, uint64_t at);
 int skl_os_fdatasync(int fd);
 int skl_os_fsync(int fd);
+/* Begin to write what is in memory of a file to the disk; a wish. */
+void skl_os_start_writeback(int fd);
 int skl_os_truncate(int fd, uint64_t size);
 int skl_os_allocate_range(int fd, uint64_t at, uint64_t n);
 /* A file lock without waiting: shared or exclusive; -EWOULDBLOCK. */

@@ -5,8 +5,9 @@
 #include "base/clock.h"
 #include "base/os.h"
 #include "io/cq.h"
-#include "io/list_file.h"
+#include "io/list_child.h"
 #include "io/list_map.h"
+#include "io/overlay_log.h"
 #include "io/wake.h"
 #include "io/watch.h"
 
@@ -34,7 +35,7 @@ enum {
     SEGMENT_EVENTS = IN_ATTRIB | IN_MASK_ADD | IN_ONLYDIR
 };
 
-enum { FD_COMMAND, FD_INOTIFY, FD_LISTEN, FD_READER, FD_COUNT };
+enum { FD_COMMAND, FD_INOTIFY, FD_LISTEN, FD_READER, FD_CHILD, FD_COUNT };
 
 /* A reload that somebody waits for. */
 typedef struct {
@@ -68,7 +69,11 @@ struct skl_io {
     int has_role[SKL_ROLE_COUNT];
     int64_t tick_at, sweep_at, watch_at;
     skl_wake_t wake;
+    skl_list_child_t child; /* that loads a list */
     skl_watcher_t watcher;
+    skl_overlay_log_t *overlay_log; /* NULL: nothing is kept */
+    int log_failed;                 /* and it was said */
+    int pad2;
 
     int flush_fd; /* eventfd */
     skl_cq_t cq;
@@ -141,6 +146,45 @@ static void trim_overlay(skl_io_t *io)
     }
 }
 
+/* ---- The overlay's log --------------------------------------------------- */
+
+static void keep_overlay(skl_io_t *io, int64_t now)
+{
+    char err[160] = "";
+    int rc;
+
+    if (io->overlay_log == NULL || !io->has_role[SKL_ROLE_LOADER]) {
+        return;
+    }
+    rc = skl_overlay_log_step(io->overlay_log, now, err, sizeof(err));
+    if (rc != SECKILL_OK && !io->log_failed) {
+        skl_cq_notice(&io->cq, SECKILL_EVENT_LIST, rc, err);
+    }
+    io->log_failed = rc != SECKILL_OK;
+}
+
+/* The last process to go writes what is left, also one without the role. */
+static void end_overlay_log(skl_io_t *io)
+{
+    if (io->overlay_log != NULL) {
+        take_role(io, SKL_ROLE_LOADER);
+    }
+    keep_overlay(io, skl_clock_mono_ns());
+    skl_overlay_log_free(io->overlay_log);
+    io->overlay_log = NULL;
+}
+
+static int begin_overlay_log(skl_io_t *io)
+{
+    const char *dir = io->config.dir;
+
+    if (dir == NULL || dir[0] == '\0') {
+        return SECKILL_OK;
+    }
+    io->overlay_log = skl_overlay_log_new(dir, io->config.lists);
+    return io->overlay_log != NULL ? SECKILL_OK : SECKILL_ENOMEM;
+}
+
 /* ---- Lists --------------------------------------------------------------- */
 
 static int64_t env_now(void *ctx)
@@ -148,15 +192,6 @@ static int64_t env_now(void *ctx)
     skl_io_t *io = ctx;
 
     return io->config.now(io->config.ctx);
-}
-
-/* During a long load: go on sweeping, and end when asked to. */
-static int env_pulse(void *ctx)
-{
-    skl_io_t *io = ctx;
-
-    sweep(io, skl_clock_mono_ns());
-    return atomic_load(&io->stop);
 }
 
 static void map_list(skl_io_t *io, struct seckill_list *list, int again)
@@ -199,9 +234,11 @@ static int run_job(skl_io_t *io, job_t *job, int64_t now)
 {
     int last = job->tries + 1 >= SKL_LOAD_TRIES ? SKL_LOAD_LAST_TRY : 0;
     char err[240] = "";
-    int rc = skl_list_load_once(&io->env, job->list, last, 0, err, sizeof(err));
+    int rc = skl_list_child_load(&io->child, &io->env, job->list, last,
+                                 job->ticket, now, err, sizeof(err));
 
-    if (rc == SECKILL_EBUSY && now < job->deadline) {
+    if (rc == SKL_LOAD_RUNS || rc == SKL_LOAD_WAITS ||
+        (rc == SECKILL_EBUSY && now < job->deadline)) {
         job->at = now + BUSY_NS;
         return 0;
     }
@@ -242,6 +279,20 @@ static void put_job(skl_io_t *io, const job_t *job)
     skl_assert(io->job_count < SKL_CQ_TICKETS);
     io->jobs[io->job_count++] = *job;
     (void)pthread_mutex_unlock(&io->jobs_lock);
+}
+
+/* The child has ended: whoever asked for it is due. */
+static void hurry(skl_io_t *io, int64_t now)
+{
+    (void)pthread_mutex_lock(&io->jobs_lock);
+    for (uint32_t i = 0; i < io->job_count; i++) {
+        if (io->jobs[i].ticket == io->child.asker) {
+            io->jobs[i].at = now;
+        }
+    }
+    (void)pthread_mutex_unlock(&io->jobs_lock);
+    skl_watcher_hurry(&io->watcher, now);
+    io->watch_at = now;
 }
 
 static int64_t run_jobs(skl_io_t *io, int64_t now)
@@ -300,6 +351,9 @@ static void handle(skl_io_t *io, const struct pollfd *fds)
     if (fds[FD_READER].revents && !skl_wake_drain(io->reader_fd)) {
         set_reader(io, -1);
     }
+    if (fds[FD_CHILD].revents) {
+        hurry(io, skl_clock_mono_ns());
+    }
     if (fds[FD_LISTEN].revents) {
         int fd = skl_wake_accept(&io->wake);
 
@@ -324,6 +378,7 @@ static void wait_events(skl_io_t *io, int64_t until)
         [FD_INOTIFY] = {.fd = io->inotify_fd, .events = POLLIN},
         [FD_LISTEN] = {.fd = io->wake.fd, .events = POLLIN},
         [FD_READER] = {.fd = io->reader_fd, .events = POLLIN},
+        [FD_CHILD] = {.fd = skl_list_child_fd(&io->child), .events = POLLIN},
     };
 
     if (wait_fds(fds, FD_COUNT, until - skl_clock_mono_ns()) > 0) {
@@ -342,6 +397,8 @@ static void tick(skl_io_t *io, int64_t now)
     take_role(io, SKL_ROLE_LOADER);
     take_role(io, SKL_ROLE_SWEEPER);
     trim_overlay(io);
+    skl_list_child_tick(&io->child, &io->env, now);
+    keep_overlay(io, now);
     if (io->has_role[SKL_ROLE_SWEEPER] && io->config.tick != NULL) {
         io->config.tick(io->config.ctx, now);
     }
@@ -379,6 +436,8 @@ static void *io_main(void *arg)
     while (!atomic_load(&io->stop)) {
         wait_events(io, step(io));
     }
+    skl_list_child_stop(&io->child);
+    end_overlay_log(io);
     skl_watcher_clear(&io->watcher);
     if (io->config.leave != NULL) {
         io->config.leave(io->config.ctx);
@@ -525,8 +584,8 @@ static int start_threads(skl_io_t *io, char *err, size_t size)
     skl_assert(io->job_count == 0);
     atomic_store(&io->stop, 0);
     io->tick_at = io->sweep_at = io->watch_at = 0;
-    skl_watcher_init(&io->watcher, &io->env, io->inotify_fd, io->segment_wd,
-                     watch_done, io);
+    skl_watcher_init(&io->watcher, &io->env, &io->child, io->inotify_fd,
+                     io->segment_wd, watch_done, io);
     rc = make_thread(&io->io_thread, io_main, io, "seckill-io");
     if (rc != 0) {
         errno = rc;
@@ -555,7 +614,6 @@ static skl_io_t *new_io(const skl_io_config_t *config)
     io->env.lists = config->lists;
     io->env.ctx = io;
     io->env.now = env_now;
-    io->env.pulse = env_pulse;
     skl_lists_set_threaded(config->lists, 0); /* from now on forks count */
     io->epoch = skl_lists_epoch();
     io->command_fd = io->flush_fd = io->inotify_fd = io->reader_fd = -1;
@@ -582,6 +640,9 @@ static void leave_to_parent(skl_io_t *io)
     skl_assert(!is_ours(io));
     close_files(io);
     close_fd(&io->wake.fd);
+    if (skl_list_child_fd(&io->child) >= 0) {
+        (void)skl_os_close(io->child.fd);
+    }
     free(io);
 }
 
@@ -590,6 +651,7 @@ static int start(skl_io_t *io, char *err, size_t size)
     struct seckill_list *list = atomic_load(&io->config.lists->first);
     int rc = open_files(io, err, size);
 
+    rc = rc == SECKILL_OK ? begin_overlay_log(io) : rc;
     /* What is in force now, before the first lookup. */
     for (; rc == SECKILL_OK && list != NULL; list = list->next) {
         (void)skl_list_map(io->config.segment, list, 0);
@@ -597,6 +659,8 @@ static int start(skl_io_t *io, char *err, size_t size)
     }
     rc = rc == SECKILL_OK ? start_threads(io, err, size) : rc;
     if (rc != SECKILL_OK) {
+        skl_overlay_log_free(io->overlay_log);
+        io->overlay_log = NULL;
         skl_wake_close(&io->wake);
         close_files(io);
         return rc;

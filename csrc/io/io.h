@@ -47,6 +47,8 @@ typedef struct {
      * just waits. */
     void (*flush_wait)(void *ctx, int has_role);
     void (*flush_wake)(void *ctx);
+    /* Where the logs of the lists' overlays are kept; "" or NULL: nowhere. */
+    const char *dir;
     /* Ledger time: list entries count their ttl from it. */
     int64_t (*now)(void *ctx);
 } skl_io_config_t;

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/os.h"
 #include "io/list_map.h"
+#include "io/list_source.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -17,66 +18,50 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CHUNK = 256 * 1024 };
-
 /* A file written this short before it was read may be written again within
  * the same tick of the clock, with the same times. */
 #define RACY_NS (20 * SKL_NS_PER_MS)
 #define LOAD_WAIT_NS (60 * SKL_NS_PER_SEC)
 #define LOCK_PAUSE_NS (2 * SKL_NS_PER_MS)
 
-/* One try of one load. */
-typedef struct {
+struct skl_load {
     const skl_list_env_t *env;
     struct seckill_list *list;
     skl_list_slot_t *slot;
-    char *err;
-    size_t err_size;
+    skl_source_t *source;
+    skl_list_merge_t *merge; /* NULL: none */
+    skl_list_made_t *made;   /* to be filled */
     int flags;
-    int fd; /* of the list file; -1 */
+    int pad;
     int64_t started_ns;
-    skl_file_id_t id;
     uint64_t word; /* to publish */
     void *base;    /* of the index, writable; NULL */
-    uint64_t bytes;
     char dir[SKL_PATH_MAX + 16];
     char temp[SKL_LIST_PATH_MAX];
     skl_text_t text;
     skl_index_plan_t plan;
     skl_index_writer_t writer;
-    char chunk[CHUNK];
-} load_t;
+};
 
-__attribute__((format(printf, 3, 4))) static int fail(load_t *ld, int rc,
+__attribute__((format(printf, 3, 4))) static int fail(skl_list_made_t *made,
+                                                      int rc,
                                                       const char *format, ...)
 {
     va_list args;
 
     va_start(args, format);
-    if (ld->err_size > 0) {
-        (void)vsnprintf(ld->err, ld->err_size, format, args);
-    }
+    (void)vsnprintf(made->text, sizeof(made->text), format, args);
     va_end(args);
     return rc;
 }
 
-static int fail_call(load_t *ld, int rc, const char *call, const char *path)
+static int fail_call(skl_list_made_t *made, int rc, const char *call,
+                     const char *path)
 {
-    return fail(ld, SECKILL_EIO, "%s %.180s: %s", call, path, strerror(-rc));
+    return fail(made, SECKILL_EIO, "%s %.180s: %s", call, path, strerror(-rc));
 }
 
 /* ---- Versions of the list file ------------------------------------------- */
-
-static void to_id(const struct stat *st, skl_file_id_t *out)
-{
-    out->dev = st->st_dev;
-    out->ino = st->st_ino;
-    out->size = (uint64_t)st->st_size;
-    out->mtime_ns =
-        (int64_t)st->st_mtim.tv_sec * SKL_NS_PER_SEC + st->st_mtim.tv_nsec;
-    out->ctime_ns =
-        (int64_t)st->st_ctim.tv_sec * SKL_NS_PER_SEC + st->st_ctim.tv_nsec;
-}
 
 static int same_id(const skl_file_id_t *a, const skl_file_id_t *b)
 {
@@ -85,11 +70,9 @@ static int same_id(const skl_file_id_t *a, const skl_file_id_t *b)
 
 void skl_list_file_id(const skl_list_slot_t *slot, skl_file_id_t *out)
 {
-    struct stat st;
-
     memset(out, 0, sizeof(*out));
-    if (atomic_load(&slot->has_file) && skl_os_stat(slot->file, &st) == 0) {
-        to_id(&st, out);
+    if (atomic_load(&slot->has_file)) {
+        skl_source_version(slot->file, out);
     }
 }
 
@@ -110,129 +93,98 @@ int skl_list_known(const skl_list_slot_t *slot, const skl_file_id_t *id)
 
 /* ---- Reading ------------------------------------------------------------- */
 
-static int open_source(load_t *ld)
+static void feed_text(void *ctx, const char *data, size_t len)
 {
-    uint64_t limit = atomic_load(&ld->slot->max_bytes);
-    struct stat st;
-    int rc;
+    skl_text_feed(ctx, data, len);
+}
 
-    ld->fd = skl_os_open_source(ld->slot->file);
-    if (ld->fd < 0) {
-        return fail(ld, SECKILL_EBADFILE, "open %.180s: %s", ld->slot->file,
-                    strerror(-ld->fd));
+/* The whole file through the parser. */
+static int read_all(skl_load_t *ld, int digest)
+{
+    int rc = skl_source_read(ld->source, feed_text, &ld->text, digest);
+
+    if (rc == SKL_SOURCE_TORN) {
+        rc = ld->flags & SKL_LOAD_LAST_TRY ? SECKILL_EBADFILE : SKL_LOAD_AGAIN;
     }
-    rc = skl_os_fstat(ld->fd, &st);
-    if (rc != 0) {
-        return fail_call(ld, rc, "stat", ld->slot->file);
+    if (rc != SECKILL_OK) {
+        return fail(ld->made, rc, "%s", skl_source_error(ld->source));
     }
-    to_id(&st, &ld->id);
-    if (!S_ISREG(st.st_mode)) {
-        return fail(ld, SECKILL_EBADFILE, "%.180s: not a regular file",
-                    ld->slot->file);
-    }
-    if (ld->id.size > limit) {
-        return fail(ld, SECKILL_ETOOLARGE,
-                    "%.120s: %" PRIu64 " bytes, max_bytes is %" PRIu64,
-                    ld->slot->file, ld->id.size, limit);
-    }
+    skl_text_end(&ld->text);
     return SECKILL_OK;
 }
 
-/* 1 when the open file, and the path, are still the version of `id`. */
-static int unchanged(load_t *ld)
+/* A file that lost what showed that the one before was whole is a torn one. */
+static int check_proofs(skl_load_t *ld)
 {
-    skl_file_id_t now;
-    struct stat st;
+    const int side = skl_source_side(ld->source);
+    const uint32_t trailer = ld->text.trailer;
+    skl_list_good_t good;
+    char why[100];
 
-#ifdef MUTANT_LIST_TORN
-    return 1;
-#endif
-    if (skl_os_fstat(ld->fd, &st) != 0) {
-        return 0;
+    if (!skl_text_is_whole(&ld->text, why, sizeof(why))) {
+        return fail(ld->made, SECKILL_EBADFILE, "%.120s: %s", ld->slot->file,
+                    why);
     }
-    to_id(&st, &now);
-    if (!same_id(&now, &ld->id)) {
-        return 0;
+    skl_list_good(ld->slot, &good);
+    if ((good.proofs & SKL_PROOF_TRAILER) && trailer == SKL_TRAILER_NONE) {
+        return fail(ld->made, SECKILL_EBADFILE,
+                    "%.120s: no #end, the file before had one", ld->slot->file);
     }
-    skl_list_file_id(ld->slot, &now);
-    return now.ino == ld->id.ino && now.dev == ld->id.dev;
+    if ((good.proofs & SKL_PROOF_DIGEST) && side == SKL_SIDE_NONE) {
+        return fail(ld->made, SECKILL_EBADFILE,
+                    "%.120s: no .sha256, the file before had one",
+                    ld->slot->file);
+    }
+    ld->made->proofs = trailer == SKL_TRAILER_COUNT ? SKL_PROOF_TRAILER : 0;
+    ld->made->proofs |= side == SKL_SIDE_DIGEST ? SKL_PROOF_DIGEST : 0;
+    return SECKILL_OK;
 }
 
-static int torn(load_t *ld)
+static int check_entries(skl_load_t *ld)
 {
-    skl_assert(ld->fd >= 0);
-    fail(ld, 0, "%.180s: changed while it was read", ld->slot->file);
-    return ld->flags & SKL_LOAD_LAST_TRY ? SECKILL_EBADFILE : SKL_LOAD_AGAIN;
-}
-
-/* Feed the whole file to the parser. */
-static int read_all(load_t *ld)
-{
-    const skl_list_env_t *env = ld->env;
-    uint64_t total = 0;
-
-    skl_assert(ld->fd >= 0);
-    if (lseek(ld->fd, 0, SEEK_SET) != 0) {
-        return fail_call(ld, -errno, "seek", ld->slot->file);
-    }
-    for (;;) {
-        ssize_t n = skl_os_read(ld->fd, ld->chunk, sizeof(ld->chunk));
-
-        if (n < 0) {
-            return fail_call(ld, (int)n, "read", ld->slot->file);
-        }
-        total += (uint64_t)n;
-        if (total > ld->id.size) {
-            return torn(ld); /* it grows; and never ends, perhaps */
-        }
-        if (n == 0) {
-            break;
-        }
-        skl_text_feed(&ld->text, ld->chunk, (size_t)n);
-        if (env->pulse != NULL && env->pulse(env->ctx) != 0) {
-            return fail(ld, SECKILL_ECLOSED, "stopped");
-        }
-    }
-    skl_text_end(&ld->text);
-    return total == ld->id.size ? SECKILL_OK : torn(ld);
-}
-
-/* First reading: is it good, and how large will the index be? */
-static int survey(load_t *ld)
-{
+    const uint64_t max = atomic_load(&ld->slot->max_entries);
+    const uint64_t entries = ld->text.counts.entries;
     uint32_t limit = atomic_load(&ld->slot->max_bad_lines);
-    int rc;
 
     limit = limit == UINT32_MAX ? 0 : limit; /* 0 asks for the default */
-    skl_text_begin(&ld->text, NULL, NULL, 0);
-    rc = read_all(ld);
-    if (rc != SECKILL_OK) {
-        return rc;
-    }
-    if (!unchanged(ld)) {
-        return torn(ld);
-    }
     if (ld->text.bad_lines > limit) {
-        return fail(ld, SECKILL_EBADFILE, "%" PRIu64 " bad lines: %s",
+        return fail(ld->made, SECKILL_EBADFILE, "%" PRIu64 " bad lines: %s",
                     ld->text.bad_lines, ld->text.errors);
     }
-    if (ld->text.counts.entries == 0 && !atomic_load(&ld->slot->allow_empty)) {
-        return fail(ld, SECKILL_EBADFILE, "%.120s: no entries%s%s",
+    if (entries == 0 && !atomic_load(&ld->slot->allow_empty)) {
+        return fail(ld->made, SECKILL_EBADFILE, "%.120s: no entries%s%s",
                     ld->slot->file, ld->text.bad_lines > 0 ? "; " : "",
                     ld->text.errors);
     }
-    ld->plan = ld->text.counts;
-    if (skl_index_bytes(&ld->plan) == 0) {
-        return fail(ld, SECKILL_ETOOLARGE, "%.180s: too many entries",
-                    ld->slot->file);
+    if (entries > max || skl_index_bytes(&ld->text.counts) == 0) {
+        return fail(ld->made, SECKILL_ETOOLARGE,
+                    "%.120s: %" PRIu64 " entries, max_entries is %" PRIu64,
+                    ld->slot->file, entries, max);
     }
     return SECKILL_OK;
+}
+
+/* First reading: is it good, and how large will the index be? */
+static int survey(skl_load_t *ld)
+{
+    int rc;
+
+    skl_text_begin(&ld->text, NULL, NULL, 0);
+    rc = read_all(ld, skl_source_side(ld->source) == SKL_SIDE_DIGEST);
+    if (rc != SECKILL_OK) {
+        return rc;
+    }
+    ld->made->bad_lines = ld->text.bad_lines;
+    rc = check_proofs(ld);
+    rc = rc == SECKILL_OK ? check_entries(ld) : rc;
+    ld->plan = ld->text.counts;
+    return rc;
 }
 
 /* ---- The index file ------------------------------------------------------ */
 
 /* Root makes files for the segment's owner. */
-static int choose_dir(load_t *ld)
+static int choose_dir(skl_load_t *ld, skl_list_made_t *made)
 {
     const skl_segment_t *seg = ld->env->segment;
     uint64_t old = skl_list_generation(atomic_load(&ld->slot->current));
@@ -240,7 +192,7 @@ static int choose_dir(load_t *ld)
     int rc = SECKILL_OK;
 
     if (old >= UINT32_MAX) {
-        return fail(ld, SECKILL_EFULL, "out of generations");
+        return fail(made, SECKILL_EFULL, "out of generations");
     }
     ld->word = (uint64_t)uid << 32 | (old + 1);
     if (uid == geteuid()) {
@@ -249,16 +201,17 @@ static int choose_dir(load_t *ld)
         skl_segment_dir_of(seg, uid, ld->dir, sizeof(ld->dir));
     }
     if (rc != SECKILL_OK) {
-        return fail(ld, rc, "directory %.180s: %s", ld->dir,
+        return fail(made, rc, "directory %.180s: %s", ld->dir,
                     seckill_errname(rc));
     }
-    (void)snprintf(ld->temp, sizeof(ld->temp), "%.271s/list.%s.tmp", ld->dir,
-                   ld->slot->name);
+    /* A builder whose parent is gone may still be at its own for a moment. */
+    (void)snprintf(ld->temp, sizeof(ld->temp), "%.271s/list.%s.t%" PRIx64,
+                   ld->dir, ld->slot->name, (uint64_t)ld->started_ns);
     return rc;
 }
 
 /* 1 for a file of this list that is not the one called `keep`. */
-static int is_stale(const load_t *ld, const char *name, const char *keep)
+static int is_stale(const skl_load_t *ld, const char *name, const char *keep)
 {
     size_t len = strlen(ld->slot->name);
 
@@ -268,7 +221,7 @@ static int is_stale(const load_t *ld, const char *name, const char *keep)
 }
 
 /* Remove what earlier loads left in our directory; all but this word's. */
-static void remove_stale(const load_t *ld, uint64_t word)
+static void remove_stale(const skl_load_t *ld, uint64_t word)
 {
     char keep[SKL_LIST_PATH_MAX], path[SKL_LIST_PATH_MAX + 256];
     const struct dirent *entry;
@@ -289,39 +242,40 @@ static void remove_stale(const load_t *ld, uint64_t word)
     (void)closedir(d);
 }
 
-static int no_space(load_t *ld, int fd)
+static int no_space(skl_load_t *ld, int fd)
 {
     uint64_t room = 0;
 
     (void)skl_os_free_bytes(fd, &room);
-    return fail(ld, SECKILL_ENOSPACE,
+    return fail(ld->made, SECKILL_ENOSPACE,
                 "%.150s: needs %" PRIu64 " bytes, %" PRIu64 " are available",
-                ld->dir, ld->bytes, room);
+                ld->dir, ld->made->bytes, room);
 }
 
 /* Create, own, fill with zeros, map. The space is taken here. */
-static int make_temp(load_t *ld)
+static int make_temp(skl_load_t *ld)
 {
+    const uint64_t bytes = skl_index_bytes(&ld->plan);
     int fd, rc;
 
     skl_assert(ld->base == NULL);
-    ld->bytes = skl_index_bytes(&ld->plan);
-    skl_assert(ld->bytes >= SKL_INDEX_HEADER);
+    skl_assert(bytes >= SKL_INDEX_HEADER);
+    ld->made->bytes = bytes;
     fd = skl_os_open(ld->temp, O_RDWR | O_CREAT | O_EXCL, 0600);
     if (fd < 0) {
-        return fail_call(ld, fd, "create", ld->temp);
+        return fail_call(ld->made, fd, "create", ld->temp);
     }
     rc = skl_list_uid(ld->word) != geteuid()
              ? skl_os_fchown(fd, skl_list_uid(ld->word), (gid_t)-1)
              : 0;
-    rc = rc == 0 ? skl_os_allocate(fd, ld->bytes) : rc;
+    rc = rc == 0 ? skl_os_allocate(fd, bytes) : rc;
     if (rc == -ENOSPC) {
         rc = no_space(ld, fd);
     } else if (rc == 0) {
-        rc = skl_os_map(fd, ld->bytes, 1, &ld->base);
-        rc = rc == 0 ? SECKILL_OK : fail_call(ld, rc, "map", ld->temp);
+        rc = skl_os_map(fd, bytes, 1, &ld->base);
+        rc = rc == 0 ? SECKILL_OK : fail_call(ld->made, rc, "map", ld->temp);
     } else {
-        rc = fail_call(ld, rc, "make", ld->temp);
+        rc = fail_call(ld->made, rc, "make", ld->temp);
     }
     (void)skl_os_close(fd);
     return rc;
@@ -329,13 +283,16 @@ static int make_temp(load_t *ld)
 
 static void put_entry(void *ctx, const skl_index_entry_t *entry)
 {
-    load_t *ld = ctx;
+    skl_load_t *ld = ctx;
 
     skl_index_put(&ld->writer, entry);
+    if (ld->merge != NULL) {
+        skl_list_merge_see(ld->merge, entry);
+    }
 }
 
 /* Second reading: fill the index. */
-static int build(load_t *ld)
+static int build(skl_load_t *ld)
 {
     const skl_list_env_t *env = ld->env;
     skl_hash_key_t key;
@@ -343,74 +300,66 @@ static int build(load_t *ld)
 
     skl_assert(ld->base != NULL);
     if (rc != 0) {
-        return fail_call(ld, rc, "random", "key");
+        return fail_call(ld->made, rc, "random", "key");
     }
     skl_index_begin(&ld->writer, ld->base, &ld->plan, &key);
     skl_text_begin(&ld->text, put_entry, ld, env->now(env->ctx));
-    rc = read_all(ld);
+    rc = read_all(ld, 1);
     if (rc != SECKILL_OK) {
         return rc;
     }
     rc = skl_index_end(&ld->writer, ld->slot->kind,
                        skl_list_owner(env->lists, ld->slot),
                        skl_list_generation(ld->word));
-    if (rc != SECKILL_OK || !unchanged(ld) ||
+    if (rc != SECKILL_OK ||
         memcmp(&ld->plan, &ld->text.counts, sizeof(ld->plan)) != 0) {
-        return torn(ld);
+        return fail(ld->made, SECKILL_EBADFILE,
+                    "%.180s: two readings gave different entries",
+                    ld->slot->file);
     }
+    ld->made->entries = ld->writer.header->entries;
     return SECKILL_OK;
-}
-
-static void drop_temp(load_t *ld)
-{
-    if (ld->base != NULL) {
-        (void)skl_os_unmap(ld->base, ld->bytes);
-        ld->base = NULL;
-    }
-    (void)skl_os_unlink(ld->temp);
 }
 
 /* ---- Putting it in force ------------------------------------------------- */
 
-static void note_good(load_t *ld)
+static void note_good(const skl_load_t *ld, const skl_list_made_t *made)
 {
     skl_list_good_t good, old;
-    int64_t changed =
-        ld->id.ctime_ns > ld->id.mtime_ns ? ld->id.ctime_ns : ld->id.mtime_ns;
 
     skl_list_good(ld->slot, &old);
     memset(&good, 0, sizeof(good));
-    good.file = ld->id;
-    good.file_mtime_ns = ld->id.mtime_ns;
-    if (changed > skl_clock_wall_ns() - RACY_NS -
-                      (skl_clock_mono_ns() - ld->started_ns)) {
+    good.file = made->id;
+    good.file_mtime_ns = made->id.mtime_ns;
+    if (made->changed_ns > skl_clock_wall_ns() - RACY_NS -
+                               (skl_clock_mono_ns() - ld->started_ns)) {
         good.file.mtime_ns = -1; /* matches no version: looked at again */
     }
-    good.entries = ((const skl_index_header_t *)ld->base)->entries;
-    good.bytes = ld->bytes;
+    good.entries = made->entries;
+    good.bytes = made->bytes;
     good.reloads = old.reloads + 1;
-    good.bad_lines = ld->text.bad_lines;
+    good.bad_lines = made->bad_lines;
     good.loaded_at = ld->env->now(ld->env->ctx);
     good.load_ns = skl_clock_mono_ns() - ld->started_ns;
+    good.format = made->format;
+    good.proofs = made->proofs;
+    memcpy(good.digest, made->digest, sizeof(good.digest));
     skl_list_set_good(ld->slot, skl_list_generation(ld->word), &good);
 }
 
-static int put_in_force(load_t *ld)
+static int put_in_force(skl_load_t *ld, skl_list_made_t *made)
 {
     const skl_segment_t *seg = ld->env->segment;
     char path[SKL_LIST_PATH_MAX], old_path[SKL_LIST_PATH_MAX];
     uint64_t old = atomic_load(&ld->slot->current);
     int rc;
 
-    skl_assert(ld->base != NULL);
     skl_assert(skl_list_generation(ld->word) == skl_list_generation(old) + 1);
-    note_good(ld);
-    (void)skl_os_unmap(ld->base, ld->bytes);
-    ld->base = NULL;
+    note_good(ld, made);
     skl_list_path(seg, ld->slot, ld->word, path, sizeof(path));
     rc = skl_os_rename(ld->temp, path);
     if (rc != 0) {
-        return fail_call(ld, rc, "rename", ld->temp);
+        return fail_call(made, rc, "rename", ld->temp);
     }
     skl_list_publish(ld->slot, skl_list_uid(ld->word),
                      skl_list_generation(ld->word));
@@ -423,36 +372,31 @@ static int put_in_force(load_t *ld)
     return SECKILL_OK;
 }
 
-static void note_bad(load_t *ld, int rc)
+static void note_bad(const skl_load_t *ld, const skl_list_made_t *made)
 {
     skl_list_bad_t bad, old;
 
-    skl_assert(rc < 0);
+    skl_assert(made->rc < 0);
     skl_list_bad(ld->slot, &old);
     memset(&bad, 0, sizeof(bad));
-    bad.file = ld->id;
-    if (rc != SECKILL_EBADFILE && rc != SECKILL_ETOOLARGE) {
+    bad.file = made->id;
+    if (made->rc != SECKILL_EBADFILE && made->rc != SECKILL_ETOOLARGE) {
         bad.file.mtime_ns = -1; /* not the file's fault: try it again */
     }
     bad.generation = skl_list_generation(atomic_load(&ld->slot->current));
     bad.failures = old.failures + 1;
-    bad.bad_lines = ld->text.bad_lines;
-    bad.rc = rc;
-    (void)snprintf(bad.error, sizeof(bad.error), "%s", ld->err);
+    bad.bad_lines = made->bad_lines;
+    bad.rc = made->rc;
+    (void)snprintf(bad.error, sizeof(bad.error), "%s", made->text);
     skl_list_set_bad(ld->slot, &bad);
 }
 
 /* ---- One load ------------------------------------------------------------ */
 
-static int make_index(load_t *ld)
+static int make_index(skl_load_t *ld)
 {
-    int rc = choose_dir(ld);
+    int rc = make_temp(ld);
 
-    if (rc != SECKILL_OK) {
-        return rc;
-    }
-    remove_stale(ld, atomic_load(&ld->slot->current));
-    rc = make_temp(ld);
 #ifdef MUTANT_LIST_SWAP_EARLY
     if (rc == SECKILL_OK) {
         char path[SKL_LIST_PATH_MAX];
@@ -464,37 +408,32 @@ static int make_index(load_t *ld)
     }
 #endif
     rc = rc == SECKILL_OK ? build(ld) : rc;
-#ifndef MUTANT_LIST_SWAP_EARLY
-    rc = rc == SECKILL_OK ? put_in_force(ld) : rc;
-#endif
-    if (rc != SECKILL_OK) {
-        drop_temp(ld);
+    if (ld->base != NULL) {
+        (void)skl_os_unmap(ld->base, ld->made->bytes);
+        ld->base = NULL;
     }
     return rc;
 }
 
-static int load_locked(load_t *ld)
+void skl_load_make(skl_load_t *ld, skl_list_made_t *made)
 {
     int rc;
 
-    if (ld->flags & SKL_LOAD_IF_CHANGED) {
-        skl_list_file_id(ld->slot, &ld->id);
-        if (skl_list_known(ld->slot, &ld->id) &&
-            skl_list_reachable(ld->env->segment, ld->slot)) {
-            return SECKILL_OK;
-        }
+    skl_assert(ld->base == NULL);
+    memset(made, 0, sizeof(*made));
+    ld->made = made;
+    rc = skl_source_open(ld->source);
+    if (rc != SECKILL_OK) {
+        fail(made, rc, "%s", skl_source_error(ld->source));
     }
-    memset(&ld->id, 0, sizeof(ld->id));
-    rc = open_source(ld);
+    made->id = *skl_source_id(ld->source);
     rc = rc == SECKILL_OK ? survey(ld) : rc;
     rc = rc == SECKILL_OK ? make_index(ld) : rc;
-    if (ld->fd >= 0) {
-        (void)skl_os_close(ld->fd);
-    }
-    if (rc < 0 && rc != SECKILL_ECLOSED) {
-        note_bad(ld, rc);
-    }
-    return rc;
+    skl_source_close(ld->source);
+    made->format = skl_source_format(ld->source);
+    made->changed_ns = skl_source_changed_ns(ld->source);
+    memcpy(made->digest, skl_source_digest(ld->source), sizeof(made->digest));
+    made->rc = rc;
 }
 
 /* Loads are long: not the short waiting of the request path. */
@@ -510,11 +449,74 @@ static int take_load_lock(skl_list_slot_t *slot, int64_t wait_ns)
     return rc;
 }
 
-int skl_list_load_once(const skl_list_env_t *env, struct seckill_list *list,
-                       int flags, int64_t wait_ns, char *err, size_t err_size)
+static void free_load(skl_load_t *ld)
 {
-    load_t *ld = calloc(1, sizeof(*ld));
-    char local[SKL_LIST_PATH_MAX] = "";
+    skl_source_free(ld->source);
+    skl_list_merge_free(ld->merge);
+    free(ld);
+}
+
+static skl_load_t *new_load(const skl_list_env_t *env,
+                            struct seckill_list *list, int flags)
+{
+    skl_load_t *ld = calloc(1, sizeof(*ld));
+
+    if (ld == NULL) {
+        return NULL;
+    }
+    ld->env = env;
+    ld->list = list;
+    ld->slot = list->slot;
+    ld->flags = flags;
+    ld->started_ns = skl_clock_mono_ns();
+    ld->source =
+        skl_source_new(list->slot->file, atomic_load(&list->slot->max_bytes));
+    if (ld->source == NULL) {
+        free_load(ld);
+        return NULL;
+    }
+    return ld;
+}
+
+static int prepare(skl_load_t *ld, char *err, size_t err_size)
+{
+    skl_list_made_t made = {0};
+    skl_file_id_t id;
+
+    if (ld->flags & SKL_LOAD_IF_CHANGED) {
+        skl_list_file_id(ld->slot, &id);
+        if (skl_list_known(ld->slot, &id) &&
+            skl_list_reachable(ld->env->segment, ld->slot)) {
+            return SKL_LOAD_NOTHING;
+        }
+    }
+    made.rc = choose_dir(ld, &made);
+    if (made.rc != SECKILL_OK) {
+        note_bad(ld, &made);
+        (void)snprintf(err, err_size, "%s", made.text);
+        return made.rc;
+    }
+    remove_stale(ld, atomic_load(&ld->slot->current));
+    if (ld->flags & SKL_LOAD_MERGE) {
+        ld->merge = skl_list_merge_new(ld->list);
+    }
+    return SECKILL_OK;
+}
+
+skl_list_merge_t *skl_load_take_merge(skl_load_t *ld, uint64_t *word)
+{
+    skl_list_merge_t *m = ld->merge;
+
+    ld->merge = NULL;
+    *word = ld->word;
+    return m;
+}
+
+int skl_load_begin(const skl_list_env_t *env, struct seckill_list *list,
+                   int flags, int64_t wait_ns, skl_load_t **out, char *err,
+                   size_t err_size)
+{
+    skl_load_t *ld = new_load(env, list, flags);
     int rc;
 
     skl_assert(env->segment != NULL && env->now != NULL);
@@ -522,37 +524,72 @@ int skl_list_load_once(const skl_list_env_t *env, struct seckill_list *list,
     if (ld == NULL) {
         return SECKILL_ENOMEM;
     }
-    ld->env = env;
-    ld->list = list;
-    ld->slot = list->slot;
-    ld->err = local;
-    ld->err_size = sizeof(local);
-    ld->flags = flags;
-    ld->fd = -1;
-    ld->started_ns = skl_clock_mono_ns();
     rc = take_load_lock(ld->slot, wait_ns);
-    if (rc == SECKILL_OK) {
-        rc = load_locked(ld);
+    if (rc != SECKILL_OK) {
+        free_load(ld);
+        return rc;
+    }
+    rc = prepare(ld, err, err_size);
+    if (rc != SECKILL_OK) {
         skl_lock_release(&ld->slot->load_lock);
+        free_load(ld);
+        return rc;
     }
-    if (rc != SECKILL_OK && err_size > 0) {
-        (void)snprintf(err, err_size, "%s", local);
+    *out = ld;
+    return SECKILL_OK;
+}
+
+void skl_load_drop(skl_load_t *ld)
+{
+    skl_assert(ld->temp[0] != '\0' && ld->base == NULL);
+    (void)skl_os_unlink(ld->temp);
+    skl_lock_release(&ld->slot->load_lock);
+    free_load(ld);
+}
+
+int skl_load_end(skl_load_t *ld, const skl_list_made_t *made, char *err,
+                 size_t err_size)
+{
+    skl_list_made_t m = *made;
+
+    skl_assert(made->rc <= SKL_LOAD_AGAIN);
+    m.text[sizeof(m.text) - 1] = '\0';
+#ifndef MUTANT_LIST_SWAP_EARLY
+    m.rc = m.rc == SECKILL_OK ? put_in_force(ld, &m) : m.rc;
+#endif
+    if (m.rc < 0) {
+        note_bad(ld, &m);
     }
-    free(ld);
-    return rc;
+    if (m.rc != SECKILL_OK && err_size > 0) {
+        (void)snprintf(err, err_size, "%s", m.text);
+    }
+    skl_load_drop(ld);
+    return m.rc;
+}
+
+const char *skl_load_temp(const skl_load_t *ld)
+{
+    return ld->temp;
 }
 
 int skl_list_load(const skl_list_env_t *env, struct seckill_list *list,
                   int flags, char *err, size_t err_size)
 {
     int64_t settle_ns = atomic_load(&list->slot->settle_ms) * SKL_NS_PER_MS;
+    skl_list_made_t made;
+    skl_load_t *ld;
     int rc;
 
     for (int i = 1;; i++) {
         int last = i == SKL_LOAD_TRIES ? SKL_LOAD_LAST_TRY : 0;
 
-        rc = skl_list_load_once(env, list, flags | last, LOAD_WAIT_NS, err,
-                                err_size);
+        rc = skl_load_begin(env, list, flags | last, LOAD_WAIT_NS, &ld, err,
+                            err_size);
+        if (rc != SECKILL_OK) {
+            return rc == SKL_LOAD_NOTHING ? SECKILL_OK : rc;
+        }
+        skl_load_make(ld, &made);
+        rc = skl_load_end(ld, &made, err, err_size);
         if (rc != SKL_LOAD_AGAIN) {
             return rc;
         }

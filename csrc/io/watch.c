@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/os.h"
 #include "io/list_map.h"
+#include "io/list_source.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -25,12 +26,14 @@ enum {
              IN_ONLYDIR | IN_MASK_ADD
 };
 
-void skl_watcher_init(skl_watcher_t *w, const skl_list_env_t *env, int inotify,
-                      int segment_wd, skl_watch_done_fn done, void *ctx)
+void skl_watcher_init(skl_watcher_t *w, const skl_list_env_t *env,
+                      skl_list_child_t *child, int inotify, int segment_wd,
+                      skl_watch_done_fn done, void *ctx)
 {
     skl_assert(env != NULL && done != NULL);
     memset(w, 0, sizeof(*w));
     w->env = env;
+    w->child = child;
     w->inotify = inotify;
     w->segment_wd = segment_wd;
     w->done = done;
@@ -142,23 +145,32 @@ static int follow(char path[PATH_MAX])
     return 1;
 }
 
+/* The directories that can change what `path` leads to. */
+static void add_path(skl_watcher_t *w, char path[PATH_MAX], dirs_t *dirs)
+{
+    for (int i = 0; i < LINKS; i++) {
+        add_parent(w, path, dirs);
+        add_links(w, path, dirs);
+        if (!follow(path)) {
+            break;
+        }
+    }
+}
+
 /* Again and again: directories come and go, links change. */
 static void refresh_dirs(skl_watcher_t *w, skl_watch_t *watch)
 {
+    const char *file = watch->list->slot->file;
     char path[PATH_MAX];
     dirs_t dirs = {0};
 
     if (w->inotify < 0) {
         return;
     }
-    (void)snprintf(path, sizeof(path), "%s", watch->list->slot->file);
-    for (int i = 0; i < LINKS; i++) {
-        add_parent(w, path, &dirs);
-        add_links(w, path, &dirs);
-        if (!follow(path)) {
-            break;
-        }
-    }
+    (void)snprintf(path, sizeof(path), "%s", file);
+    add_path(w, path, &dirs);
+    skl_source_side_path(file, path, sizeof(path));
+    add_path(w, path, &dirs);
     set_dirs(w, watch, &dirs);
 }
 
@@ -194,7 +206,13 @@ static void load(skl_watcher_t *w, skl_watch_t *watch, int64_t now)
     int rc;
 
     flags |= watch->tries + 1 >= SKL_LOAD_TRIES ? SKL_LOAD_LAST_TRY : 0;
-    rc = skl_list_load_once(w->env, watch->list, flags, 0, err, sizeof(err));
+    rc = skl_list_child_load(w->child, w->env, watch->list, flags, 0, now, err,
+                             sizeof(err));
+    watch->loading = rc == SKL_LOAD_RUNS;
+    if (rc == SKL_LOAD_RUNS || rc == SKL_LOAD_WAITS) {
+        watch->settle_at = now + LOOK_NS;
+        return;
+    }
     if (rc == SKL_LOAD_AGAIN || rc == SECKILL_EBUSY) {
         watch->tries += rc == SKL_LOAD_AGAIN;
         watch->settle_at =
@@ -203,9 +221,7 @@ static void load(skl_watcher_t *w, skl_watch_t *watch, int64_t now)
     }
     watch->tries = 0;
     watch->settle_at = 0;
-    if (rc != SECKILL_ECLOSED) {
-        w->done(w->ctx, watch->list, rc, err);
-    }
+    w->done(w->ctx, watch->list, rc, err);
 }
 
 /* What is there now, and what follows. */
@@ -276,7 +292,9 @@ static void find_lists(skl_watcher_t *w, int64_t now)
         if (atomic_load(&slot->state) == 0) {
             break;
         }
+        /* Who opens it first needs its lock for a moment. */
         if (atomic_load(&slot->has_file) && atomic_load(&slot->watch) == 1 &&
+            atomic_load(&w->env->lists->overlay.lists[i].restored) &&
             !is_watched(w, i)) {
             add_watch(w, i, now);
         }
@@ -292,6 +310,11 @@ int64_t skl_watcher_step(skl_watcher_t *w, int64_t now)
         skl_watch_t *watch = &w->watches[i];
         int settled = watch->settle_at != 0 && now >= watch->settle_at;
 
+        if (watch->loading) {
+            load(w, watch, now);
+            next = watch->loading ? min_ns(next, watch->settle_at) : now;
+            continue;
+        }
         if (atomic_load(&watch->list->slot->watch) != 1) {
             continue;
         }
@@ -317,6 +340,15 @@ void skl_watcher_event(skl_watcher_t *w, int wd, int64_t now)
 
         if (wd < 0 || has(watch->wd, watch->dirs, wd)) {
             watch->look_at = min_ns(watch->look_at, now + LOOK_NS);
+        }
+    }
+}
+
+void skl_watcher_hurry(skl_watcher_t *w, int64_t now)
+{
+    for (uint32_t i = 0; i < w->count; i++) {
+        if (w->watches[i].loading) {
+            w->watches[i].settle_at = now;
         }
     }
 }

@@ -31,12 +31,17 @@ local NS = 1e9
 local ERR_SIZE = 256
 local TTL_MAX = 1e9
 local RELOAD_TIMEOUT = 60
+local REVISION_MAX = 2^53 - 1
+local APPLY_MAX = 4000
 local NO_BAD_LINES = 2^32 - 1 -- 0 asks for the default
 
 local OPTIONS = { kind = "string", file = "string", watch = "boolean",
                   allow_empty = "boolean", max_bad_lines = "number",
-                  max_bytes = "number", settle = "number" }
+                  max_bytes = "number", max_entries = "number",
+                  settle = "number" }
 local KINDS = { id = 1 }
+local OPS = { add = 1, remove = 2 }
+local FORMATS = { [1] = "text", [2] = "gzip" }
 
 -- Scratch: filled and read without a yield in between.
 local reason = ffi.new("const char *[1]")
@@ -84,6 +89,8 @@ local function to_options(opts, level)
     o.allow_empty = opts.allow_empty and 1 or 0
     o.max_bytes = args.integer(opts.max_bytes, "max_bytes", 1, 2^40,
                                level + 1) or 0
+    o.max_entries = args.integer(opts.max_entries, "max_entries", 1, 2^31,
+                                 level + 1) or 0
     o.max_bad_lines = bad == 0 and NO_BAD_LINES or bad or 0
     o.settle_ms = to_settle(opts.settle, level + 1)
     return o
@@ -123,7 +130,9 @@ end
 ---@field watch? boolean load the file again when it changes; default true
 ---@field allow_empty? boolean a file without entries is good; default false
 ---@field max_bad_lines? integer more of them refuse the file; default 100
----@field max_bytes? integer a larger file is refused; default 2^30
+---@field max_bytes? integer a larger file is refused, packed or unpacked;
+---  default 2^30
+---@field max_entries? integer a longer file is refused; default 2^27
 ---@field settle? number quiet seconds after a change; default 0.1
 ---
 ---@param engine_handle ffi.cdata* seckill_t *
@@ -231,6 +240,82 @@ function _M:remove(value)
 end
 
 
+-- Scratch of apply(); grown once it is needed.
+local change_size = 0
+local changes
+local position = ffi.new("uint32_t[1]")
+
+-- nil, or the code. The strings live as long as the caller's table.
+local function to_change(out, change)
+    if type(change) ~= "table" then
+        return "bad_value"
+    end
+    local op, value, ttl = OPS[change.op], change.value, change.ttl
+    if type(value) ~= "string" or #value == 0 or #value > 64 then
+        return "bad_value"
+    end
+    if not op then
+        return "bad_option"
+    end
+    local ns = 0
+    if ttl ~= nil then
+        if type(ttl) ~= "number" or op ~= OPS.add
+            or not (ttl >= 1e-9 and ttl <= TTL_MAX)
+        then
+            return "bad_time"
+        end
+        ns = ttl * NS
+    end
+    out.value, out.value_len, out.op, out.ttl_ns = value, #value, op, ns
+end
+
+
+--- Add and remove a batch, in its order, for all workers: all of it or
+--- nothing. With a revision, the batches of a source that come late or twice
+--- are `stale` and change nothing. Other workers may see its entries appear one
+--- by one.
+---
+--- Phases: any. Does not yield.
+---@param list_of_changes table[] at most 4000 of { op = "add" | "remove",
+---  value = string, ttl = seconds? }
+---@param revision integer? of the source: 1 to 2^53 - 1
+---@return boolean? ok
+---@return string? code bad_value, bad_time, bad_option (an op), bad_version,
+---  too_large, stale, full, busy
+---@return integer? position of the change that is wrong
+function _M:apply(list_of_changes, revision)
+    if type(list_of_changes) ~= "table" then
+        return nil, "bad_value"
+    end
+    if revision ~= nil
+        and (type(revision) ~= "number" or revision < 1
+             or revision > REVISION_MAX or revision % 1 ~= 0)
+    then
+        return nil, "bad_version"
+    end
+    local n = #list_of_changes
+    if n > APPLY_MAX then
+        return nil, "too_large"
+    end
+    if n > change_size then
+        change_size = n
+        changes = ffi.new("seckill_list_change_t[?]", n)
+    end
+    for i = 1, n do
+        local code = to_change(changes[i - 1], list_of_changes[i])
+        if code then
+            return nil, code, i
+        end
+    end
+    local rc = C.seckill_list_apply(self.handle, changes, n, revision or 0, 0,
+                                    position)
+    if rc == OK then
+        return true
+    end
+    return nil, errname(rc)
+end
+
+
 local function reload_here(self)
     local err = ffi.new("char[?]", ERR_SIZE)
     local rc = C.seckill_list_reload(self.handle, err, ERR_SIZE)
@@ -284,7 +369,8 @@ end
 ---
 --- Phases: any. Not for a hot path.
 ---@return table stats { entries, bytes, generation, reloads, failures,
----  bad_lines, overlay, loaded_at, load_seconds, file_mtime, error }
+---  bad_lines, overlay, revision, overlay_unsaved, overlay_unusable,
+---  loaded_at, load_seconds, file_mtime, format, digest, error }
 function _M:stats()
     local s = ffi.new("seckill_list_stats_t")
     C.seckill_list_stats(self.handle, s)
@@ -296,9 +382,14 @@ function _M:stats()
         failures = tonumber(s.failures),
         bad_lines = tonumber(s.bad_lines),
         overlay = tonumber(s.overlay),
+        revision = tonumber(s.revision),
+        overlay_unsaved = tonumber(s.overlay_unsaved),
+        overlay_unusable = tonumber(s.overlay_unusable),
         loaded_at = tonumber(s.loaded_at) / NS,
         load_seconds = tonumber(s.load_ns) / NS,
         file_mtime = tonumber(s.file_mtime) / NS,
+        format = FORMATS[s.format],
+        digest = ffi_string(s.digest),
         error = ffi_string(s.error),
     }
 end

@@ -100,6 +100,7 @@ enum {
     SECKILL_SIZEOF_BREAKER_STATS,
     SECKILL_SIZEOF_SHEDDER_OPTIONS,
     SECKILL_SIZEOF_SHEDDER_STATS,
+    SECKILL_SIZEOF_LIST_CHANGE,
 };
 size_t seckill_sizeof(int which);
 const char *seckill_errname(int code);
@@ -562,6 +563,10 @@ const char *seckill_shedder_name(seckill_shedder_t *shed);
 enum {
     SECKILL_LIST_ID = 1,
 };
+enum {
+    SECKILL_FORMAT_TEXT = 1,
+    SECKILL_FORMAT_GZIP = 2,
+};
 typedef struct {
     uint32_t struct_size;
     uint32_t kind;
@@ -569,6 +574,7 @@ typedef struct {
     uint32_t watch;
     uint32_t allow_empty;
     uint64_t max_bytes;
+    uint64_t max_entries;
     uint32_t max_bad_lines;
     uint32_t settle_ms;
 } seckill_list_options_t;
@@ -577,6 +583,12 @@ typedef struct {
     int64_t loaded_at;
     int64_t load_ns;
     int64_t file_mtime;
+    char digest[65];
+    char pad[3];
+    uint32_t format;
+    uint64_t revision;
+    uint64_t overlay_unusable;
+    uint64_t overlay_unsaved;
     char error[256];
 } seckill_list_stats_t;
 int seckill_list_open(seckill_t *sk, const char *name,
@@ -591,6 +603,22 @@ int seckill_list_add(seckill_list_t *list, const char *value, size_t value_len,
     int64_t ttl_ns, int64_t now_ns);
 int seckill_list_remove(seckill_list_t *list, const char *value,
     size_t value_len, int64_t now_ns);
+enum {
+    SECKILL_LIST_ADD = 1,
+    SECKILL_LIST_REMOVE = 2,
+};
+enum {
+    SECKILL_LIST_APPLY_MAX = 4000,
+};
+typedef struct {
+    const char *value;
+    uint32_t value_len;
+    uint32_t op;
+    int64_t ttl_ns;
+} seckill_list_change_t;
+int seckill_list_apply(seckill_list_t *list,
+    const seckill_list_change_t *changes, uint32_t count, uint64_t revision,
+    int64_t now_ns, uint32_t *position);
 int seckill_list_reload(seckill_list_t *list, char *err, size_t err_size);
 int seckill_list_reload_async(seckill_list_t *list, uint64_t *ticket);
 void seckill_list_stats(seckill_list_t *list, seckill_list_stats_t *out);
@@ -697,6 +725,7 @@ return {
         { 20, "seckill_breaker_stats_t" },
         { 21, "seckill_shedder_options_t" },
         { 22, "seckill_shedder_stats_t" },
+        { 23, "seckill_list_change_t" },
     },
     functions = {
         "seckill_abi",
@@ -804,6 +833,7 @@ return {
         "seckill_list_check",
         "seckill_list_add",
         "seckill_list_remove",
+        "seckill_list_apply",
         "seckill_list_reload",
         "seckill_list_reload_async",
         "seckill_list_stats",
