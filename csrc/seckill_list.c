@@ -72,7 +72,7 @@ static int check_options(const char *name, const seckill_list_options_t *o,
     if (o->struct_size != sizeof(*o)) {
         return fail(SECKILL_EBADOPTION, err, size, "struct_size", NULL);
     }
-    if (o->kind != SECKILL_LIST_ID) {
+    if (o->kind != SECKILL_LIST_ID && o->kind != SECKILL_LIST_IP) {
         return fail(SECKILL_EBADOPTION, err, size, "kind", NULL);
     }
     if (o->watch > 2) {
@@ -233,6 +233,7 @@ int seckill_list_match(seckill_list_t *list, const char *value,
                        size_t *reason_len)
 {
     skl_list_hit_t hit;
+    int known;
 
     if (value == NULL || value_len == 0 || value_len > SECKILL_ID_MAX) {
         return SECKILL_EBADVALUE;
@@ -243,10 +244,8 @@ int seckill_list_match(seckill_list_t *list, const char *value,
     if (!skl_lists_threaded(list->lists)) {
         follow(list);
     }
-    if (!skl_list_find(list, value, value_len, &hit)) {
-        return 0;
-    }
-    return answer(list, &hit, now_ns, reason, reason_len);
+    known = skl_list_find(list, value, value_len, &hit);
+    return known <= 0 ? known : answer(list, &hit, now_ns, reason, reason_len);
 }
 
 /* ---- Overlay ------------------------------------------------------------- */
@@ -264,11 +263,6 @@ static int change(struct seckill_list *list, const char *value, size_t len,
     }
     now_ns = now_ns == 0 ? seckill_now(list->engine) : now_ns;
     until = ttl_ns == 0 ? SKL_FOREVER : now_ns + ttl_ns;
-    /* Without a file there is nothing that a removal must outlive: it ends at
-     * once, and its place is free. */
-    if (kind == SKL_OVERLAY_REMOVED && !atomic_load(&list->slot->has_file)) {
-        until = now_ns;
-    }
     return skl_list_change(list, value, len, kind, until, now_ns);
 }
 

@@ -35,9 +35,11 @@ uint64_t skl_lists_signature(void)
         offsetof(skl_list_slot_t, bad),
         sizeof(skl_overlay_shm_t),
         sizeof(skl_overlay_slot_t),
+        sizeof(skl_overlay_lengths_t),
         sizeof(skl_list_good_t),
         sizeof(skl_list_bad_t),
         SKL_INDEX_VERSION,
+        SKL_NET_VERSION,
         SKL_OVERLAY_WINDOW,
         SKL_ROLE_COUNT,
     };
@@ -265,6 +267,43 @@ int skl_lists_handle(skl_lists_t *l, uint32_t number, struct seckill_list **out)
 
 /* ---- Lookup -------------------------------------------------------------- */
 
+static void take_hit(skl_list_hit_t *hit, const skl_index_hit_t *found)
+{
+    hit->allow_until = found->allow_until;
+    hit->deny_until = found->deny_until;
+    hit->reason = found->reason;
+    hit->reason_len = found->reason_len;
+    hit->parent = found->parent;
+}
+
+static int find_address(struct seckill_list *list, const char *text, size_t len,
+                        skl_list_hit_t *hit)
+{
+    const skl_overlay_t *o = &list->lists->overlay;
+    skl_overlay_hit_t added;
+    skl_index_hit_t found;
+    skl_addr_t address;
+    int known = 0;
+
+    if (skl_net_parse_address(text, len, &address) != NULL) {
+        return SECKILL_EBADVALUE;
+    }
+    if (list->view != NULL &&
+        skl_net_find(&list->view->nets, &address, &found)) {
+        take_hit(hit, &found);
+        hit->nets = &list->view->nets;
+        known = 1;
+    }
+    if (skl_overlay_live(o, list->number) != 0) {
+        skl_overlay_find_net(o, list->number, &address, &added);
+        hit->overlay = added.kind;
+        hit->overlay_until = added.until_ns;
+        hit->closer_until = added.closer_until;
+        known |= added.kind != SKL_OVERLAY_NONE || added.closer_until > 0;
+    }
+    return known;
+}
+
 int skl_list_find(struct seckill_list *list, const char *value, size_t len,
                   skl_list_hit_t *hit)
 {
@@ -274,12 +313,12 @@ int skl_list_find(struct seckill_list *list, const char *value, size_t len,
 
     skl_assert(len >= 1 && len <= SECKILL_ID_MAX);
     memset(hit, 0, sizeof(*hit));
+    if (list->slot->kind == SECKILL_LIST_IP) {
+        return find_address(list, value, len, hit);
+    }
     if (list->view != NULL &&
         skl_index_find(&list->view->index, value, len, &found)) {
-        hit->allow_until = found.allow_until;
-        hit->deny_until = found.deny_until;
-        hit->reason = found.reason;
-        hit->reason_len = found.reason_len;
+        take_hit(hit, &found);
         known = 1;
     }
     if (skl_overlay_live(o, list->number) != 0) {
@@ -298,11 +337,14 @@ static int ends(int64_t until)
 int skl_list_timed(const skl_list_hit_t *hit)
 {
     return ends(hit->allow_until) || ends(hit->deny_until) ||
-           ends(hit->overlay_until);
+           ends(hit->overlay_until) || hit->closer_until != 0;
 }
 
 static int denied(const skl_list_hit_t *hit, int64_t now_ns)
 {
+    if (hit->closer_until > now_ns) {
+        return 1;
+    }
     if (hit->overlay == SKL_OVERLAY_REMOVED) {
         return 0;
     }
@@ -310,9 +352,27 @@ static int denied(const skl_list_hit_t *hit, int64_t now_ns)
            (hit->overlay == SKL_OVERLAY_DENY && hit->overlay_until > now_ns);
 }
 
+/* What the file says now: the most specific network that is not over. */
+static void settle(skl_list_hit_t *hit, int64_t now_ns)
+{
+    skl_index_hit_t found = {.deny_until = hit->deny_until,
+                             .allow_until = hit->allow_until,
+                             .reason = hit->reason,
+                             .reason_len = hit->reason_len,
+                             .parent = hit->parent};
+
+    skl_net_settle(hit->nets, now_ns, &found);
+    take_hit(hit, &found);
+}
+
 int skl_list_judge(skl_list_hit_t *hit, int64_t now_ns)
 {
-    int answer = denied(hit, now_ns);
+    int answer;
+
+    if (hit->parent != 0) {
+        settle(hit, now_ns);
+    }
+    answer = denied(hit, now_ns);
 
 #ifndef MUTANT_LIST_DENY_FIRST
     if (hit->allow_until > now_ns) {
@@ -328,11 +388,47 @@ int skl_list_judge(skl_list_hit_t *hit, int64_t now_ns)
     return answer;
 }
 
+/* The CIDR that a value is: an address in any form, or a network. */
+static int parse_value(const char *text, size_t len, skl_prefix_t *out)
+{
+    skl_addr_t address;
+    skl_net_t net;
+
+    if (skl_net_parse_address(text, len, &address) == NULL) {
+        *out = skl_net_prefix(&address, skl_net_width(address.family));
+        return 1;
+    }
+    return memchr(text, '-', len) == NULL &&
+           skl_net_parse_entry(text, len, &net) == NULL &&
+           skl_net_single(&net, out);
+}
+
+/* Without a file there is nothing that a removal must outlive, but for a
+ * network that was added: it ends at once, and its place is free. */
+static int outlives(const struct seckill_list *list, const skl_prefix_t *net)
+{
+    return atomic_load(&list->slot->has_file) ||
+           (net != NULL &&
+            skl_overlay_has_wider(&list->lists->overlay, list->number, net));
+}
+
 int skl_list_change(struct seckill_list *list, const char *value, size_t len,
                     uint32_t kind, int64_t until_ns, int64_t now_ns)
 {
-    return skl_overlay_set(&list->lists->overlay, list->number, value, len,
-                           kind, until_ns, now_ns);
+    skl_overlay_t *o = &list->lists->overlay;
+    int is_net = list->slot->kind == SECKILL_LIST_IP;
+    skl_prefix_t net;
+
+    if (is_net && !parse_value(value, len, &net)) {
+        return SECKILL_EBADVALUE;
+    }
+    if (kind == SKL_OVERLAY_REMOVED && !outlives(list, is_net ? &net : NULL)) {
+        until_ns = now_ns;
+    }
+    return is_net ? skl_overlay_set_net(o, list->number, &net, kind, until_ns,
+                                        now_ns)
+                  : skl_overlay_set(o, list->number, value, len, kind, until_ns,
+                                    now_ns);
 }
 
 /* ---- From the mapper to the reader --------------------------------------- */

@@ -5,8 +5,8 @@
  * The shared section holds the role locks of the threads, one slot for each
  * list (name, file, numbers of the last loads, the word `current` that says
  * which index file is in force) and the overlay of added and removed entries.
- * The entries themselves are in an index file (acl/index.h) that every process
- * maps; `current` changes only when a new file is whole, so that a reader has
+ * The entries themselves are in an index file (acl/index.h for ids,
+ * acl/net_index.h for networks) that every process maps; `current` changes only when a new file is whole, so that a reader has
  * the old list or the new one.
  *
  * Here is the part without I/O: slots, lookup and overlay. Files are made and
@@ -21,6 +21,7 @@
 #define SKL_ACL_LISTS_H
 
 #include "acl/index.h"
+#include "acl/net_index.h"
 #include "acl/overlay.h"
 #include "base/hash.h"
 #include "seckill.h"
@@ -104,7 +105,10 @@ typedef struct skl_list_view {
     uint64_t word;              /* value of `current` it belongs to */
     void *base;
     uint64_t bytes;
-    skl_index_t index;
+    union { /* by the kind of the list */
+        skl_index_t index;
+        skl_net_index_t nets;
+    };
 } skl_list_view_t;
 
 typedef struct {
@@ -136,9 +140,13 @@ typedef struct {
     int64_t allow_until; /* 0: no; INT64_MAX: for ever */
     int64_t deny_until;  /* by the file */
     int64_t overlay_until;
-    uint32_t overlay; /* SKL_OVERLAY_* */
+    int64_t closer_until; /* denied till then, whatever the overlay says then */
+    uint32_t overlay;     /* SKL_OVERLAY_* */
     uint32_t reason_len;
     const char *reason;
+    const skl_net_index_t *nets; /* where less specific networks are; NULL */
+    uint32_t parent;             /* the next of them; 0: none */
+    uint32_t pad;
 } skl_list_hit_t;
 
 uint64_t skl_lists_bytes(uint32_t lists, uint32_t overlay);
@@ -155,14 +163,16 @@ int skl_lists_slot(skl_lists_t *l, const char *name, const char *path,
 int skl_lists_handle(skl_lists_t *l, uint32_t number,
                      struct seckill_list **out);
 
-/* Look a value of 1..64 bytes up. 1 when anything is known of it. */
+/* Look a value of 1..64 bytes up. 1 when anything is known of it; EBADVALUE:
+ * in a list of networks it must be an address. */
 int skl_list_find(struct seckill_list *list, const char *value, size_t len,
                   skl_list_hit_t *hit);
 /* 1 when the answer depends on the time. */
 int skl_list_timed(const skl_list_hit_t *hit);
 /* 0, 1 denied, 2 allowed. Clears the reason where it does not apply. */
 int skl_list_judge(skl_list_hit_t *hit, int64_t now_ns);
-/* Deny (kind SKL_OVERLAY_DENY) or undo; see seckill_list_add. */
+/* Deny (kind SKL_OVERLAY_DENY) or undo; see seckill_list_add. In a list of
+ * networks the value is an address or a CIDR. EBADVALUE, EFULL, EBUSY. */
 int skl_list_change(struct seckill_list *list, const char *value, size_t len,
                     uint32_t kind, int64_t until_ns, int64_t now_ns);
 

@@ -13,10 +13,13 @@ enum { RECLAIM_MAX = 4096 };
 static const uint64_t MS_FOREVER = ((uint64_t)1 << 48) - 1;
 
 skl_static_assert(sizeof(skl_overlay_slot_t) == 32, "two in a cache line");
+skl_static_assert(SKL_OVERLAY_V4 + 33 == SKL_OVERLAY_LENGTHS, "numbers");
+skl_static_assert(sizeof(skl_prefix_t) == 24, "hashed as it is");
 
 /* What identifies a value: where its chain begins, and two checks. */
 typedef struct {
     uint64_t fp, at, check;
+    uint32_t length; /* of a network: 1 + its number; or 0 */
 } ident_t;
 
 /* ---- Layout -------------------------------------------------------------- */
@@ -31,11 +34,20 @@ static uint64_t slots_for(uint32_t capacity)
     return n;
 }
 
+static uint64_t round_up(uint64_t end)
+{
+    return (end + 63) & ~(uint64_t)63;
+}
+
+static uint64_t lengths_offset(uint32_t lists)
+{
+    return round_up(sizeof(skl_overlay_shm_t) + (uint64_t)lists * 4);
+}
+
 static uint64_t table_offset(uint32_t lists)
 {
-    uint64_t end = sizeof(skl_overlay_shm_t) + (uint64_t)lists * 4;
-
-    return (end + 63) & ~(uint64_t)63;
+    return round_up(lengths_offset(lists) +
+                    (uint64_t)lists * sizeof(skl_overlay_lengths_t));
 }
 
 uint64_t skl_overlay_bytes(uint32_t lists, uint32_t capacity)
@@ -54,6 +66,7 @@ void skl_overlay_init(void *base, uint32_t lists, uint32_t capacity)
     shm->slots = slots_for(capacity);
     shm->capacity = capacity;
     shm->lists = lists;
+    shm->lengths_offset = lengths_offset(lists);
     shm->table_offset = table_offset(lists);
 }
 
@@ -63,6 +76,7 @@ void skl_overlay_attach(skl_overlay_t *o, void *base, const skl_hash_key_t *key)
     skl_assert((o->shm->slots & (o->shm->slots - 1)) == 0);
     skl_assert(o->shm->slots >= SKL_OVERLAY_WINDOW);
     o->table = (void *)((char *)base + o->shm->table_offset);
+    o->lengths = (void *)((char *)base + o->shm->lengths_offset);
     o->key = *key;
 }
 
@@ -73,7 +87,7 @@ static ident_t identify(const skl_overlay_t *o, uint32_t list,
     skl_hash_t hash = skl_hash128(&key, value, len);
 
     return (ident_t){hash.lo != 0 ? hash.lo : 1, hash.hi & (o->shm->slots - 1),
-                     hash.hi >> 50};
+                     hash.hi >> 50, 0};
 }
 
 static inline skl_overlay_slot_t *slot_at(const skl_overlay_t *o, uint64_t i)
@@ -142,7 +156,106 @@ uint32_t skl_overlay_find(const skl_overlay_t *o, uint32_t list,
     return SKL_OVERLAY_NONE;
 }
 
+/* ---- Networks ------------------------------------------------------------ */
+
+/* The number of a length. */
+static uint32_t number_of(uint32_t family, uint32_t bits)
+{
+    skl_assert(bits <= skl_net_width(family));
+    return family == SKL_NET_V4 ? SKL_OVERLAY_V4 + bits : bits;
+}
+
+/* The length in use that is the longest of those below number `below`, of one
+ * family; -1 for none. */
+static int next_length(const skl_overlay_lengths_t *l, uint32_t family,
+                       uint32_t below)
+{
+    uint32_t first = number_of(family, 0);
+
+    while (below > first) {
+        uint32_t word = (below - 1) / 64, end = (below - 1) % 64;
+        uint64_t used = atomic_load(&l->used[word]) << (63 - end);
+        uint32_t number;
+
+        if (used == 0) {
+            below = word * 64;
+            continue;
+        }
+        number = below - 1 - (uint32_t)__builtin_clzll(used);
+        return number >= first ? (int)(number - first) : -1;
+    }
+    return -1;
+}
+
+void skl_overlay_find_net(const skl_overlay_t *o, uint32_t list,
+                          const skl_addr_t *address, skl_overlay_hit_t *hit)
+{
+    const skl_overlay_lengths_t *l = &o->lengths[list];
+    uint32_t below =
+        number_of(address->family, 0) + skl_net_width(address->family) + 1;
+    int bits;
+
+    memset(hit, 0, sizeof(*hit));
+    while ((bits = next_length(l, address->family, below)) >= 0) {
+        skl_prefix_t p = skl_net_prefix(address, (uint32_t)bits);
+        int64_t until = 0;
+        uint32_t kind = skl_overlay_find(o, list, &p, sizeof(p), &until);
+
+        below = number_of(address->family, p.bits);
+        if (kind == SKL_OVERLAY_REMOVED || until == SKL_FOREVER) {
+            hit->kind = kind;
+            hit->until_ns = until;
+            return;
+        }
+        if (kind == SKL_OVERLAY_DENY && until > hit->closer_until) {
+            hit->closer_until = until;
+        }
+    }
+}
+
+int skl_overlay_has_wider(const skl_overlay_t *o, uint32_t list,
+                          const skl_prefix_t *net)
+{
+    return next_length(&o->lengths[list], net->family,
+                       number_of(net->family, net->bits)) >= 0;
+}
+
 /* ---- Writers, under the lock --------------------------------------------- */
+
+static void set_lengths(skl_overlay_lengths_t *l, const uint32_t *count)
+{
+    uint64_t used[3] = {0};
+
+    for (uint32_t i = 0; i < SKL_OVERLAY_LENGTHS; i++) {
+        atomic_store(&l->count[i], count[i]);
+        used[i / 64] |= (uint64_t)(count[i] > 0) << (i % 64);
+    }
+    for (int i = 0; i < 3; i++) {
+        atomic_store(&l->used[i], used[i]);
+    }
+}
+
+/* Count the lengths of one list again. */
+static void recount_lengths(skl_overlay_t *o, uint32_t list)
+{
+    uint32_t count[SKL_OVERLAY_LENGTHS] = {0};
+
+    if (atomic_load(&o->lengths[list].used[0]) == 0 &&
+        atomic_load(&o->lengths[list].used[1]) == 0 &&
+        atomic_load(&o->lengths[list].used[2]) == 0) {
+        return; /* a list of ids, mostly */
+    }
+    for (uint64_t i = 0; i < o->shm->slots; i++) {
+        skl_overlay_slot_t *s = &o->table[i];
+        uint32_t length = atomic_load(&s->length);
+
+        if (kind_of(atomic_load(&s->state)) != SKL_OVERLAY_NONE &&
+            atomic_load(&s->list) == list && length > 0) {
+            count[(length - 1) % SKL_OVERLAY_LENGTHS]++;
+        }
+    }
+    set_lengths(&o->lengths[list], count);
+}
 
 /* A dead writer may have left the counts too high, never too low. */
 static void recount(void *ctx, skl_lock_t *lock)
@@ -160,27 +273,48 @@ static void recount(void *ctx, skl_lock_t *lock)
     }
     for (uint32_t l = 0; l < o->shm->lists; l++) {
         atomic_store(&o->shm->live[l], live[l]);
+        recount_lengths(o, l);
     }
     atomic_store(&o->shm->used, used);
 }
 
 /* The counts go up before an entry appears and down after it is gone: a reader
  * that sees 0 misses nothing. */
-static void count_up(skl_overlay_t *o, uint32_t list)
+static void count_up(skl_overlay_t *o, uint32_t list, uint32_t length)
 {
     atomic_fetch_add(&o->shm->used, 1);
     atomic_fetch_add(&o->shm->live[list], 1);
+    if (length > 0) {
+        skl_overlay_lengths_t *l = &o->lengths[list];
+        uint32_t i = length - 1;
+
+        atomic_fetch_add(&l->count[i], 1);
+        atomic_fetch_or(&l->used[i / 64], (uint64_t)1 << (i % 64));
+    }
+}
+
+static void count_down(skl_overlay_t *o, uint32_t list, uint32_t length)
+{
+    if (length > 0) {
+        skl_overlay_lengths_t *l = &o->lengths[list];
+        uint32_t i = length - 1;
+
+        if (atomic_fetch_sub(&l->count[i], 1) == 1) {
+            atomic_fetch_and(&l->used[i / 64], ~((uint64_t)1 << (i % 64)));
+        }
+    }
+    atomic_fetch_sub(&o->shm->live[list], 1);
+    atomic_fetch_sub(&o->shm->used, 1);
 }
 
 static void vacate(skl_overlay_t *o, skl_overlay_slot_t *s)
 {
-    uint32_t list = atomic_load(&s->list);
+    uint32_t list = atomic_load(&s->list), length = atomic_load(&s->length);
 
-    skl_assert(list < o->shm->lists);
+    skl_assert(list < o->shm->lists && length <= SKL_OVERLAY_LENGTHS);
     skl_assert(kind_of(atomic_load(&s->state)) != SKL_OVERLAY_NONE);
     atomic_store(&s->state, 0);
-    atomic_fetch_sub(&o->shm->live[list], 1);
-    atomic_fetch_sub(&o->shm->used, 1);
+    count_down(o, list, length);
 }
 
 static void occupy(skl_overlay_t *o, skl_overlay_slot_t *s, uint32_t list,
@@ -189,8 +323,9 @@ static void occupy(skl_overlay_t *o, skl_overlay_slot_t *s, uint32_t list,
     if (kind_of(atomic_load(&s->state)) != SKL_OVERLAY_NONE) {
         vacate(o, s);
     }
-    count_up(o, list);
+    count_up(o, list, id->length);
     atomic_store(&s->list, list);
+    atomic_store(&s->length, id->length);
     atomic_store(&s->fp, id->fp);
     atomic_store(&s->state, state);
 }
@@ -272,10 +407,9 @@ static void drop(skl_overlay_t *o, const ident_t *id, int64_t now_ns)
     }
 }
 
-int skl_overlay_set(skl_overlay_t *o, uint32_t list, const void *value,
-                    size_t len, uint32_t kind, int64_t until_ns, int64_t now_ns)
+static int set(skl_overlay_t *o, uint32_t list, const ident_t *id,
+               uint32_t kind, int64_t until_ns, int64_t now_ns)
 {
-    ident_t id = identify(o, list, value, len);
     skl_wait_t wait = {0};
     int rc;
 
@@ -287,12 +421,30 @@ int skl_overlay_set(skl_overlay_t *o, uint32_t list, const void *value,
         return rc;
     }
     if (until_ns <= now_ns) {
-        drop(o, &id, now_ns);
+        drop(o, id, now_ns);
     } else {
-        rc = store(o, list, &id, pack(kind, id.check, until_ns), now_ns);
+        rc = store(o, list, id, pack(kind, id->check, until_ns), now_ns);
     }
     skl_lock_release(&o->shm->lock);
     return rc;
+}
+
+int skl_overlay_set(skl_overlay_t *o, uint32_t list, const void *value,
+                    size_t len, uint32_t kind, int64_t until_ns, int64_t now_ns)
+{
+    ident_t id = identify(o, list, value, len);
+
+    return set(o, list, &id, kind, until_ns, now_ns);
+}
+
+int skl_overlay_set_net(skl_overlay_t *o, uint32_t list,
+                        const skl_prefix_t *net, uint32_t kind,
+                        int64_t until_ns, int64_t now_ns)
+{
+    ident_t id = identify(o, list, net, sizeof(*net));
+
+    id.length = 1 + number_of(net->family, net->bits);
+    return set(o, list, &id, kind, until_ns, now_ns);
 }
 
 void skl_overlay_trim(skl_overlay_t *o, uint32_t max, int64_t now_ns)

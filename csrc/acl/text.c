@@ -26,6 +26,12 @@ void skl_text_begin(skl_text_t *t, skl_text_entry_fn entry, void *ctx,
     t->now_ns = now_ns;
 }
 
+void skl_text_set_kind(skl_text_t *t, uint32_t kind)
+{
+    skl_assert(t->line == 0 && t->carried == 0);
+    t->networks = kind == SECKILL_LIST_IP;
+}
+
 static void bad(skl_text_t *t, const char *why)
 {
     size_t used = strlen(t->errors);
@@ -103,12 +109,18 @@ static const char *parse_fields(skl_text_t *t, span_t rest,
                                 skl_index_entry_t *e)
 {
     span_t value = cut(&rest), ttl = cut(&rest);
+    const char *why;
 
     if (value.len == 0) {
         return "empty entry";
     }
     if (value.len > SECKILL_ID_MAX) {
         return "entry over 64 bytes";
+    }
+    why =
+        t->networks ? skl_net_parse_entry(value.at, value.len, &t->net) : NULL;
+    if (why != NULL) {
+        return why;
     }
     e->value = value.at;
     e->value_len = value.len;
@@ -136,7 +148,7 @@ static void count(skl_text_t *t, const skl_index_entry_t *e)
 {
     skl_assert(e->value_len >= 1 && e->value_len <= SECKILL_ID_MAX);
     skl_assert(e->until > t->now_ns);
-    t->counts.entries++;
+    t->counts.entries += t->networks ? skl_net_pieces(&t->net) : 1;
     if (e->allow || e->until != SKL_FOREVER || e->reason_len > 0) {
         t->counts.marks++;
     }

@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/os.h"
+#include "io/list_build.h"
 #include "io/list_map.h"
 
 #include <dirent.h>
@@ -43,7 +44,7 @@ typedef struct {
     char temp[SKL_LIST_PATH_MAX];
     skl_text_t text;
     skl_index_plan_t plan;
-    skl_index_writer_t writer;
+    skl_list_build_t build;
     char chunk[CHUNK];
 } load_t;
 
@@ -205,6 +206,7 @@ static int survey(load_t *ld)
 
     limit = limit == UINT32_MAX ? 0 : limit; /* 0 asks for the default */
     skl_text_begin(&ld->text, NULL, NULL, 0);
+    skl_text_set_kind(&ld->text, ld->slot->kind);
     rc = read_all(ld);
     if (rc != SECKILL_OK) {
         return rc;
@@ -222,11 +224,10 @@ static int survey(load_t *ld)
                     ld->text.errors);
     }
     ld->plan = ld->text.counts;
-    if (skl_index_bytes(&ld->plan) == 0) {
-        return fail(ld, SECKILL_ETOOLARGE, "%.180s: too many entries",
-                    ld->slot->file);
-    }
-    return SECKILL_OK;
+    rc = skl_list_build_plan(&ld->build, ld->slot->kind, &ld->plan);
+    return rc == SECKILL_OK
+               ? rc
+               : fail(ld, rc, "%.180s: too many entries", ld->slot->file);
 }
 
 /* ---- The index file ------------------------------------------------------ */
@@ -305,8 +306,11 @@ static int make_temp(load_t *ld)
     int fd, rc;
 
     skl_assert(ld->base == NULL);
-    ld->bytes = skl_index_bytes(&ld->plan);
-    skl_assert(ld->bytes >= SKL_INDEX_HEADER);
+    rc = skl_list_build_bytes(&ld->build, &ld->bytes);
+    if (rc != SECKILL_OK) {
+        return fail(ld, SECKILL_ETOOLARGE, "%.180s: too many entries",
+                    ld->slot->file);
+    }
     fd = skl_os_open(ld->temp, O_RDWR | O_CREAT | O_EXCL, 0600);
     if (fd < 0) {
         return fail_call(ld, fd, "create", ld->temp);
@@ -327,17 +331,27 @@ static int make_temp(load_t *ld)
     return rc;
 }
 
-static void put_entry(void *ctx, const skl_index_entry_t *entry)
-{
-    load_t *ld = ctx;
-
-    skl_index_put(&ld->writer, entry);
-}
-
-/* Second reading: fill the index. */
-static int build(load_t *ld)
+/* Second reading: all entries go to the builder. */
+static int read_entries(load_t *ld)
 {
     const skl_list_env_t *env = ld->env;
+    int rc;
+
+    skl_text_begin(&ld->text, skl_list_build_put, &ld->build,
+                   env->now(env->ctx));
+    skl_text_set_kind(&ld->text, ld->slot->kind);
+    rc = read_all(ld);
+    if (rc == SECKILL_OK &&
+        (!unchanged(ld) ||
+         memcmp(&ld->plan, &ld->text.counts, sizeof(ld->plan)) != 0)) {
+        return torn(ld);
+    }
+    return rc;
+}
+
+/* Fill the index. */
+static int build(load_t *ld)
+{
     skl_hash_key_t key;
     int rc = skl_os_random(&key, sizeof(key));
 
@@ -345,20 +359,15 @@ static int build(load_t *ld)
     if (rc != 0) {
         return fail_call(ld, rc, "random", "key");
     }
-    skl_index_begin(&ld->writer, ld->base, &ld->plan, &key);
-    skl_text_begin(&ld->text, put_entry, ld, env->now(env->ctx));
-    rc = read_all(ld);
+    skl_list_build_begin(&ld->build, ld->base, &key);
+    rc = skl_list_build_gathers(&ld->build) ? SECKILL_OK : read_entries(ld);
     if (rc != SECKILL_OK) {
         return rc;
     }
-    rc = skl_index_end(&ld->writer, ld->slot->kind,
-                       skl_list_owner(env->lists, ld->slot),
-                       skl_list_generation(ld->word));
-    if (rc != SECKILL_OK || !unchanged(ld) ||
-        memcmp(&ld->plan, &ld->text.counts, sizeof(ld->plan)) != 0) {
-        return torn(ld);
-    }
-    return SECKILL_OK;
+    rc =
+        skl_list_build_end(&ld->build, skl_list_owner(ld->env->lists, ld->slot),
+                           skl_list_generation(ld->word));
+    return rc == SECKILL_OK ? rc : torn(ld);
 }
 
 static void drop_temp(load_t *ld)
@@ -386,7 +395,7 @@ static void note_good(load_t *ld)
                       (skl_clock_mono_ns() - ld->started_ns)) {
         good.file.mtime_ns = -1; /* matches no version: looked at again */
     }
-    good.entries = ((const skl_index_header_t *)ld->base)->entries;
+    good.entries = ld->build.entries;
     good.bytes = ld->bytes;
     good.reloads = old.reloads + 1;
     good.bad_lines = ld->text.bad_lines;
@@ -452,7 +461,8 @@ static int make_index(load_t *ld)
         return rc;
     }
     remove_stale(ld, atomic_load(&ld->slot->current));
-    rc = make_temp(ld);
+    rc = skl_list_build_gathers(&ld->build) ? read_entries(ld) : SECKILL_OK;
+    rc = rc == SECKILL_OK ? make_temp(ld) : rc;
 #ifdef MUTANT_LIST_SWAP_EARLY
     if (rc == SECKILL_OK) {
         char path[SKL_LIST_PATH_MAX];
@@ -488,6 +498,7 @@ static int load_locked(load_t *ld)
     rc = open_source(ld);
     rc = rc == SECKILL_OK ? survey(ld) : rc;
     rc = rc == SECKILL_OK ? make_index(ld) : rc;
+    skl_list_build_free(&ld->build);
     if (ld->fd >= 0) {
         (void)skl_os_close(ld->fd);
     }

@@ -453,6 +453,7 @@ typedef struct {
 int seckill_hot_keys(seckill_t *sk, seckill_hot_key_t *out, int max);
 enum {
     SECKILL_LIST_ID = 1,
+    SECKILL_LIST_IP = 2,
 };
 typedef struct {
     uint32_t struct_size;
