@@ -296,6 +296,9 @@ int skl_net_find(const skl_net_index_t *index, const skl_addr_t *address,
 void skl_net_settle(const skl_net_index_t *index, int64_t now_ns,
                     skl_index_hit_t *hit)
 {
+#ifdef MUTANT_NET_TTL_HIDES
+    return;
+#endif
     for (int i = 0; i < SKL_NET_CHAIN; i++) {
         if (hit->deny_until > now_ns || hit->allow_until > now_ns ||
             hit->parent == 0) {
