@@ -11,7 +11,7 @@ static const char MAGIC[8] = {'S', 'K', 'L', 'N', 'E', 'T', 'I', 'X'};
 
 skl_static_assert(sizeof(skl_net_header_t) <= SKL_NET_HEADER, "header");
 skl_static_assert(sizeof(skl_net_mark_t) == 24, "format");
-skl_static_assert(sizeof(skl_net_inner_t) == 8, "format");
+skl_static_assert(SKL_NET_NODE == 8, "unrolled");
 
 /* ---- Layout -------------------------------------------------------------- */
 
@@ -50,9 +50,9 @@ static int sane(const skl_net_header_t *h)
     const uint64_t limit = UINT32_MAX;
     skl_net_tree_t tree;
 
-    if (h->keys6 > limit || h->lows > limit || h->marks > limit / 2 ||
-        h->inners > limit / 2 || h->slots4 > limit / 2 ||
-        h->reasons_bytes > limit || h->marks < SKL_NET_FIRST_MARK) {
+    if (h->keys6 > limit || h->inners > limit / 2 || h->marks > limit / 2 ||
+        h->ranges4 > limit / 2 || h->reasons_bytes > limit ||
+        h->marks < SKL_NET_FIRST_MARK) {
         return 0;
     }
     if (h->chunks != 0 && h->chunks != SKL_NET_CHUNKS) {
@@ -70,14 +70,11 @@ int skl_net_lay_out(const skl_net_header_t *h, skl_net_layout_t *out)
         return 0;
     }
     out->keys6 = part(&end, h->slots6, sizeof(uint64_t));
-    out->lows = part(&end, h->lows, sizeof(uint64_t));
-    out->marks = part(&end, h->marks, sizeof(skl_net_mark_t));
     out->values6 = part(&end, h->keys6, sizeof(uint32_t));
-    out->values = part(&end, h->lows, sizeof(uint32_t));
-    out->inners = part(&end, h->inners, sizeof(skl_net_inner_t));
+    out->inners = part(&end, h->inners, sizeof(uint64_t));
+    out->marks = part(&end, h->marks, sizeof(skl_net_mark_t));
     out->chunks = part(&end, h->chunks, sizeof(uint32_t));
-    out->values4 = part(&end, h->slots4, sizeof(uint32_t));
-    out->starts4 = part(&end, h->slots4, sizeof(uint16_t));
+    out->ranges4 = part(&end, h->ranges4, sizeof(uint32_t));
     out->reasons = part(&end, h->reasons_bytes, 1);
     out->bytes = end;
     return 1;
@@ -143,14 +140,11 @@ int skl_net_open(skl_net_index_t *index, const void *base, uint64_t bytes,
     }
     index->header = h;
     index->keys6 = (const void *)(at + l.keys6);
-    index->lows = (const void *)(at + l.lows);
-    index->marks = (const void *)(at + l.marks);
     index->values6 = (const void *)(at + l.values6);
-    index->values = (const void *)(at + l.values);
     index->inners = (const void *)(at + l.inners);
+    index->marks = (const void *)(at + l.marks);
     index->chunks = (const void *)(at + l.chunks);
-    index->values4 = (const void *)(at + l.values4);
-    index->starts4 = (const void *)(at + l.starts4);
+    index->ranges4 = (const void *)(at + l.ranges4);
     index->reasons = (const void *)(at + l.reasons);
     memset(&index->tree6, 0, sizeof(index->tree6));
     if (h->keys6 > 0) {
@@ -161,30 +155,32 @@ int skl_net_open(skl_net_index_t *index, const void *base, uint64_t bytes,
 
 /* ---- Lookup -------------------------------------------------------------- */
 
-/* How many of `count` sorted keys are at most x. No branch on the keys. */
-static inline uint64_t count_upto(const uint64_t *keys, uint64_t count,
-                                  uint64_t x)
+/* How many of 8 sorted keys are at most x. No branch on the keys. */
+static inline uint64_t rank(const uint64_t *k, uint64_t x)
 {
-    uint64_t n = 0;
+    uint64_t a = (uint64_t)(k[0] <= x) + (k[1] <= x) + (k[2] <= x);
+    uint64_t b = (uint64_t)(k[3] <= x) + (k[4] <= x) + (k[5] <= x);
 
-    for (uint64_t i = 0; i < count; i++) {
-        n += keys[i] <= x;
-    }
-    return n;
+    return a + b + (k[6] <= x) + (k[7] <= x);
 }
 
 /* The number of the last key <= x, 0 if there is none. The bounds hold it
  * inside the tree where the keys are not in order, and where x is as large as
- * what levels are filled up with. */
+ * what levels are filled up with. `values`: of the keys, will be needed. */
 static inline uint64_t find_in_tree(const uint64_t *keys,
-                                    const skl_net_tree_t *tree, uint64_t x)
+                                    const skl_net_tree_t *tree, uint64_t x,
+                                    const uint32_t *values)
 {
     uint64_t at = 0;
 
     for (uint32_t level = tree->levels; level-- > 0;) {
         const uint64_t *node = keys + tree->at[level] + at * SKL_NET_NODE;
-        uint64_t n = count_upto(node, SKL_NET_NODE, x);
+        uint64_t n;
 
+        if (level == 0) {
+            __builtin_prefetch(values + at * SKL_NET_NODE);
+        }
+        n = rank(node, x);
         at = at * SKL_NET_NODE + n - (n > 0);
         at = at < tree->count[level] ? at : tree->count[level] - 1;
     }
@@ -192,26 +188,36 @@ static inline uint64_t find_in_tree(const uint64_t *keys,
 }
 
 /* Inside of a /64. */
-static uint32_t find_low(const skl_net_index_t *index, uint64_t number,
-                         uint64_t low)
+static uint32_t find_inner(const skl_net_index_t *index, uint64_t first,
+                           uint64_t low)
 {
-    uint64_t slots = index->header->lows, at, n;
-    const skl_net_inner_t *inner = &index->inners[number];
+    uint64_t words = index->header->inners, slots, count, n = 0;
+    const uint64_t *block, *keys;
+    const uint32_t *values;
     skl_net_tree_t tree;
 
-    if (number >= index->header->inners || inner->count == 0 ||
-        inner->first >= slots || inner->count > slots - inner->first) {
+    if (first >= words) {
         return SKL_NET_NONE;
     }
-    if (inner->count <= SKL_NET_NODE) {
-        n = count_upto(index->lows + inner->first, inner->count, low);
-        return index->values[inner->first + n - (n > 0)];
-    }
-    if (skl_net_plan_tree(&tree, inner->count) > slots - inner->first) {
+    block = index->inners + first;
+    count = block[0] & UINT32_MAX;
+    keys = block + 1;
+    if (count == 0) {
         return SKL_NET_NONE;
     }
-    at = find_in_tree(index->lows + inner->first, &tree, low);
-    return index->values[inner->first + at];
+    slots = count <= SKL_NET_NODE ? count : skl_net_plan_tree(&tree, count);
+    if (slots + (count + 1) / 2 >= words - first) {
+        return SKL_NET_NONE;
+    }
+    values = (const uint32_t *)(keys + slots);
+    if (count <= SKL_NET_NODE) {
+        for (uint64_t i = 0; i < count; i++) {
+            n += keys[i] <= low;
+        }
+    } else if (keys[0] <= low) {
+        n = 1 + find_in_tree(keys, &tree, low, values);
+    }
+    return n == 0 ? (uint32_t)(block[0] >> 32) : values[n - 1];
 }
 
 static inline uint32_t find6(const skl_net_index_t *index, uint64_t high,
@@ -222,34 +228,66 @@ static inline uint32_t find6(const skl_net_index_t *index, uint64_t high,
     if (index->tree6.levels == 0) {
         return SKL_NET_NONE;
     }
-    value = index->values6[find_in_tree(index->keys6, &index->tree6, high)];
+    value = index->values6[find_in_tree(index->keys6, &index->tree6, high,
+                                        index->values6)];
     if (value & SKL_NET_INNER) {
-        value = find_low(index, value & ~SKL_NET_INNER, low);
+        value = find_inner(index, value & ~SKL_NET_INNER, low);
     }
     return value;
 }
 
-/* The last of the ranges of a chunk that begins at `low` or before. */
-static inline uint32_t find_range(const skl_net_index_t *index, uint32_t first,
-                                  uint32_t low)
+/* How many of 8 sorted numbers are at most x. */
+static inline uint32_t rank8(const uint16_t *numbers, uint32_t x)
 {
-    uint64_t slots = index->header->slots4;
-    const uint16_t *base, *at;
-    uint32_t n;
+    typedef uint16_t eight_t __attribute__((vector_size(16)));
+    typedef uint64_t two_t __attribute__((vector_size(16)));
+    const uint64_t ones = 0x0001000100010001ULL;
+    uint16_t y = (uint16_t)x;
+    eight_t v, all = {y, y, y, y, y, y, y, y};
+    two_t upto;
 
-    if (first >= slots || index->starts4[first] >= slots - first) {
-        return SKL_NET_NONE;
+    memcpy(&v, numbers, sizeof(v));
+    upto = (two_t)(v <= all);
+    return (uint32_t)(((upto[0] & ones) + (upto[1] & ones)) * ones >> 48);
+}
+
+/* How many of the sorted starts are at most `low`. */
+static inline uint32_t rank4(const uint16_t *starts, uint32_t count,
+                             uint32_t low)
+{
+    const uint16_t *at = starts;
+    uint32_t n = count;
+
+    if (count <= SKL_NET_NODE) {
+        n = rank8(starts, low); /* of what fills up, at most */
+        return n < count ? n : count;
     }
-    n = index->starts4[first];
-    base = at = index->starts4 + first + 1;
     while (n > 1) {
         uint32_t half = n / 2;
 
         at += half * (uint32_t)(at[half - 1] <= low);
         n -= half;
     }
-    n = (uint32_t)(at - base) + (n == 1 && *at <= low);
-    return index->values4[first + n];
+    return (uint32_t)(at - starts) + (*at <= low);
+}
+
+/* Inside of a /16. */
+static inline uint32_t find_range(const skl_net_index_t *index, uint32_t first,
+                                  uint32_t low)
+{
+    uint64_t words = index->header->ranges4, count, n;
+    const uint32_t *block = index->ranges4 + first;
+
+    if (first >= words || words - first < 2) {
+        return SKL_NET_NONE;
+    }
+    count = block[1];
+    if (count == 0 || count > UINT16_MAX ||
+        2 + skl_net_filled4(count) + count > words - first) {
+        return SKL_NET_NONE;
+    }
+    n = rank4((const uint16_t *)(block + 2), (uint32_t)count, low);
+    return n == 0 ? block[0] : block[2 + skl_net_filled4(count) + n - 1];
 }
 
 static inline uint32_t find4(const skl_net_index_t *index, uint32_t address)

@@ -14,26 +14,26 @@
  *
  *   header   skl_net_header_t, 4 KiB
  *   keys6    uint64_t: tree of the high halves at which an IPv6 range begins
- *   lows     uint64_t: trees of low halves, inside of /64s with longer prefixes
- *   marks    skl_net_mark_t; number 0 is "not listed" and not used
- *   values6  uint32_t for each key: mark, or SKL_NET_INNER | number of a /64
- *   values   uint32_t for each slot of `lows`: mark
- *   inners   skl_net_inner_t for each /64 with longer prefixes
+ *   values6  uint32_t for each of the keys: mark, or SKL_NET_INNER | where in
+ *            `inners` the ranges of this /64 are
+ *   inners   uint64_t: for each /64 with longer prefixes, count | mark at its
+ *            begin << 32; the low halves at which other ranges begin, a tree
+ *            if they are over 8; their marks, 32 bits each
+ *   marks    skl_net_mark_t; number 0 is "not listed"
  *   chunks   uint32_t for each IPv4 /16, or none at all: SKL_NET_DIRECT | mark,
- *            or the slot of its first range
- *   values4  uint32_t for each slot: mark
- *   starts4  uint16_t for each slot: low half of an address. The first slot of
- *            a chunk has the number of those that follow (its range begins at
- *            0)
+ *            or where in `ranges4` it is
+ *   ranges4  uint32_t: for each such /16, mark at its begin; count; the low
+ *            halves at which other ranges begin, 16 bits each, filled up to a
+ *            multiple of 8; their marks
  *   reasons  acl/reasons.h
  *
  * A tree is an array of sorted keys; above it every 8th key, and so on up to 8
  * keys at most. Each level is filled up to a multiple of 8: one node is one
- * cache line. The keys of a /64 are a plain array if they are 8 at most.
+ * cache line. Blocks of `inners` and `ranges4` that fit into one cache line are
+ * in one.
  *
- * IPv4 needs two or three cache lines and a search in the ranges of one /16;
- * IPv6 one line for each level of the tree, 6 for 200,000 ranges, whatever the
- * networks are.
+ * So IPv4 needs two cache lines, more where a /16 has over 8 ranges; IPv6 one
+ * for each level of the tree, 6 for 200,000 ranges, whatever the networks are.
  *
  * A mark with an end names the mark of the next less specific network: that
  * counts once it is over (skl_net_settle). Networks without an end share their
@@ -72,8 +72,9 @@ typedef struct {
     uint64_t bytes; /* of the whole file */
     uint64_t owner; /* of the segment and list it was made for */
     uint64_t generation;
-    uint64_t entries; /* distinct networks */
-    uint64_t keys6, slots6, lows, marks, inners, chunks, slots4;
+    uint64_t entries;       /* distinct networks */
+    uint64_t keys6, slots6; /* without and with what fills up */
+    uint64_t inners, marks, chunks, ranges4;
     uint64_t reasons_bytes;
     uint32_t body_crc;
     uint32_t header_crc; /* of the bytes before it */
@@ -85,10 +86,6 @@ typedef struct {
     uint32_t parent; /* mark of the next less specific network; 0: none */
 } skl_net_mark_t;
 
-typedef struct {
-    uint32_t first, count; /* keys, in `lows` */
-} skl_net_inner_t;
-
 /* Where the levels of a tree are, the keys themselves first. */
 typedef struct {
     uint32_t levels;
@@ -98,18 +95,15 @@ typedef struct {
 
 /* Offsets of the parts. */
 typedef struct {
-    uint64_t keys6, lows, marks, values6, values, inners, chunks, values4,
-        starts4, reasons, bytes;
+    uint64_t keys6, values6, inners, marks, chunks, ranges4, reasons, bytes;
 } skl_net_layout_t;
 
 /* A reader: plain pointers into the range. */
 typedef struct {
     const skl_net_header_t *header;
-    const uint64_t *keys6, *lows;
+    const uint64_t *keys6, *inners;
+    const uint32_t *values6, *chunks, *ranges4;
     const skl_net_mark_t *marks;
-    const uint32_t *values6, *values, *chunks, *values4;
-    const skl_net_inner_t *inners;
-    const uint16_t *starts4;
     const unsigned char *reasons;
     skl_net_tree_t tree6;
 } skl_net_index_t;
@@ -124,7 +118,13 @@ int skl_net_find(const skl_net_index_t *index, const skl_addr_t *address,
 void skl_net_settle(const skl_net_index_t *index, int64_t now_ns,
                     skl_index_hit_t *hit);
 
-/* For the writer. Levels of a tree of `count` keys; how many slots it has. */
+/* For the writer: 32-bit words that the starts of a block of `ranges4` take. */
+static inline uint64_t skl_net_filled4(uint64_t count)
+{
+    return (count + SKL_NET_NODE - 1) / SKL_NET_NODE * SKL_NET_NODE / 2;
+}
+
+/* Levels of a tree of `count` keys; how many slots it has. */
 uint64_t skl_net_plan_tree(skl_net_tree_t *tree, uint64_t count);
 /* 0 when the counts of the header are absurd. */
 int skl_net_lay_out(const skl_net_header_t *header, skl_net_layout_t *out);

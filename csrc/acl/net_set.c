@@ -14,7 +14,7 @@ skl_static_assert(sizeof(skl_net_item_t) == 32, "as net_set.h says");
 uint64_t skl_net_set_bytes(uint64_t networks, uint64_t reasons_bytes)
 {
     skl_assert(networks <= SKL_NET_SET_MAX);
-    return networks * 2 * sizeof(skl_net_item_t) + reasons_bytes;
+    return (networks + 1) * 2 * sizeof(skl_net_item_t) + reasons_bytes;
 }
 
 void skl_net_set_begin(skl_net_set_t *set, void *memory, uint64_t networks,
@@ -23,9 +23,9 @@ void skl_net_set_begin(skl_net_set_t *set, void *memory, uint64_t networks,
     skl_assert((uintptr_t)memory % 8 == 0);
     memset(set, 0, sizeof(*set));
     set->items = memory;
-    set->spare = set->items + networks;
+    set->spare = set->items + networks + 1;
     set->limit = networks;
-    skl_reasons_begin(&set->reasons, (void *)(set->spare + networks),
+    skl_reasons_begin(&set->reasons, (void *)(set->spare + networks + 1),
                       reasons_bytes);
 }
 
@@ -122,14 +122,20 @@ typedef struct {
     uint32_t number, pad;
 } known_t;
 
+/* The ranges of one block: where they begin, and their marks. */
+typedef struct {
+    uint64_t *keys;
+    uint32_t *values;
+    uint64_t count, limit;
+    uint32_t head, pad; /* mark at the begin of the block */
+} block_t;
+
 /* One walk; without `marks` it only counts, in `h`. */
 typedef struct {
     skl_net_header_t *h;
-    uint64_t *keys6, *lows;
+    uint64_t *keys6, *inners;
     skl_net_mark_t *marks;
-    uint32_t *values6, *values, *chunks, *values4;
-    skl_net_inner_t *inners;
-    uint16_t *starts4;
+    uint32_t *values6, *chunks, *ranges4;
 
     frame_t stack[SKL_NET_CHAIN + 1];
     uint32_t depth, family;
@@ -140,11 +146,11 @@ typedef struct {
     uint32_t held_mark, last_mark;
     int held;
 
-    /* IPv4: the chunk at which the walk is. */
-    uint32_t chunk, first, more, head, now4;
-    /* IPv6: the last key, and the /64 that is being filled. */
-    uint64_t last_key, inner_at, inner_first, inner_count;
-    uint32_t last_value, now6;
+    block_t block;  /* that is being filled */
+    uint32_t now;   /* the mark that decides at the last boundary */
+    uint32_t chunk; /* IPv4: the /16 of the block */
+    uint64_t last_key, inner_at; /* IPv6: the last key, the /64 of the block */
+    uint32_t last_value;
     int inner_open;
 } walk_t;
 
@@ -192,31 +198,81 @@ static uint32_t mark_of(walk_t *w, const skl_net_mark_t *m)
     return known->number;
 }
 
-/* ---- IPv4 ---------------------------------------------------------------- */
+/* ---- Blocks -------------------------------------------------------------- */
 
-static void add4(walk_t *w, uint32_t low, uint32_t mark)
+/* What is not needed after sorting is room for the largest block: a network
+ * makes two boundaries at most. */
+static void begin_blocks(walk_t *w, const skl_net_set_t *set)
 {
-    uint64_t slot = w->h->slots4++;
-
-    if (w->marks != NULL) {
-        w->starts4[slot] = (uint16_t)low;
-        w->values4[slot] = mark;
-    }
+    w->block.limit = 2 * set->count + 1;
+    w->block.keys = (void *)set->spare;
+    w->block.values = (void *)(w->block.keys + w->block.limit);
+    skl_assert(w->block.limit * 12 <= (set->limit + 1) * sizeof(*set->spare));
 }
 
+static void open_block(walk_t *w)
+{
+    w->block.count = 0;
+    w->block.head = w->now;
+}
+
+static void add_range(walk_t *w, uint64_t key, uint32_t mark)
+{
+    block_t *b = &w->block;
+
+    skl_assert(b->count < b->limit);
+    b->keys[b->count] = key;
+    b->values[b->count] = mark;
+    b->count++;
+}
+
+/* Take `size` words of an array of cache lines of `line` words: not across the
+ * end of a line where one holds them. */
+static uint64_t take(uint64_t *used, uint64_t size, uint64_t line)
+{
+    uint64_t at = *used;
+
+    if (size <= line && at % line + size > line) {
+        at += line - at % line;
+    }
+    *used = at + size;
+    return at;
+}
+
+/* ---- IPv4 ---------------------------------------------------------------- */
+
+static void write_block4(uint32_t *out, const block_t *b)
+{
+    uint16_t *starts = (uint16_t *)(out + 2);
+    uint64_t filled = skl_net_filled4(b->count) * 2;
+
+    out[0] = b->head;
+    out[1] = (uint32_t)b->count;
+    for (uint64_t i = 0; i < filled; i++) {
+        starts[i] = i < b->count ? (uint16_t)b->keys[i] : UINT16_MAX;
+    }
+    memcpy(out + 2 + filled / 2, b->values, b->count * sizeof(*out));
+}
+
+/* The /16 is complete; the next one begins. */
 static void end_chunk(walk_t *w)
 {
-    if (w->marks != NULL) {
-        w->chunks[w->chunk] =
-            w->more == 0 ? SKL_NET_DIRECT | w->head : w->first;
-        if (w->more > 0) {
-            w->starts4[w->first] = (uint16_t)w->more;
+    const block_t *b = &w->block;
+    uint32_t word = SKL_NET_DIRECT | b->head;
+
+    skl_assert(b->count <= UINT16_MAX);
+    if (b->count > 0) {
+        word = (uint32_t)take(&w->h->ranges4,
+                              2 + skl_net_filled4(b->count) + b->count, 16);
+        if (w->marks != NULL) {
+            write_block4(w->ranges4 + word, b);
         }
     }
-    skl_assert(w->more <= UINT16_MAX);
+    if (w->marks != NULL) {
+        w->chunks[w->chunk] = word;
+    }
     w->chunk++;
-    w->more = 0;
-    w->head = w->now4;
+    open_block(w);
 }
 
 static void begin_range4(walk_t *w, uint32_t start, uint32_t mark)
@@ -225,18 +281,12 @@ static void begin_range4(walk_t *w, uint32_t start, uint32_t mark)
     while (w->chunk < start >> 16) {
         end_chunk(w);
     }
-    w->now4 = mark;
+    w->now = mark;
     if ((start & 0xffff) == 0) {
-        skl_assert(w->more == 0);
-        w->head = mark;
-        return;
+        open_block(w);
+    } else {
+        add_range(w, start & 0xffff, mark);
     }
-    if (w->more == 0) {
-        w->first = (uint32_t)w->h->slots4;
-        add4(w, 0, w->head);
-    }
-    w->more++;
-    add4(w, start & 0xffff, mark);
 }
 
 static void end_family4(walk_t *w)
@@ -270,17 +320,6 @@ static void add_key(walk_t *w, uint64_t key, uint32_t value)
     }
 }
 
-static void add_low(walk_t *w, uint64_t low, uint32_t mark)
-{
-    uint64_t slot = w->h->lows++;
-
-    w->inner_count++;
-    if (w->marks != NULL) {
-        w->lows[slot] = low;
-        w->values[slot] = mark;
-    }
-}
-
 /* Fill up the keys and build the levels above them. */
 static void grow_tree(uint64_t *keys, const skl_net_tree_t *tree)
 {
@@ -297,36 +336,37 @@ static void grow_tree(uint64_t *keys, const skl_net_tree_t *tree)
     }
 }
 
-static void open_inner(walk_t *w, uint64_t high)
+static void write_inner(uint64_t *out, const block_t *b,
+                        const skl_net_tree_t *tree, uint64_t slots)
 {
-    skl_assert(!w->inner_open);
-    add_key(w, high, SKL_NET_INNER | (uint32_t)w->h->inners);
-    w->inner_open = 1;
-    w->inner_at = high;
-    w->inner_first = w->h->lows;
-    w->inner_count = 0;
-    add_low(w, 0, w->now6);
+    out[0] = b->count | (uint64_t)b->head << 32;
+    memcpy(out + 1, b->keys, b->count * sizeof(*out));
+    memcpy(out + 1 + slots, b->values, b->count * sizeof(*b->values));
+    if (b->count > SKL_NET_NODE) {
+        grow_tree(out + 1, tree);
+    }
 }
 
+/* The /64 is complete: behind it, what decides at its end. */
 static void close_inner(walk_t *w)
 {
-    uint64_t number = w->h->inners++;
+    const block_t *b = &w->block;
     skl_net_tree_t tree;
+    uint64_t slots = b->count, at;
 
-    skl_assert(w->inner_open && w->inner_count >= 2);
-    if (w->inner_count > SKL_NET_NODE) {
-        w->h->lows = w->inner_first + skl_net_plan_tree(&tree, w->inner_count);
-        if (w->marks != NULL) {
-            grow_tree(w->lows + w->inner_first, &tree);
-        }
+    skl_assert(w->inner_open && b->count > 0);
+    if (b->count > SKL_NET_NODE) {
+        slots = skl_net_plan_tree(&tree, b->count);
     }
+    at = take(&w->h->inners, 1 + slots + (b->count + 1) / 2, SKL_NET_NODE);
+    skl_assert(at < SKL_NET_INNER);
     if (w->marks != NULL) {
-        w->inners[number] = (skl_net_inner_t){(uint32_t)w->inner_first,
-                                              (uint32_t)w->inner_count};
+        write_inner(w->inners + at, b, &tree, slots);
     }
+    add_key(w, w->inner_at, SKL_NET_INNER | (uint32_t)at);
     w->inner_open = 0;
     if (w->inner_at != UINT64_MAX) {
-        add_key(w, w->inner_at + 1, w->now6);
+        add_key(w, w->inner_at + 1, w->now);
     }
 }
 
@@ -339,11 +379,13 @@ static void begin_range6(walk_t *w, uint64_t high, uint64_t low, uint32_t mark)
         add_key(w, high, mark);
     } else {
         if (!w->inner_open) {
-            open_inner(w, high);
+            w->inner_open = 1;
+            w->inner_at = high;
+            open_block(w);
         }
-        add_low(w, low, mark);
+        add_range(w, low, mark);
     }
-    w->now6 = mark;
+    w->now = mark;
 }
 
 static void end_family6(walk_t *w)
@@ -454,7 +496,8 @@ static uint64_t walk_family(walk_t *w, const skl_net_item_t *items,
     uint64_t at = 0;
 
     w->family = items[0].family;
-    w->last_mark = SKL_NET_NONE;
+    w->last_mark = w->now = SKL_NET_NONE;
+    open_block(w);
     if (w->family == SKL_NET_V6) {
         add_key(w, 0, SKL_NET_NONE);
     }
@@ -486,6 +529,7 @@ static void walk(walk_t *w, const skl_net_set_t *set)
     uint64_t at = 0;
 
     begin_marks(w);
+    begin_blocks(w, set);
     while (at < set->count) {
         at += walk_family(w, set->items + at, set->count - at);
     }
@@ -515,14 +559,11 @@ int skl_net_set_end(skl_net_set_t *set, uint64_t *bytes)
 static void point(walk_t *w, char *base, const skl_net_layout_t *l)
 {
     w->keys6 = (void *)(base + l->keys6);
-    w->lows = (void *)(base + l->lows);
-    w->marks = (void *)(base + l->marks);
     w->values6 = (void *)(base + l->values6);
-    w->values = (void *)(base + l->values);
     w->inners = (void *)(base + l->inners);
+    w->marks = (void *)(base + l->marks);
     w->chunks = (void *)(base + l->chunks);
-    w->values4 = (void *)(base + l->values4);
-    w->starts4 = (void *)(base + l->starts4);
+    w->ranges4 = (void *)(base + l->ranges4);
 }
 
 void skl_net_set_write(skl_net_set_t *set, void *base, uint32_t kind,

@@ -37,7 +37,7 @@ typedef struct {
 } skl_net_item_t;
 
 typedef struct {
-    skl_net_item_t *items, *spare; /* `limit` of each */
+    skl_net_item_t *items, *spare; /* `limit` + 1 of each */
     uint64_t count, limit;
     skl_reasons_t reasons;
     skl_net_header_t header; /* the counts, after skl_net_set_end */

@@ -262,7 +262,7 @@ TEST(networks_without_an_end_share_marks_and_ranges)
           "2001:db8::/33\n2001:db8:8000::/33\n2001:db8::1\n",
           &b);
     CHECK_INT(SKL_NET_FIRST_MARK, b.index.header->marks);
-    CHECK_INT(0, b.index.header->slots4);
+    CHECK_INT(0, b.index.header->ranges4);
     CHECK_INT(3, b.index.header->keys6);
     CHECK_INT(0, b.index.header->inners);
     CHECK_INT(8, b.index.header->entries);
