@@ -13,7 +13,13 @@ typedef struct {
     size_t len;
 } span_t;
 
-enum { V4_TEXT_MAX = 15, GROUPS = 8, GROUP_DIGITS = 4, MAPPED_BITS = 96 };
+enum {
+    V4_TEXT_MIN = 7,
+    V4_TEXT_MAX = 15,
+    GROUPS = 8,
+    GROUP_DIGITS = 4,
+    MAPPED_BITS = 96
+};
 
 /* ---- Arithmetic ---------------------------------------------------------- */
 
@@ -161,57 +167,70 @@ static const char *parse_v4_slowly(span_t s, uint32_t *out)
 }
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-/* The text as two words, with a dot behind it and zeros behind that. */
-static void load_text(span_t s, uint64_t *lo, uint64_t *hi)
+static uint32_t load4(const char *at)
 {
-    uint64_t head, tail;
+    uint32_t x;
 
-    skl_assert(s.len >= 7 && s.len <= V4_TEXT_MAX);
-    if (s.len == 7) {
-        uint32_t from, to;
-
-        memcpy(&from, s.at, 4);
-        memcpy(&to, s.at + 3, 4);
-        *lo = from | (uint64_t)to << 24 | (uint64_t)'.' << 56;
-        *hi = 0;
-        return;
-    }
-    memcpy(&head, s.at, 8);
-    memcpy(&tail, s.at + s.len - 8, 8);
-    *lo = head;
-    *hi = tail >> 8 * (15 - s.len) >> 8 | (uint64_t)'.' << 8 * (s.len - 8);
+    memcpy(&x, at, sizeof(x));
+    return x;
 }
 
-/* Without a branch on where the dots are, which nobody can foretell: each
- * number is up to three bytes in front of one that is no digit. 1 if good. */
+/* Of 8 bytes, a bit for each that is no digit. */
+static uint32_t others(uint64_t bytes)
+{
+    uint64_t t = bytes ^ 0x3030303030303030ULL; /* digits: 0..9 */
+    uint64_t other = ((t + 0x7676767676767676ULL) | t) & 0x8080808080808080ULL;
+
+    return (uint32_t)((other >> 7) * 0x0102040810204080ULL >> 56);
+}
+
+/* The number in bytes 0..2 of x, of which the last `len` count. */
+static uint32_t octet(uint32_t x, uint32_t len, uint32_t *bad)
+{
+    static const uint32_t keep[4] = {0, 0xff0000, 0xffff00, 0xffffff};
+    static const uint32_t least[4] = {UINT32_MAX, 0, 0x000100, 0x010000};
+    uint32_t digits = (x ^ 0x303030) & keep[len & 3];
+    uint32_t text =
+        __builtin_bswap32(digits) >> 8; /* as it is read: 0x020505 */
+
+    *bad |= (len > 3) | (text > 0x020505) | (text < least[len & 3]);
+    return (digits * (100 << 16 | 10 << 8 | 1)) >> 16 & 255;
+}
+
+/* Where the dots are nobody can foretell: no branch on it. 1 if good; else it
+ * may be an address that another function takes. */
 static int parse_v4_fast(span_t s, uint32_t *out)
 {
-    uint64_t lo, hi, bad = 0, used = 0;
-    uint32_t value = 0;
+    uint32_t marks, a, b, c, bad = 0;
+    uint64_t head, tail;
 
-    if (s.len < 7 || s.len > V4_TEXT_MAX) {
+    if (s.len < V4_TEXT_MIN || s.len > V4_TEXT_MAX) {
         return 0;
     }
-    load_text(s, &lo, &hi);
-    for (int i = 0; i < 4; i++) {
-        uint32_t t = (uint32_t)lo ^ 0x30303030; /* digits: 0..9 */
-        uint32_t other = ((t + 0x76767676) | t) & 0x80808080;
-        uint32_t len = (uint32_t)__builtin_ctz(other | 0x80000000u) / 8;
-        uint32_t d = t << 8 * (3 - len); /* 3 digits in the low bytes */
-        uint32_t number =
-            (d & 255) * 100 + (d >> 8 & 255) * 10 + (d >> 16 & 255);
-        uint32_t step = 8 * (len + 1);
-
-        bad |= (other == 0) | (len == 0) | (number > 255);
-        bad |= (len > 1) & ((t & 255) == 0);
-        bad |= (lo >> 8 * len & 255) != '.';
-        value = value << 8 | number;
-        used += len + 1;
-        lo = lo >> step | hi << (64 - step);
-        hi >>= step;
+    if (s.len == V4_TEXT_MIN) {
+        head = load4(s.at) | (uint64_t)load4(s.at + 3) << 24;
+        tail = 0;
+    } else {
+        memcpy(&head, s.at, sizeof(head));
+        memcpy(&tail, s.at + s.len - 8, sizeof(tail));
+        tail = tail >> 8 * (15 - s.len) >> 8; /* bytes 8 on, then zeros */
     }
-    *out = value;
-    return bad == 0 && used == s.len + 1;
+    marks = others(head) | others(tail) << 8;
+    a = (uint32_t)__builtin_ctz(marks | 1u << 31);
+    marks &= marks - 1;
+    b = (uint32_t)__builtin_ctz(marks | 1u << 31);
+    marks &= marks - 1;
+    c = (uint32_t)__builtin_ctz(marks | 1u << 31);
+    marks &= marks - 1;
+    if (c >= s.len || (marks & ((1u << s.len) - 1)) != 0 || a > 3 || b < 3) {
+        return 0;
+    }
+    bad |= s.at[a] != '.' || s.at[b] != '.' || s.at[c] != '.';
+    *out = octet((uint32_t)head << 8 * (3 - a), a, &bad) << 24 |
+           octet(load4(s.at + b - 3), b - a - 1, &bad) << 16 |
+           octet(load4(s.at + c - 3), c - b - 1, &bad) << 8 |
+           octet(load4(s.at + s.len - 4) >> 8, (uint32_t)s.len - c - 1, &bad);
+    return bad == 0;
 }
 #else
 static int parse_v4_fast(span_t s, uint32_t *out)
@@ -232,12 +251,26 @@ typedef struct {
     int gap;
 } groups_t;
 
-/* Of a hexadecimal digit, its number + 1; else 0. */
+/* A hexadecimal digit: its number + 16; else 0. */
 static const uint8_t HEX[256] = {
-    ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,
-    ['6'] = 7,  ['7'] = 8,  ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12,
-    ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16, ['A'] = 11, ['B'] = 12,
-    ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16};
+    ['0'] = 16, ['1'] = 17, ['2'] = 18, ['3'] = 19, ['4'] = 20, ['5'] = 21,
+    ['6'] = 22, ['7'] = 23, ['8'] = 24, ['9'] = 25, ['a'] = 26, ['b'] = 27,
+    ['c'] = 28, ['d'] = 29, ['e'] = 30, ['f'] = 31, ['A'] = 26, ['B'] = 27,
+    ['C'] = 28, ['D'] = 29, ['E'] = 30, ['F'] = 31};
+
+static inline uint32_t hex(const char *at)
+{
+    return HEX[(unsigned char)*at];
+}
+
+/* Four digits at once, as most groups are; 0 when they are not. */
+static inline int parse_four(const char *at, uint32_t *out)
+{
+    uint32_t a = hex(at), b = hex(at + 1), c = hex(at + 2), d = hex(at + 3);
+
+    *out = (a << 12) + (b << 8) + (c << 4) + d - 16 * 0x1111;
+    return (a & b & c & d & 16) != 0;
+}
 
 static const char *add_group(groups_t *g, uint32_t value)
 {
@@ -264,8 +297,13 @@ static const char *parse_group(groups_t *g, span_t *s)
     const char *at = s->at, *end = s->at + s->len;
     uint32_t value = 0, digit;
 
-    while (at < end && (digit = HEX[(unsigned char)*at]) != 0) {
-        value = value << 4 | (digit - 1);
+    if (end - at >= GROUP_DIGITS && parse_four(at, &value)) {
+        at += GROUP_DIGITS;
+    } else {
+        value = 0;
+    }
+    while (at < end && (digit = hex(at)) != 0) {
+        value = value << 4 | (digit & 15);
         at++;
         if (at - s->at > GROUP_DIGITS) {
             return "IPv6 group without 1 to 4 digits";
