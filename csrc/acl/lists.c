@@ -256,6 +256,8 @@ int skl_lists_handle(skl_lists_t *l, uint32_t number, struct seckill_list **out)
             made->lists = l;
             made->slot = &l->shm->slots[number];
             made->number = number;
+            made->kind = made->slot->kind;
+            skl_assert(atomic_load(&made->slot->state) != 0);
         }
         made->next = first;
         if (atomic_compare_exchange_strong(&l->first, &first, made)) {
@@ -313,7 +315,7 @@ int skl_list_find(struct seckill_list *list, const char *value, size_t len,
 
     skl_assert(len >= 1 && len <= SECKILL_ID_MAX);
     memset(hit, 0, sizeof(*hit));
-    if (list->slot->kind == SECKILL_LIST_IP) {
+    if (list->kind == SECKILL_LIST_IP) {
         return find_address(list, value, len, hit);
     }
     if (list->view != NULL &&
@@ -416,7 +418,7 @@ int skl_list_change(struct seckill_list *list, const char *value, size_t len,
                     uint32_t kind, int64_t until_ns, int64_t now_ns)
 {
     skl_overlay_t *o = &list->lists->overlay;
-    int is_net = list->slot->kind == SECKILL_LIST_IP;
+    int is_net = list->kind == SECKILL_LIST_IP;
     skl_prefix_t net;
 
     if (is_net && !parse_value(value, len, &net)) {

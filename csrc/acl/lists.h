@@ -6,8 +6,8 @@
  * list (name, file, numbers of the last loads, the word `current` that says
  * which index file is in force) and the overlay of added and removed entries.
  * The entries themselves are in an index file (acl/index.h for ids,
- * acl/net_index.h for networks) that every process maps; `current` changes only when a new file is whole, so that a reader has
- * the old list or the new one.
+ * acl/net_index.h for networks) that every process maps; `current` changes only
+ * when a new file is whole, so that a reader has the old list or the new one.
  *
  * Here is the part without I/O: slots, lookup and overlay. Files are made and
  * mapped by io/list_file.c, io/list_map.c.
@@ -127,6 +127,7 @@ struct seckill_list {
     skl_lists_t *lists;
     skl_list_slot_t *slot;
     uint32_t number;              /* of the slot */
+    uint32_t kind;                /* the same for its life */
     _Atomic uint32_t mapping;     /* epoch in which a thread maps; 0: none */
     skl_list_view_t *view;        /* reader's; NULL: no entries */
     _Atomic uint64_t failed_word; /* could not be mapped */
