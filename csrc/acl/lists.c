@@ -10,6 +10,10 @@
 
 enum { TRIES = 16 };
 
+skl_static_assert(offsetof(skl_list_hit_t, parent) ==
+                      offsetof(skl_index_hit_t, parent),
+                  "one struct under two names");
+
 /* ---- Section ------------------------------------------------------------- */
 
 static uint64_t slots_end(uint32_t lists)
@@ -269,32 +273,20 @@ int skl_lists_handle(skl_lists_t *l, uint32_t number, struct seckill_list **out)
 
 /* ---- Lookup -------------------------------------------------------------- */
 
-static void take_hit(skl_list_hit_t *hit, const skl_index_hit_t *found)
-{
-    hit->allow_until = found->allow_until;
-    hit->deny_until = found->deny_until;
-    hit->reason = found->reason;
-    hit->reason_len = found->reason_len;
-    hit->parent = found->parent;
-}
-
 static int find_address(struct seckill_list *list, const char *text, size_t len,
                         skl_list_hit_t *hit)
 {
     const skl_overlay_t *o = &list->lists->overlay;
     skl_overlay_hit_t added;
-    skl_index_hit_t found;
     skl_addr_t address;
     int known = 0;
 
     if (skl_net_parse_address(text, len, &address) != NULL) {
         return SECKILL_EBADVALUE;
     }
-    if (list->view != NULL &&
-        skl_net_find(&list->view->nets, &address, &found)) {
-        take_hit(hit, &found);
+    if (list->view != NULL) {
         hit->nets = &list->view->nets;
-        known = 1;
+        known = skl_net_find(hit->nets, &address, &hit->file);
     }
     if (skl_overlay_live(o, list->number) != 0) {
         skl_overlay_find_net(o, list->number, &address, &added);
@@ -310,7 +302,6 @@ int skl_list_find(struct seckill_list *list, const char *value, size_t len,
                   skl_list_hit_t *hit)
 {
     const skl_overlay_t *o = &list->lists->overlay;
-    skl_index_hit_t found;
     int known = 0;
 
     skl_assert(len >= 1 && len <= SECKILL_ID_MAX);
@@ -318,10 +309,8 @@ int skl_list_find(struct seckill_list *list, const char *value, size_t len,
     if (list->kind == SECKILL_LIST_IP) {
         return find_address(list, value, len, hit);
     }
-    if (list->view != NULL &&
-        skl_index_find(&list->view->index, value, len, &found)) {
-        take_hit(hit, &found);
-        known = 1;
+    if (list->view != NULL) {
+        known = skl_index_find(&list->view->index, value, len, &hit->file);
     }
     if (skl_overlay_live(o, list->number) != 0) {
         hit->overlay =
@@ -354,25 +343,12 @@ static int denied(const skl_list_hit_t *hit, int64_t now_ns)
            (hit->overlay == SKL_OVERLAY_DENY && hit->overlay_until > now_ns);
 }
 
-/* What the file says now: the most specific network that is not over. */
-static void settle(skl_list_hit_t *hit, int64_t now_ns)
-{
-    skl_index_hit_t found = {.deny_until = hit->deny_until,
-                             .allow_until = hit->allow_until,
-                             .reason = hit->reason,
-                             .reason_len = hit->reason_len,
-                             .parent = hit->parent};
-
-    skl_net_settle(hit->nets, now_ns, &found);
-    take_hit(hit, &found);
-}
-
 int skl_list_judge(skl_list_hit_t *hit, int64_t now_ns)
 {
     int answer;
 
     if (hit->parent != 0) {
-        settle(hit, now_ns);
+        skl_net_settle(hit->nets, now_ns, &hit->file);
     }
     answer = denied(hit, now_ns);
 

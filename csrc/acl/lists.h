@@ -138,15 +138,20 @@ struct seckill_list {
 
 /* What is known of a value; skl_list_judge makes an answer of it. */
 typedef struct {
-    int64_t allow_until; /* 0: no; INT64_MAX: for ever */
-    int64_t deny_until;  /* by the file */
+    union {
+        skl_index_hit_t file;    /* filled in place: it is not copied */
+        struct {                 /* the same */
+            int64_t deny_until;  /* by the file */
+            int64_t allow_until; /* 0: no; INT64_MAX: for ever */
+            const char *reason;
+            uint32_t reason_len;
+            uint32_t parent; /* the next less specific network; 0: none */
+        };
+    };
     int64_t overlay_until;
     int64_t closer_until; /* denied till then, whatever the overlay says then */
-    uint32_t overlay;     /* SKL_OVERLAY_* */
-    uint32_t reason_len;
-    const char *reason;
-    const skl_net_index_t *nets; /* where less specific networks are; NULL */
-    uint32_t parent;             /* the next of them; 0: none */
+    const skl_net_index_t *nets; /* where less specific networks are */
+    uint32_t overlay;            /* SKL_OVERLAY_* */
     uint32_t pad;
 } skl_list_hit_t;
 

@@ -305,12 +305,13 @@ static inline uint32_t find4(const skl_net_index_t *index, uint32_t address)
 static inline int read_mark(const skl_net_index_t *index, uint32_t number,
                             skl_index_hit_t *hit)
 {
-    const skl_net_mark_t *mark = &index->marks[number];
+    const skl_net_mark_t *mark;
 
     memset(hit, 0, sizeof(*hit));
     if (number == SKL_NET_NONE || number >= index->header->marks) {
         return 0;
     }
+    mark = &index->marks[number];
     hit->deny_until = mark->deny_until;
     hit->allow_until = mark->allow_until;
     hit->parent = mark->parent;
