@@ -1036,12 +1036,13 @@ SECKILL_API const char *seckill_shedder_name(seckill_shedder_t *shed);
 
 /* ---- Access lists -------------------------------------------------------- */
 
-enum { SECKILL_LIST_ID = 1 };
+/* Kinds: any strings of 1 to 64 bytes; or networks, looked up by addresses. */
+enum { SECKILL_LIST_ID = 1, SECKILL_LIST_IP = 2 };
 enum { SECKILL_FORMAT_TEXT = 1, SECKILL_FORMAT_GZIP = 2 };
 
 typedef struct {
     uint32_t struct_size;
-    uint32_t kind;          /* SECKILL_LIST_ID */
+    uint32_t kind;          /* SECKILL_LIST_* */
     const char *file;       /* path or NULL: only added entries */
     uint32_t watch;         /* 1: reload when the file changes; 2: do not */
     uint32_t allow_empty;   /* 1: a file without entries is accepted */
@@ -1080,6 +1081,8 @@ SECKILL_API int seckill_list_open(seckill_t *sk, const char *name,
  * wins over deny). now_ns: ledger time, or 0 to read the clock where an entry
  * with a ttl is met. `*reason` points to at most 255 bytes owned by the list,
  * valid until the next call of this thread, NULL for none. EBADVALUE.
+ * In a list of networks the value is the text of an address, in brackets or
+ * with a zone perhaps, and the most specific network that contains it decides.
  * Threads: one at a time in each process; never blocks.
  */
 SECKILL_API int seckill_list_match(seckill_list_t *list, const char *value,
@@ -1096,7 +1099,8 @@ SECKILL_API int seckill_list_check(uint32_t n, seckill_list_t *const *lists,
                                    uint32_t *which, const char **reason,
                                    size_t *reason_len);
 /** Deny (add) or undo a deny (remove) for all workers at once; ttl_ns 0: until
- *  the opposite call. Outlives reloads. EBADVALUE, EBADTIME, EFULL, EBUSY. */
+ *  the opposite call. Outlives reloads. In a list of networks the value is an
+ *  address or a CIDR. EBADVALUE, EBADTIME, EFULL, EBUSY. */
 SECKILL_API int seckill_list_add(seckill_list_t *list, const char *value,
                                  size_t value_len, int64_t ttl_ns,
                                  int64_t now_ns);

@@ -28,6 +28,12 @@ void skl_text_begin(skl_text_t *t, skl_text_entry_fn entry, void *ctx,
     t->now_ns = now_ns;
 }
 
+void skl_text_set_kind(skl_text_t *t, uint32_t kind)
+{
+    skl_assert(t->line == 0 && t->carried == 0);
+    t->networks = kind == SECKILL_LIST_IP;
+}
+
 static void bad(skl_text_t *t, const char *why)
 {
     size_t used = strlen(t->errors);
@@ -105,12 +111,18 @@ static const char *parse_fields(skl_text_t *t, span_t rest,
                                 skl_index_entry_t *e)
 {
     span_t value = cut(&rest), ttl = cut(&rest);
+    const char *why;
 
     if (value.len == 0) {
         return "empty entry";
     }
     if (value.len > SECKILL_ID_MAX) {
         return "entry over 64 bytes";
+    }
+    why =
+        t->networks ? skl_net_parse_entry(value.at, value.len, &t->net) : NULL;
+    if (why != NULL) {
+        return why;
     }
     e->value = value.at;
     e->value_len = value.len;
@@ -138,7 +150,8 @@ static void count(skl_text_t *t, const skl_index_entry_t *e)
 {
     skl_assert(e->value_len >= 1 && e->value_len <= SECKILL_ID_MAX);
     skl_assert(e->until > t->now_ns);
-    t->counts.entries++;
+    t->good_lines++;
+    t->counts.entries += t->networks ? skl_net_pieces(&t->net) : 1;
     if (e->allow || e->until != SKL_FOREVER || e->reason_len > 0) {
         t->counts.marks++;
     }
@@ -173,7 +186,7 @@ static void see_comment(skl_text_t *t, const char *at, size_t len)
 
 int skl_text_is_whole(const skl_text_t *t, char *why, size_t size)
 {
-    const uint64_t lines = t->counts.entries + t->bad_lines;
+    const uint64_t lines = t->good_lines + t->bad_lines;
 
     skl_assert(t->carried == 0);
     if (t->trailer == SKL_TRAILER_NONE) {

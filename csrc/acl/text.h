@@ -14,11 +14,15 @@
  * The comment `#end N` at the end of a file says that it is whole: N is the
  * number of its lines that are neither empty nor comments. `#end -` says that
  * this file, and the next, need no such line.
+ *
+ * In a list of networks an entry must be one that acl/net.h takes; it counts as
+ * the CIDRs it consists of.
  */
 #ifndef SKL_ACL_TEXT_H
 #define SKL_ACL_TEXT_H
 
 #include "acl/index.h"
+#include "acl/net.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -33,8 +37,12 @@ typedef struct {
     skl_text_entry_fn entry; /* NULL: only count */
     void *ctx;
     int64_t now_ns;
+    int networks; /* 1: entries are networks */
+    int pad;
+    skl_net_t net; /* of the line that is read */
     uint64_t line; /* lines that are complete */
     uint64_t bad_lines;
+    uint64_t good_lines;
     skl_index_plan_t counts; /* what was read: enough for skl_index_bytes */
     char errors[200];        /* "line 3: entry over 64 bytes; ..." */
     uint64_t trailer_lines;  /* what `#end` says */
@@ -47,6 +55,8 @@ typedef struct {
 
 void skl_text_begin(skl_text_t *t, skl_text_entry_fn entry, void *ctx,
                     int64_t now_ns);
+/* After skl_text_begin: the list is one of this kind (SECKILL_LIST_*). */
+void skl_text_set_kind(skl_text_t *t, uint32_t kind);
 void skl_text_feed(skl_text_t *t, const char *data, size_t len);
 /* The last line needs no line feed. */
 void skl_text_end(skl_text_t *t);

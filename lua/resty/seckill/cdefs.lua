@@ -562,6 +562,7 @@ int seckill_shedder_at(seckill_t *sk, uint32_t i, seckill_shedder_t **out);
 const char *seckill_shedder_name(seckill_shedder_t *shed);
 enum {
     SECKILL_LIST_ID = 1,
+    SECKILL_LIST_IP = 2,
 };
 enum {
     SECKILL_FORMAT_TEXT = 1,
