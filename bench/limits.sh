@@ -20,7 +20,7 @@ limit_ask() {
 
 # Each in a worker that has done nothing else: what it compiled before matters.
 loop_figures() {
-    for loop in bucket window permits combine \
+    for loop in bucket window permits combine drop_in drop_in_traffic \
         ${SECKILL_LIMIT_TRAFFIC:+req count conn traffic}; do
         start_server limits
         limit_ask "/loops?of=$loop"

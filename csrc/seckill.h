@@ -703,7 +703,8 @@ enum {
     SECKILL_ZERO_MAX_DELAY = 2,
     SECKILL_ZERO_NODELAY = 4,
     SECKILL_ZERO_LIMIT = 8,
-    SECKILL_ZERO_WARM_UP = 16
+    SECKILL_ZERO_WARM_UP = 16,
+    SECKILL_ZERO_WARM_UP_AT = 32
 };
 
 /** A limiter's numbers. A field of 0 is absent (default, or unchanged), unless
@@ -716,14 +717,16 @@ typedef struct {
     double rate;    /* buckets: tokens per second, 1e-7 .. 1e7 */
     double burst;   /* TOKEN_BUCKET: 1 .. 1e9, default max(1, rate / 100);
                        LEAKY_BUCKET: requests that may wait, 0 .. 1e9,
-                       default 0. At most 208 days of the rate */
+                       default 0. At most 208 days of the rate, of a warm-up
+                       of rate / cold_factor */
     double nodelay; /* LEAKY_BUCKET: how many of them go at once; default 0 */
-    double limit;   /* windows: admissions, 0 .. 1e12 (and 1.6e7 for each second
-                       of a SLIDING_WINDOW); SLIDING_LOG: 0 .. 16;
+    double limit;   /* windows: admissions, 0 .. 1e12, and of a window of T s
+                       at most 1.2e8 * T (FIXED_WINDOW) or 7.8e6 * T
+                       (SLIDING_WINDOW); SLIDING_LOG: 0 .. 16;
                        CONCURRENCY: permits, 0 .. 2^20 - 1. An integer */
     int64_t window_ns;     /* windows: 1 ms .. 31 days; never changes */
     int64_t max_delay_ns;  /* LEAKY_BUCKET: who would wait longer is refused;
-                             default: whatever burst allows */
+                              at most 31 days; default: whatever burst allows */
     int64_t warm_up_ns;    /* buckets: the rate rises for so long, from
                              rate / cold_factor; 0 (default): no warm-up;
                              at most 31 days */
@@ -788,9 +791,10 @@ SECKILL_API int seckill_limiter_set(seckill_limiter_t *lim,
                                     const seckill_limit_t *limit);
 SECKILL_API void seckill_limiter_get(seckill_limiter_t *lim,
                                      seckill_limit_t *out);
-/** Other numbers for one key: the fields that are given, over the limiter's
- *  own; NULL: the limiter's again. EBADKEY, EBADOPTION, ECONFLICT, EFULL
- *  (capacity limit_overrides), EBUSY, ENOTFOUND. Threads: any; a lock. */
+/** Other numbers for one key: the fields that are given, over those it has (at
+ *  first the limiter's); NULL: the limiter's again. EBADKEY, EBADOPTION,
+ *  ECONFLICT, EFULL (capacity limit_overrides), EBUSY, ENOTFOUND. Threads: any;
+ *  a lock. */
 SECKILL_API int seckill_limiter_override(seckill_limiter_t *lim,
                                          const char *key, size_t key_len,
                                          const seckill_limit_t *limit);
@@ -808,7 +812,8 @@ SECKILL_API int seckill_limiter_take(seckill_limiter_t *lim, const char *key,
                                      size_t key_len, uint32_t cost, int commit,
                                      int64_t now_ns, seckill_ticket_t *ticket,
                                      seckill_verdict_t *out);
-/** Check numbers and make them ready. EBADOPTION. Threads: any. */
+/** Check numbers and make them ready. EBADOPTION: also for warm_up_at_ns, a
+ *  time of one segment. Threads: any. */
 SECKILL_API int seckill_limit_prepare(const seckill_limit_t *limit,
                                       seckill_rule_t *out);
 /** As seckill_limiter_take, by other numbers than the limiter's; the algorithm
@@ -1039,7 +1044,7 @@ enum { SECKILL_FORMAT_TEXT = 1, SECKILL_FORMAT_GZIP = 2 };
 
 typedef struct {
     uint32_t struct_size;
-    uint32_t kind;          /* SECKILL_LIST_ID */
+    uint32_t kind;          /* SECKILL_LIST_* */
     const char *file;       /* path or NULL: only added entries */
     uint32_t watch;         /* 1: reload when the file changes; 2: do not */
     uint32_t allow_empty;   /* 1: a file without entries is accepted */
@@ -1078,13 +1083,26 @@ SECKILL_API int seckill_list_open(seckill_t *sk, const char *name,
  * wins over deny). now_ns: ledger time, or 0 to read the clock where an entry
  * with a ttl is met. `*reason` points to at most 255 bytes owned by the list,
  * valid until the next call of this thread, NULL for none. EBADVALUE.
+ * In a list of networks the value is the text of an address, in brackets or
+ * with a zone perhaps, and the most specific network that contains it decides.
  * Threads: one at a time in each process; never blocks.
  */
 SECKILL_API int seckill_list_match(seckill_list_t *list, const char *value,
                                    size_t value_len, int64_t now_ns,
                                    const char **reason, size_t *reason_len);
+#define SECKILL_CHECK_MAX 8
+/** Look n values up, each in a list: an allow of any list wins over a deny of
+ *  any; of several, that of the first list. As seckill_list_match; *which is
+ *  the list that decided, unless the answer is 0. EBADVALUE also for another n
+ *  than 1 .. SECKILL_CHECK_MAX: then *which is the value that is bad. */
+SECKILL_API int seckill_list_check(uint32_t n, seckill_list_t *const *lists,
+                                   const char *const *values,
+                                   const size_t *lens, int64_t now_ns,
+                                   uint32_t *which, const char **reason,
+                                   size_t *reason_len);
 /** Deny (add) or undo a deny (remove) for all workers at once; ttl_ns 0: until
- *  the opposite call. Outlives reloads. EBADVALUE, EBADTIME, EFULL, EBUSY. */
+ *  the opposite call. Outlives reloads. In a list of networks the value is an
+ *  address or a CIDR. EBADVALUE, EBADTIME, EFULL, EBUSY. */
 SECKILL_API int seckill_list_add(seckill_list_t *list, const char *value,
                                  size_t value_len, int64_t ttl_ns,
                                  int64_t now_ns);

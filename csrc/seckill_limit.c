@@ -37,15 +37,24 @@ static inline int64_t now_or(int64_t now_ns)
 
 /* ---- Limiters ------------------------------------------------------------ */
 
+/* Numbers may name a time of the ledger: what it is ahead by now. */
+static int64_t note_now(skl_limits_t *limits)
+{
+    seckill_t *sk =
+        (void *)((char *)(void *)limits - offsetof(seckill_t, limits));
+    const int64_t now = skl_clock_mono_ns();
+
+    atomic_store(&limits->offset_ns, seckill_now(sk) - now);
+    return now;
+}
+
 int seckill_limiter_open(seckill_t *sk, const char *name,
                          const seckill_limit_t *limit, seckill_limiter_t **out)
 {
-    const int64_t now = skl_clock_mono_ns();
+    const int64_t now = note_now(&sk->limits);
     skl_limiter_t *lim = NULL;
-    int rc;
+    int rc = skl_limits_open(&sk->limits, name, limit, now, &lim);
 
-    sk->limits.offset_ns = seckill_now(sk) - now;
-    rc = skl_limits_open(&sk->limits, name, limit, now, &lim);
     if (rc == SECKILL_OK) {
         *out = outer(lim);
     }
@@ -54,7 +63,7 @@ int seckill_limiter_open(seckill_t *sk, const char *name,
 
 int seckill_limiter_set(seckill_limiter_t *lim, const seckill_limit_t *limit)
 {
-    return skl_limiter_set(inner(lim), limit, skl_clock_mono_ns());
+    return skl_limiter_set(inner(lim), limit, note_now(inner(lim)->limits));
 }
 
 void seckill_limiter_get(seckill_limiter_t *lim, seckill_limit_t *out)
@@ -84,13 +93,19 @@ int seckill_limiter_override(seckill_limiter_t *lim, const char *key,
         return rc;
     }
     skl_limiter_locate(inner(lim), key, key_len, &place);
-    return skl_limiter_override(inner(lim), &place, limit, skl_clock_mono_ns());
+    return skl_limiter_override(inner(lim), &place, limit,
+                                note_now(inner(lim)->limits));
 }
 
 int seckill_limit_prepare(const seckill_limit_t *limit, seckill_rule_t *out)
 {
     skl_limit_rule_t r;
-    int rc = skl_limit_rule_make(&r, limit, 0);
+    int rc = SECKILL_EBADOPTION;
+
+    /* a time of the ledger: of which segment? */
+    if (limit->warm_up_at_ns == 0) {
+        rc = skl_limit_rule_make(&r, limit, 0);
+    }
 
     if (rc == SECKILL_OK) {
         memset(out, 0, sizeof(*out));

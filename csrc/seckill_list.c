@@ -78,7 +78,7 @@ static int check_options(const char *name, const seckill_list_options_t *o,
     if (o->struct_size != sizeof(*o)) {
         return fail(SECKILL_EBADOPTION, err, size, "struct_size", NULL);
     }
-    if (o->kind != SECKILL_LIST_ID) {
+    if (o->kind != SECKILL_LIST_ID && o->kind != SECKILL_LIST_IP) {
         return fail(SECKILL_EBADOPTION, err, size, "kind", NULL);
     }
     if (o->watch > 2) {
@@ -263,17 +263,67 @@ int seckill_list_match(seckill_list_t *list, const char *value,
         take_over(list);
         known = skl_list_find(list, value, value_len, &hit);
     }
-    if (!known) {
-        return 0;
+    return known <= 0 ? known : answer(list, &hit, now_ns, reason, reason_len);
+}
+
+int seckill_list_check(uint32_t n, seckill_list_t *const *lists,
+                       const char *const *values, const size_t *lens,
+                       int64_t now_ns, uint32_t *which, const char **reason,
+                       size_t *reason_len)
+{
+    int verdict = 0;
+
+    *which = 0;
+    *reason = NULL;
+    *reason_len = 0;
+    if (n < 1 || n > SECKILL_CHECK_MAX) {
+        return SECKILL_EBADVALUE;
     }
-    return answer(list, &hit, now_ns, reason, reason_len);
+    for (uint32_t i = 0; i < n; i++) {
+        const char *why;
+        size_t why_len;
+        int rc = seckill_list_match(lists[i], values[i], lens[i], now_ns, &why,
+                                    &why_len);
+
+        if (rc < 0 || rc == 2) {
+            *which = i;
+            *reason = NULL;
+            *reason_len = 0;
+            return rc;
+        }
+        if (rc == 1 && verdict == 0) {
+            verdict = 1;
+            *which = i;
+            *reason = why;
+            *reason_len = why_len;
+        }
+    }
+    return verdict;
 }
 
 /* ---- Overlay ------------------------------------------------------------- */
 
-/* What comes from a caller: OK, or what is wrong with it. */
-static int check_change(const seckill_list_change_t *c)
+/* The CIDR that a value is: an address in any form, or a network. */
+static int parse_net(const char *text, size_t len, skl_prefix_t *out)
 {
+    skl_addr_t address;
+    skl_net_t net;
+
+    if (skl_net_parse_address(text, len, &address) == NULL) {
+        *out = skl_net_prefix(&address, skl_net_width(address.family));
+        return 1;
+    }
+    return memchr(text, '-', len) == NULL &&
+           skl_net_parse_entry(text, len, &net) == NULL &&
+           skl_net_single(&net, out);
+}
+
+/* What comes from a caller: OK, or what is wrong with it. */
+static int check_change(const struct seckill_list *list,
+                        const seckill_list_change_t *c)
+{
+    skl_prefix_t net;
+
     if (c->op != SECKILL_LIST_ADD && c->op != SECKILL_LIST_REMOVE) {
         return SECKILL_EBADOPTION;
     }
@@ -285,6 +335,10 @@ static int check_change(const seckill_list_change_t *c)
         (c->op == SECKILL_LIST_REMOVE && c->ttl_ns != 0)) {
         return SECKILL_EBADTIME;
     }
+    if (list->kind == SECKILL_LIST_IP &&
+        !parse_net(c->value, c->value_len, &net)) {
+        return SECKILL_EBADVALUE;
+    }
     return SECKILL_OK;
 }
 
@@ -292,23 +346,38 @@ typedef struct {
     struct seckill_list *list;
     const seckill_list_change_t *changes;
     int64_t now_ns;
+    skl_prefix_t net; /* of the change at hand */
 } batch_t;
+
+/* Without a file there is nothing that a removal must outlive, but for a
+ * network that was added: it ends at once, and its place is free. */
+static int outlives(const struct seckill_list *list, const skl_prefix_t *net)
+{
+    return atomic_load(&list->slot->has_file) ||
+           (net != NULL &&
+            skl_overlay_has_wider(&list->lists->overlay, list->number, net));
+}
 
 /* A change as the overlay takes it. */
 static void to_item(void *ctx, uint32_t i, skl_overlay_item_t *out)
 {
-    const batch_t *b = ctx;
+    batch_t *b = ctx;
     const seckill_list_change_t *c = &b->changes[i];
+    const int is_net = b->list->kind == SECKILL_LIST_IP;
 
     out->value = c->value;
     out->len = c->value_len;
     out->kind =
         c->op == SECKILL_LIST_ADD ? SKL_OVERLAY_DENY : SKL_OVERLAY_REMOVED;
     out->until_ns = c->ttl_ns == 0 ? SKL_FOREVER : b->now_ns + c->ttl_ns;
-    /* Without a file there is nothing that a removal must outlive: it ends at
-     * once, and its place is free. */
+    if (is_net) {
+        const int good = parse_net(c->value, c->value_len, &b->net);
+
+        skl_assert(good);
+        skl_overlay_item_net(out, &b->net);
+    }
     if (c->op == SECKILL_LIST_REMOVE &&
-        !atomic_load(&b->list->slot->has_file)) {
+        !outlives(b->list, is_net ? &b->net : NULL)) {
         out->until_ns = b->now_ns;
     }
 }
@@ -321,14 +390,16 @@ static int change(struct seckill_list *list, uint32_t op, const char *value,
         .value_len = len > SECKILL_ID_MAX ? 0 : (uint32_t)len,
         .op = op,
         .ttl_ns = ttl_ns};
-    batch_t b = {list, &c, now_ns != 0 ? now_ns : seckill_now(list->engine)};
-    skl_overlay_item_t item;
-    int rc = check_change(&c);
+    batch_t b = {.list = list,
+                 .changes = &c,
+                 .now_ns = now_ns != 0 ? now_ns : seckill_now(list->engine)};
+    skl_overlay_item_t item = {0};
+    int rc = check_change(list, &c);
 
     if (rc == SECKILL_OK) {
         to_item(&b, 0, &item);
-        rc = skl_overlay_set(&list->lists->overlay, list->number, item.value,
-                             item.len, item.kind, item.until_ns, b.now_ns);
+        rc = skl_overlay_set_item(&list->lists->overlay, list->number, &item,
+                                  b.now_ns);
     }
     skl_count_result(list->lists->counters, SKL_OP_list_update, rc);
     return rc;
@@ -346,7 +417,8 @@ int seckill_list_remove(seckill_list_t *list, const char *value,
     return change(list, SECKILL_LIST_REMOVE, value, value_len, 0, now_ns);
 }
 
-static int check_batch(const seckill_list_change_t *changes, uint32_t count,
+static int check_batch(const struct seckill_list *list,
+                       const seckill_list_change_t *changes, uint32_t count,
                        uint64_t revision, uint32_t *position)
 {
     *position = 0;
@@ -357,7 +429,7 @@ static int check_batch(const seckill_list_change_t *changes, uint32_t count,
         return SECKILL_ETOOLARGE;
     }
     for (uint32_t i = 0; i < count; i++) {
-        const int rc = check_change(&changes[i]);
+        const int rc = check_change(list, &changes[i]);
 
         if (rc != SECKILL_OK) {
             *position = i;
@@ -371,9 +443,10 @@ int seckill_list_apply(seckill_list_t *list,
                        const seckill_list_change_t *changes, uint32_t count,
                        uint64_t revision, int64_t now_ns, uint32_t *position)
 {
-    batch_t b = {list, changes,
-                 now_ns != 0 ? now_ns : seckill_now(list->engine)};
-    int rc = check_batch(changes, count, revision, position);
+    batch_t b = {.list = list,
+                 .changes = changes,
+                 .now_ns = now_ns != 0 ? now_ns : seckill_now(list->engine)};
+    int rc = check_batch(list, changes, count, revision, position);
 
     if (rc == SECKILL_OK) {
         rc = skl_overlay_apply(&list->lists->overlay, list->number, to_item, &b,

@@ -5,6 +5,7 @@
  */
 #include "seckill_metrics_breaker.h"
 
+#include "base/assert.h"
 #include "base/clock.h"
 #include "seckill_internal.h"
 
@@ -69,6 +70,7 @@ static uint64_t number_at(const void *stats, size_t offset)
 {
     uint64_t n;
 
+    skl_assert(offset % sizeof(n) == 0);
     memcpy(&n, (const char *)stats + offset, sizeof(n));
     return n;
 }

@@ -6,6 +6,7 @@
  * belong to nobody any more (the thread that claimed it has ended, and another
  * process has cleared it), the request is counted again, in a new one.
  */
+#include "base/assert.h"
 #include "base/clock.h"
 #include "seckill.h"
 #include "seckill_internal.h"
@@ -17,6 +18,9 @@ static inline skl_shed_t *inner(seckill_shedder_t *shed)
     return (skl_shed_t *)(void *)shed;
 }
 
+skl_static_assert((int)SKL_SHED_ROWS == (int)SKL_PROCESSES,
+                  "a row for each process");
+
 static inline seckill_t *engine_of(skl_shed_t *s)
 {
     return (seckill_t *)(void *)((char *)s->sheds - offsetof(seckill_t, sheds));
@@ -27,15 +31,17 @@ static inline int64_t or_now(int64_t now_ns)
     return now_ns != 0 ? now_ns : skl_clock_mono_ns();
 }
 
-static void process_died(void *ctx, uint32_t row)
+static int process_died(void *ctx, uint32_t row)
 {
     skl_sheds_reap(ctx, row);
+    return 1;
 }
 
 void seckill_attach_breakers(seckill_t *sk)
 {
     skl_header_t *h = sk->segment.header;
 
+    skl_assert(h->config.breakers > 0 && h->config.shedders > 0);
     skl_breakers_attach(&sk->breakers, skl_section(h, SKL_SECTION_BREAKERS),
                         &sk->counters);
     skl_sheds_attach(&sk->sheds, skl_section(h, SKL_SECTION_SHEDDERS),
@@ -84,6 +90,7 @@ int seckill_shedder_admit(seckill_shedder_t *shed, uint32_t priority,
     skl_processes_t *processes = &engine_of(s)->processes;
     int row, rc;
 
+    skl_assert(s->sheds->shm != NULL && s->record != NULL);
     for (;;) {
         row = skl_processes_mine(processes);
         rc = skl_shed_admit(s, row, priority, or_now(now_ns), permit, retry_ns);

@@ -298,7 +298,7 @@ describe("access list", function()
             ['unknown option "fiel"'] = { fiel = "x" },
             ['option "file": string'] = { file = 1 },
             ['option "file": contains a NUL'] = { file = "a\0b" },
-            ['option "kind": "id" expected'] = { kind = "ip" },
+            ['option "kind": "id" or "ip" expected'] = { kind = "cidr" },
             ['option "settle"'] = { settle = 61 },
             ['option "max_bad_lines"'] = { max_bad_lines = 0.5 },
             ['option "max_bytes"'] = { max_bytes = 0 },
@@ -309,6 +309,134 @@ describe("access list", function()
             assert.truthy(message:find(text, 1, true), message)
         end
         assert.truthy(raised(open, 5):find("table expected", 1, true))
+    end)
+
+    it("finds the most specific network", function()
+        write(path, "10.0.0.0/8\t\tlab\n!10.1.0.0/16\n10.1.2.0/24\n"
+              .. "!10.1.2.3\n192.0.2.1-192.0.2.9\n::/0\n!2001:db8::/32\n"
+              .. "2001:db8::bad\t3600\tscraper\n")
+        local list = assert(open { kind = "ip", file = path })
+        for value, want in pairs {
+            ["10.2.0.1"] = { true, "lab" },
+            ["::ffff:10.2.0.1"] = { true, "lab" },
+            ["[::ffff:a02:1]"] = { true, "lab" },
+            ["10.1.0.1"] = { false, "allow" },
+            ["10.1.2.4"] = { true },
+            ["10.1.2.3"] = { false, "allow" },
+            ["11.0.0.1"] = { false },
+            ["192.0.2.0"] = { false },
+            ["192.0.2.1"] = { true },
+            ["192.0.2.9"] = { true },
+            ["192.0.2.10"] = { false },
+            ["::ffff:11.0.0.1"] = { false },
+            ["::1"] = { true },
+            ["fe80::1%eth0"] = { true },
+            ["2001:DB8::1"] = { false, "allow" },
+            ["[2001:db8::bad]"] = { true, "scraper" },
+        } do
+            assert.same(want, { list:match(value) }, value)
+        end
+        assert.equal(4 + 4 + 3, list:stats().entries) -- the range is 4 of them
+    end)
+
+    it("takes addresses only, in a list of networks", function()
+        local list = assert(open { kind = "ip" })
+        for _, value in ipairs {
+            "", "a", "1.2.3", "1.2.3.4.5", "01.2.3.4", "1.2.3.256",
+            "10.0.0.0/8",
+            "1.2.3.4:80", "[1.2.3.4]", "1.2.3.4%eth0", "1::2::3", "[::1]:80",
+            "12345::", "1:2:3:4:5:6:7:8:9", "::1\0", " ::1", ("1"):rep(65),
+            "fe80::1%", 16909060, true, {},
+        } do
+            assert.same({ n = 2, nil, "bad_value" },
+                        { n = 2, list:match(value) })
+        end
+        for _, value in ipairs { "10.0.0.0/33", "10.0.0.1/8", "10.0.0.0/-1",
+                                 "1.2.3.4-1.2.3.9", "::/129", "x", "" } do
+            assert.same("bad_value", select(2, list:add(value)))
+            assert.same("bad_value", select(2, list:remove(value)))
+        end
+        assert.equal(0, list:stats().overlay)
+    end)
+
+    it("says why a line is no network", function()
+        write(path, "10.0.0.0/8\n10.0.0.0/33\n10.0.0.0/abc\n10.0.0.1/8\n"
+              .. "1.2.3.04\n")
+        local list, code, detail = open { kind = "ip", file = path,
+                                          max_bad_lines = 0 }
+        assert.is_nil(list)
+        assert.equal("bad_file", code)
+        assert.truthy(detail:find("4 bad lines: line 2: prefix length over 32; "
+            .. "line 3: prefix length is not a number; "
+            .. "line 4: bits set behind the prefix; "
+            .. "line 5: leading zero in an IPv4 address", 1, true), detail)
+        list = assert(open { kind = "ip", file = path })
+        assert.is_true(list:match("10.9.9.9"))
+        assert.equal(4, list:stats().bad_lines)
+    end)
+
+    it("lets the next network decide when one is over", function()
+        write(path, "!10.0.0.0/8\n10.1.0.0/16\t100\n!10.1.2.3\t50\n")
+        local list = assert(open { kind = "ip", file = path })
+        local now, reason = C.seckill_now(handle), ffi.new("const char *[1]")
+        local function at(value, seconds)
+            return C.seckill_list_match(list.handle, value, #value,
+                                        now + seconds * 1000000000LL, reason,
+                                        ffi.new("size_t[1]"))
+        end
+        assert.equal(2, at("10.1.2.3", 0))
+        assert.equal(1, at("10.1.2.3", 51))
+        assert.equal(2, at("10.1.2.3", 101))
+        assert.equal(1, at("10.1.2.4", 0))
+        assert.equal(2, at("10.1.2.4", 101))
+    end)
+
+    it("adds and removes networks, over reloads", function()
+        write(path, "10.0.0.0/8\n!10.9.0.0/16\n::/0\n")
+        local list = assert(open { kind = "ip", file = path })
+        assert.is_true(list:add("192.0.2.0/24"))
+        assert.is_true(list:remove("192.0.2.7"))
+        assert.is_true(list:add("192.0.2.128/25", 3600))
+        assert.is_true(list:remove("10.1.0.0/16"))
+        assert.is_true(list:add("::ffff:10.1.2.3"))
+        assert.is_true(list:add("10.9.0.1"))
+        assert.is_true(list:remove("2001:db8::/32"))
+        for _ = 1, 2 do
+            assert.is_true(list:match("192.0.2.6"))
+            assert.is_false(list:match("192.0.2.7"))
+            assert.is_true(list:match("192.0.2.200"))
+            assert.is_true(list:match("10.0.0.1"))
+            assert.same({ false }, { list:match("10.1.0.1") })
+            assert.is_true(list:match("10.1.2.3"))
+            -- An allow entry of the file still wins.
+            assert.same({ false, "allow" }, { list:match("10.9.0.1") })
+            assert.is_false(list:match("2001:db8::1"))
+            assert.is_true(list:match("2001:db9::1"))
+            assert.is_true(list:reload())
+        end
+        assert.equal(7, list:stats().overlay)
+        assert.is_true(list:add("10.1.0.0/16"))
+        assert.is_true(list:match("10.1.0.1"))
+    end)
+
+    it("removes what was added, where there is no file", function()
+        local list = assert(open { kind = "ip" })
+        assert.is_true(list:add("10.0.0.1"))
+        assert.is_true(list:remove("10.0.0.1"))
+        assert.equal(0, list:stats().overlay)
+        assert.is_true(list:add("10.0.0.0/8"))
+        assert.is_true(list:remove("10.0.0.1"))
+        assert.is_false(list:match("10.0.0.1"))
+        assert.is_true(list:match("10.0.0.2"))
+        assert.equal(2, list:stats().overlay)
+    end)
+
+    it("is of one kind", function()
+        write(path, "10.0.0.0/8\n")
+        assert(open({ kind = "ip", file = path }, "kind"))
+        assert.equal("conflict",
+                     select(2, open({ kind = "id", file = path }, "kind")))
+        assert.is_true(assert(open({ kind = "ip" }, "kind")):match("10.0.0.0"))
     end)
 
     it("compiles", function()

@@ -176,6 +176,21 @@ describe("admission options", function()
         { "colour", function()
             return admission.limiter(limiter, "user", { colour = 1 }), 1
         end },
+        { "cannot hold a permit", function()
+            return admission.limiter { incoming = print,
+                                       algorithm = "concurrency" }, 1
+        end },
+        { "1 to 8 limiters", function() return admission.combine(), 1 end },
+        { "1 to 8 limiters", function() return admission.combine {}, 1 end },
+        { "field for each", function()
+            return admission.combine({ limiter, limiter }, { "user" }), 1
+        end },
+        { "field", function()
+            return admission.combine({ limiter }, { 5 }), 1
+        end },
+        { "colour", function()
+            return admission.combine({ limiter }, { "ip" }, { colour = 1 }), 1
+        end },
         { "engine.stock", function() return admission.stock(limiter), 1 end },
     }
 
@@ -323,5 +338,41 @@ describe("admission over an engine", function()
             end
         end
         assert.same({}, nyi)
+    end)
+
+    it("charges combined limiters all or none, and gives back", function()
+        local ip = assert(engine:limiter("ip", {
+            algorithm = "fixed_window", limit = 3, window = 3600 }))
+        local shop = assert(engine:limiter("shop", {
+            algorithm = "leaky_bucket", rate = 1 / 3600, burst = 5 }))
+        local refusing = false
+        local tiers = admission.new {
+            admission.limiter(shop, "item", { name = "shop" }),
+            admission.combine({ limiter, ip }, { "user", "ip" },
+                              { name = "tiers" }),
+            { enter = function() return not refusing, "closed" end },
+        }
+        local ctx = { user = "ada", ip = "10.1.1.1", item = "phone" }
+        refusing = true
+        for _ = 1, 9 do
+            assert.equal("closed", select(2, tiers:run(ctx)))
+        end
+        refusing = false
+        assert.is_true(tiers:run(ctx))
+        assert.equal(0, ctx.delay)
+        assert.is_true(tiers:run(ctx))
+        assert.is_true(ctx.delay > 3595 and ctx.delay <= 3600)
+        local none, code, retry_after, step = tiers:run(ctx)
+        assert.is_nil(none)
+        assert.equal("rejected", code)
+        assert.is_true(retry_after > 0)
+        assert.equal("tiers", step)
+        assert.equal(1, ctx.mask) -- the user's alone
+        ctx.user = "bob"
+        assert.is_true(tiers:run(ctx))
+        ctx.user = "eve"
+        assert.equal("rejected", select(2, tiers:run(ctx)))
+        assert.equal(2, ctx.mask) -- the address
+        assert.equal(2, select(2, limiter:incoming("eve", false)) + 1)
     end)
 end)

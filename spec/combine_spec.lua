@@ -424,6 +424,29 @@ describe("limits", function()
         end)
     end)
 
+    it("in shadow mode pass when no permit is left", function()
+        local all = new { algorithm = "concurrency", limit = 1000 }
+        local shadow = new { algorithm = "concurrency", limit = 1000,
+                             mode = "shadow" }
+        local tickets, t = {}, seckill.ticket()
+        local delay, code
+        repeat
+            local u = seckill.ticket()
+            delay, code = all:incoming("k", true, 1, u)
+            tickets[#tickets + 1] = delay and u
+        until not delay or #tickets > 64
+        assert.equal("full", code)
+        assert.equal(0, (shadow:incoming("k", true, 1, t)))
+        assert.equal(1, shadow:stats().shadow)
+        assert.is_false(shadow:uncommit(t))
+        local user = new { rate = HOURLY, burst = 1 }
+        assert.equal(0, (seckill.combine({ shadow, user }, { "k", "k" }, t)))
+        assert.is_true(seckill.leaving(t))
+        for _, u in ipairs(tickets) do
+            all:leaving(u)
+        end
+    end)
+
     it("warm up on schedule", function()
         local lim = new { rate = 100, burst = 100, warm_up = 3600,
                           warm_up_at = engine:now() + 3600 }

@@ -494,6 +494,25 @@ describe("limit.traffic", function()
         end
     end)
 
+    it("takes limiters of the engine, and gives back what was charged",
+       function()
+        local a = assert(engine:limiter(fresh("own"), { rate = 1e-6,
+                                                        burst = 5 }))
+        local b = assert(engine:limiter(fresh("own"), { rate = 1e-6,
+                                                        burst = 5 }))
+        assert.same({ nil, "refused by mock" },
+                    { traffic.combine({ a, mock(true), b },
+                                      { "k", "m", "k" }) })
+        assert.equal(4, (select(2, a:incoming("k", false))))
+        assert.equal(4, (select(2, b:incoming("k", false))))
+        -- twice in one list: the second charge is refused
+        local c = assert(engine:limiter(fresh("own"), { rate = 1e-6,
+                                                        burst = 1 }))
+        assert.same({ nil, "rejected" },
+                    { traffic.combine({ c, c }, { "k", "k" }) })
+        assert.equal(0, (select(2, c:incoming("k", false))))
+    end)
+
     it("takes one, many and none", function()
         assert.equal(0, (traffic.combine({}, {})))
         local lim = object("count", fresh(), 100, 60)

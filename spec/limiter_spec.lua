@@ -205,6 +205,8 @@ describe("limiter", function()
             { { rate = 1, nodelay = 1 }, "option \"nodelay\": not of" },
             { { rate = 1, warm_up = 5, cold_factor = 1 },
               "option \"cold_factor\": more than 1" },
+            { { rate = 1 / 604800, burst = 20, warm_up = 5, cold_factor = 5 },
+              "option \"burst\": more than 208" },
         }
         for _, case in ipairs(cases) do
             for _, call in ipairs {
@@ -224,6 +226,49 @@ describe("limiter", function()
         assert.matches("table expected", raised(limiter.open, engine, "x", 5))
         assert.matches("unknown option", raised(lim.set, lim,
                                                 { algorithm = "x" }))
+    end)
+
+    it("takes a time below a nanosecond for none", function()
+        local lim = new { algorithm = "leaky_bucket", rate = HOURLY,
+                          burst = 5, max_delay = 1e-10 }
+        assert.equal(0, (lim:incoming("k")))
+        assert.equal("rejected", select(2, lim:incoming("k")))
+        lim:set { warm_up = 60 }
+        assert.equal(60, lim:get().warm_up)
+        lim:set { warm_up = 1e-10 }
+        assert.is_nil(lim:get().warm_up)
+    end)
+
+    it("turns a schedule into a cold start", function()
+        local lim = new { rate = 1, warm_up = 60, warm_up_at = 2e9 }
+        assert.equal(2e9, lim:get().warm_up_at)
+        assert.is_true(lim:set { warm_up_at = 0 })
+        assert.is_nil(lim:get().warm_up_at)
+        assert.equal(60, lim:get().warm_up)
+    end)
+
+    it("starts a schedule by the clock of now", function()
+        local lim = new { rate = HOURLY, burst = 1 }
+        local now = C.seckill_now(engine)
+        -- as after a suspend of the machine
+        C.seckill_set_test_clock(engine, now + 7200 * 1000000000LL)
+        lim:set { rate = 1, warm_up = 3600, cold_factor = 1000,
+                  warm_up_at = tonumber(now) / 1e9 + 1800 }
+        C.seckill_set_test_clock(engine, 0)
+        assert.equal(0, (lim:incoming("k")))
+        -- the rise is over
+        assert.is_true(select(3, lim:incoming("k")) <= 1)
+    end)
+
+    it("makes no rule of a schedule: it does not know the clock", function()
+        local limit = ffi.new("seckill_limit_t")
+        local rule = ffi.new("seckill_rule_t")
+        limit.struct_size = ffi.sizeof(limit)
+        limit.rate, limit.warm_up_ns = 1, 1000000000
+        assert.equal(lib.OK, C.seckill_limit_prepare(limit, rule))
+        limit.warm_up_at_ns = 1000000000
+        assert.equal(lib.codes.bad_option,
+                     C.seckill_limit_prepare(limit, rule))
     end)
 
     it("answers wrong names", function()

@@ -121,6 +121,14 @@ describe("shedder", function()
         assert.is_nil(a:get().cpu_high)
     end)
 
+    it("keeps a cpu_low that was given, also 0", function()
+        local shed = new { cpu_low = 0 }
+        assert.is_true(shed:get().cpu_low < 1e-6)
+        assert.is_true(shed:set { cpu_low = 0.5 })
+        assert.is_true(shed:set { cpu_high = 0.9 })
+        assert.equal(0.5, shed:get().cpu_low)
+    end)
+
     it("names the option that is wrong, at the caller", function()
         local shed = new()
         local cases = {

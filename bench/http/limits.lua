@@ -58,6 +58,11 @@ local function new_peer(kind, ...)
 end
 
 
+local function new_drop_in(kind, ...)
+    return assert(require("resty.seckill.limit." .. kind).new(...))
+end
+
+
 -- One key has a dict of its own: a tree of half a million others would slow it
 -- down.
 local function open_peers()
@@ -295,6 +300,22 @@ function LOOPS.combine()
     loop_of("combine_one", "combine", one_key(),
             { ours.bucket, ours.window, ours.permits }, seckill.ticket(),
             combine, seckill.leaving)
+end
+
+
+function LOOPS.drop_in()
+    local limiter = new_drop_in("req", "users", RATE, BURST)
+    loop_of("drop_in_one", "incoming", one_key(), limiter)
+    loop_of("drop_in_many", "incoming", many_keys(), limiter)
+end
+
+
+function LOOPS.drop_in_traffic()
+    loop_of("drop_in_traffic_one", "traffic", one_key(), {
+        new_drop_in("req", "one_req", RATE, BURST),
+        new_drop_in("count", "one_count", 1e9, 3600),
+        new_drop_in("conn", "one_conn", 100, 100, 0.01),
+    }, states, require("resty.seckill.limit.traffic").combine)
 end
 
 

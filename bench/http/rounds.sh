@@ -93,7 +93,7 @@ run_wrk() {
     server=$1 script=$2 seconds=$3
     shift 3
     (on_core "${cores:-$CLIENT_CORE}" wrk -t1 -c"$CONNECTIONS" \
-        -d"${seconds}s" -s "http/$script.lua" \
+        -d"${seconds}s" --timeout 30s -s "http/$script.lua" \
         "http://127.0.0.1:$(cat "$BENCH_DIR/port.$server")" -- "$@") \
         >"$BENCH_DIR/wrk" 2>&1 &
     wrk=$!

@@ -124,18 +124,6 @@ int skl_index_open(skl_index_t *index, const void *base, uint64_t bytes,
     return SECKILL_OK;
 }
 
-static void read_reason(const skl_index_t *index, uint32_t reason,
-                        skl_index_hit_t *hit)
-{
-    uint64_t at = (uint64_t)reason - 1, size = index->header->reasons_bytes;
-
-    if (reason == 0 || at >= size || index->reasons[at] >= size - at) {
-        return;
-    }
-    hit->reason_len = index->reasons[at];
-    hit->reason = (const char *)index->reasons + at + 1;
-}
-
 static void read_mark(const skl_index_t *index, const skl_hash_t *hash,
                       skl_index_hit_t *hit)
 {
@@ -148,7 +136,9 @@ static void read_mark(const skl_index_t *index, const skl_hash_t *hash,
         if (mark->word == fp) {
             hit->deny_until = mark->deny_until;
             hit->allow_until = mark->allow_until;
-            read_reason(index, mark->reason, hit);
+            hit->reason =
+                skl_reasons_get(index->reasons, index->header->reasons_bytes,
+                                mark->reason, &hit->reason_len);
             return;
         }
         if (mark->word == 0) {
@@ -219,34 +209,10 @@ void skl_index_begin(skl_index_writer_t *w, void *base,
     w->header->key = *key;
     w->words = (uint64_t *)(void *)((char *)base + SKL_INDEX_HEADER);
     w->marks = (void *)((char *)base + w->header->marks_offset);
-    w->reasons = (unsigned char *)base + w->header->reasons_offset;
+    skl_reasons_begin(&w->reasons,
+                      (unsigned char *)base + w->header->reasons_offset,
+                      plan->reasons_bytes);
     w->plan = *plan;
-}
-
-static int same_reason(const unsigned char *stored, const char *s, size_t len)
-{
-    return stored[0] == len && memcmp(stored + 1, s, len) == 0;
-}
-
-/* Offset + 1 of a reason in the pool; the same one is mostly stored once. */
-static uint32_t intern(skl_index_writer_t *w, const char *s, size_t len)
-{
-    uint32_t *recent = &w->recent[skl_crc32c(0, s, len) & 255];
-    uint64_t at = w->used.reasons_bytes;
-
-    skl_assert(len > 0 && len <= 255);
-    if (*recent != 0 && same_reason(w->reasons + *recent - 1, s, len)) {
-        return *recent;
-    }
-    if (at + 1 + len > w->plan.reasons_bytes) {
-        w->full = 1;
-        return 0;
-    }
-    w->reasons[at] = (unsigned char)len;
-    memcpy(w->reasons + at + 1, s, len);
-    w->used.reasons_bytes += 1 + len;
-    *recent = (uint32_t)(at + 1);
-    return *recent;
 }
 
 /* The value's word, or the free one it goes to; NULL when all are taken. */
@@ -361,9 +327,10 @@ void skl_index_put(skl_index_writer_t *w, const skl_index_entry_t *entry)
     put->hash = skl_hash128(&w->header->key, entry->value, entry->value_len);
     put->until = entry->until;
     put->allow = entry->allow != 0;
-    put->reason = entry->reason_len > 0 && !entry->allow
-                      ? intern(w, entry->reason, entry->reason_len)
-                      : 0;
+    put->reason =
+        entry->reason_len > 0 && !entry->allow
+            ? skl_reasons_put(&w->reasons, entry->reason, entry->reason_len)
+            : 0;
     put->plain = !entry->allow && put->reason == 0 && put->until == SKL_FOREVER;
     __builtin_prefetch(w->words +
                            (uint64_t)home(&put->hash, w->header->buckets) *
@@ -379,12 +346,12 @@ int skl_index_end(skl_index_writer_t *w, uint32_t kind, uint64_t owner,
     while (w->ahead_count > 0) {
         place_oldest(w);
     }
-    if (w->full) {
+    if (w->full || w->reasons.full) {
         return SECKILL_EFULL;
     }
     skl_assert(h->entries <= w->plan.entries);
     skl_assert(w->used.marks <= w->plan.marks);
-    skl_assert(w->used.reasons_bytes <= w->plan.reasons_bytes);
+    skl_assert(w->reasons.used <= w->plan.reasons_bytes);
     skl_assert(generation > 0);
     memcpy(h->magic, MAGIC, sizeof(MAGIC));
     h->version = SKL_INDEX_VERSION;

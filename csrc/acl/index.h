@@ -28,6 +28,7 @@
 #ifndef SKL_ACL_INDEX_H
 #define SKL_ACL_INDEX_H
 
+#include "acl/reasons.h"
 #include "base/hash.h"
 
 #include <stddef.h>
@@ -78,6 +79,7 @@ typedef struct {
     int64_t deny_until, allow_until;
     const char *reason;
     uint32_t reason_len;
+    uint32_t parent; /* of a network: what counts when both are over; or 0 */
 } skl_index_hit_t;
 
 /* Check a range and make a reader. SECKILL_ECORRUPT; *why names the check. */
@@ -108,10 +110,9 @@ typedef struct {
     skl_index_header_t *header;
     uint64_t *words;
     skl_index_mark_t *marks;
-    unsigned char *reasons;
+    skl_reasons_t reasons;
     skl_index_plan_t plan;
     skl_index_plan_t used;
-    uint32_t recent[256]; /* reasons seen lately, by hash: offset + 1 */
     skl_index_put_t ahead[SKL_INDEX_AHEAD];
     uint32_t ahead_head, ahead_count;
     int full; /* 1: more was put than planned */

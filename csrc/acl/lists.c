@@ -10,6 +10,10 @@
 
 enum { TRIES = 16 };
 
+skl_static_assert(offsetof(skl_list_hit_t, parent) ==
+                      offsetof(skl_index_hit_t, parent),
+                  "one struct under two names");
+
 /* ---- Section ------------------------------------------------------------- */
 
 static uint64_t slots_end(uint32_t lists)
@@ -37,9 +41,11 @@ uint64_t skl_lists_signature(void)
         sizeof(skl_overlay_slot_t),
         sizeof(skl_overlay_list_t),
         SKL_OVERLAY_RING,
+        sizeof(skl_overlay_lengths_t),
         sizeof(skl_list_good_t),
         sizeof(skl_list_bad_t),
         SKL_INDEX_VERSION,
+        SKL_NET_VERSION,
         SKL_OVERLAY_WINDOW,
         SKL_ROLE_COUNT,
     };
@@ -262,6 +268,8 @@ int skl_lists_handle(skl_lists_t *l, uint32_t number, struct seckill_list **out)
             made->lists = l;
             made->slot = &l->shm->slots[number];
             made->number = number;
+            made->kind = made->slot->kind;
+            skl_assert(atomic_load(&made->slot->state) != 0);
         }
         made->next = first;
         if (atomic_compare_exchange_strong(&l->first, &first, made)) {
@@ -273,22 +281,44 @@ int skl_lists_handle(skl_lists_t *l, uint32_t number, struct seckill_list **out)
 
 /* ---- Lookup -------------------------------------------------------------- */
 
+static int find_address(struct seckill_list *list, const char *text, size_t len,
+                        skl_list_hit_t *hit)
+{
+    const skl_overlay_t *o = &list->lists->overlay;
+    skl_overlay_hit_t added;
+    skl_addr_t address;
+    int known = 0;
+
+    if (skl_net_parse_address(text, len, &address) != NULL) {
+        return SECKILL_EBADVALUE;
+    }
+    if (list->view != NULL) {
+        hit->nets = &list->view->nets;
+        known = skl_net_find(hit->nets, &address, &hit->file);
+    }
+    if (skl_overlay_live(o, list->number) != 0) {
+        skl_overlay_find_net(o, list->number, &address, &added);
+        hit->overlay = added.kind;
+        hit->overlay_until = added.until_ns;
+        hit->closer_until = added.closer_until;
+        known |= added.kind != SKL_OVERLAY_NONE || added.closer_until > 0;
+    }
+    return known;
+}
+
 int skl_list_find(struct seckill_list *list, const char *value, size_t len,
                   skl_list_hit_t *hit)
 {
     const skl_overlay_t *o = &list->lists->overlay;
-    skl_index_hit_t found;
     int known = 0;
 
     skl_assert(len >= 1 && len <= SECKILL_ID_MAX);
     memset(hit, 0, sizeof(*hit));
-    if (list->view != NULL &&
-        skl_index_find(&list->view->index, value, len, &found)) {
-        hit->allow_until = found.allow_until;
-        hit->deny_until = found.deny_until;
-        hit->reason = found.reason;
-        hit->reason_len = found.reason_len;
-        known = 1;
+    if (list->kind == SECKILL_LIST_IP) {
+        return find_address(list, value, len, hit);
+    }
+    if (list->view != NULL) {
+        known = skl_index_find(&list->view->index, value, len, &hit->file);
     }
     if (skl_overlay_live(o, list->number) != 0) {
         hit->overlay =
@@ -318,11 +348,14 @@ static int ends(int64_t until)
 int skl_list_timed(const skl_list_hit_t *hit)
 {
     return ends(hit->allow_until) || ends(hit->deny_until) ||
-           ends(hit->overlay_until);
+           ends(hit->overlay_until) || hit->closer_until != 0;
 }
 
 static int denied(const skl_list_hit_t *hit, int64_t now_ns)
 {
+    if (hit->closer_until > now_ns) {
+        return 1;
+    }
     if (hit->overlay == SKL_OVERLAY_REMOVED) {
         return 0;
     }
@@ -332,7 +365,12 @@ static int denied(const skl_list_hit_t *hit, int64_t now_ns)
 
 int skl_list_judge(skl_list_hit_t *hit, int64_t now_ns)
 {
-    int answer = denied(hit, now_ns);
+    int answer;
+
+    if (hit->parent != 0) {
+        skl_net_settle(hit->nets, now_ns, &hit->file);
+    }
+    answer = denied(hit, now_ns);
 
 #ifndef MUTANT_LIST_DENY_FIRST
     if (hit->allow_until > now_ns) {

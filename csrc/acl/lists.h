@@ -5,9 +5,9 @@
  * The shared section holds the role locks of the threads, one slot for each
  * list (name, file, numbers of the last loads, the word `current` that says
  * which index file is in force) and the overlay of added and removed entries.
- * The entries themselves are in an index file (acl/index.h) that every process
- * maps; `current` changes only when a new file is whole, so that a reader has
- * the old list or the new one.
+ * The entries themselves are in an index file (acl/index.h for ids,
+ * acl/net_index.h for networks) that every process maps; `current` changes only
+ * when a new file is whole, so that a reader has the old list or the new one.
  *
  * Here is the part without I/O: slots, lookup and overlay. Files are made and
  * mapped by io/list_file.c, io/list_map.c.
@@ -21,6 +21,7 @@
 #define SKL_ACL_LISTS_H
 
 #include "acl/index.h"
+#include "acl/net_index.h"
 #include "acl/overlay.h"
 #include "base/hash.h"
 #include "seckill.h"
@@ -115,7 +116,10 @@ typedef struct skl_list_view {
     uint64_t word;              /* value of `current` it belongs to */
     void *base;
     uint64_t bytes;
-    skl_index_t index;
+    union { /* by the kind of the list */
+        skl_index_t index;
+        skl_net_index_t nets;
+    };
 } skl_list_view_t;
 
 typedef struct {
@@ -134,6 +138,7 @@ struct seckill_list {
     skl_lists_t *lists;
     skl_list_slot_t *slot;
     uint32_t number;              /* of the slot */
+    uint32_t kind;                /* the same for its life */
     _Atomic uint32_t mapping;     /* epoch in which a thread maps; 0: none */
     skl_list_view_t *view;        /* reader's; NULL: no entries */
     _Atomic uint64_t failed_word; /* could not be mapped */
@@ -144,12 +149,21 @@ struct seckill_list {
 
 /* What is known of a value; skl_list_judge makes an answer of it. */
 typedef struct {
-    int64_t allow_until; /* 0: no; INT64_MAX: for ever */
-    int64_t deny_until;  /* by the file */
+    union {
+        skl_index_hit_t file;    /* filled in place: it is not copied */
+        struct {                 /* the same */
+            int64_t deny_until;  /* by the file */
+            int64_t allow_until; /* 0: no; INT64_MAX: for ever */
+            const char *reason;
+            uint32_t reason_len;
+            uint32_t parent; /* the next less specific network; 0: none */
+        };
+    };
     int64_t overlay_until;
-    uint32_t overlay; /* SKL_OVERLAY_* */
-    uint32_t reason_len;
-    const char *reason;
+    int64_t closer_until; /* denied till then, whatever the overlay says then */
+    const skl_net_index_t *nets; /* where less specific networks are */
+    uint32_t overlay;            /* SKL_OVERLAY_* */
+    uint32_t pad;
 } skl_list_hit_t;
 
 uint64_t skl_lists_bytes(uint32_t lists, uint32_t overlay);
@@ -166,7 +180,8 @@ int skl_lists_slot(skl_lists_t *l, const char *name, const char *path,
 int skl_lists_handle(skl_lists_t *l, uint32_t number,
                      struct seckill_list **out);
 
-/* Look a value of 1..64 bytes up. 1 when anything is known of it. */
+/* Look a value of 1..64 bytes up. 1 when anything is known of it; EBADVALUE:
+ * in a list of networks it must be an address. */
 int skl_list_find(struct seckill_list *list, const char *value, size_t len,
                   skl_list_hit_t *hit);
 /* After skl_list_find: 1 when what it found may be of the past. */

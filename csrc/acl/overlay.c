@@ -17,12 +17,16 @@ enum { CHANGE_WORDS = 4 };
 static const uint64_t MS_FOREVER = ((uint64_t)1 << 48) - 1;
 
 skl_static_assert(sizeof(skl_overlay_slot_t) == 32, "two in a cache line");
+skl_static_assert(SKL_OVERLAY_V4 + 33 == SKL_OVERLAY_LENGTHS, "numbers");
+skl_static_assert(sizeof(skl_prefix_t) == 24, "hashed as it is");
 
 skl_static_assert(sizeof(skl_overlay_change_t) == CHANGE_WORDS * 8, "in words");
 
 /* What identifies a value. `hi` also says where its chain begins. */
 typedef struct {
     uint64_t fp, hi;
+    uint32_t length; /* of a network: 1 + its number; or 0 */
+    uint32_t pad;
 } ident_t;
 
 /* ---- Layout -------------------------------------------------------------- */
@@ -47,10 +51,16 @@ static uint64_t lists_offset(uint32_t lists)
     return align64(sizeof(skl_overlay_shm_t) + (uint64_t)lists * 4);
 }
 
-static uint64_t ring_offset(uint32_t lists)
+static uint64_t lengths_offset(uint32_t lists)
 {
     return align64(lists_offset(lists) +
                    (uint64_t)lists * sizeof(skl_overlay_list_t));
+}
+
+static uint64_t ring_offset(uint32_t lists)
+{
+    return align64(lengths_offset(lists) +
+                   (uint64_t)lists * sizeof(skl_overlay_lengths_t));
 }
 
 static uint64_t table_offset(uint32_t lists)
@@ -74,6 +84,7 @@ void skl_overlay_init(void *base, uint32_t lists, uint32_t capacity)
     shm->slots = slots_for(capacity);
     shm->capacity = capacity;
     shm->lists = lists;
+    shm->lengths_offset = lengths_offset(lists);
     shm->table_offset = table_offset(lists);
     shm->lists_offset = lists_offset(lists);
     shm->ring_offset = ring_offset(lists);
@@ -87,6 +98,7 @@ void skl_overlay_attach(skl_overlay_t *o, void *base, const skl_hash_key_t *key)
     o->table = (void *)((char *)base + o->shm->table_offset);
     o->lists = (void *)((char *)base + o->shm->lists_offset);
     o->ring = (void *)((char *)base + o->shm->ring_offset);
+    o->lengths = (void *)((char *)base + o->shm->lengths_offset);
     o->key = *key;
 }
 
@@ -105,7 +117,12 @@ static ident_t identify(const skl_overlay_t *o, uint32_t list,
                           o->key.k1};
     skl_hash_t hash = skl_hash128(&key, value, len);
 
-    return (ident_t){hash.lo != 0 ? hash.lo : 1, hash.hi};
+    return (ident_t){.fp = hash.lo != 0 ? hash.lo : 1, .hi = hash.hi};
+}
+
+static ident_t ident_of(const skl_overlay_change_t *c)
+{
+    return (ident_t){.fp = c->fp, .hi = c->hi, .length = c->length};
 }
 
 void skl_overlay_ident(const skl_overlay_t *o, uint32_t list, const void *value,
@@ -214,7 +231,106 @@ uint32_t skl_overlay_find(const skl_overlay_t *o, uint32_t list,
     return SKL_OVERLAY_NONE;
 }
 
+/* ---- Networks ------------------------------------------------------------ */
+
+/* The number of a length. */
+static uint32_t number_of(uint32_t family, uint32_t bits)
+{
+    skl_assert(bits <= skl_net_width(family));
+    return family == SKL_NET_V4 ? SKL_OVERLAY_V4 + bits : bits;
+}
+
+/* The length in use that is the longest of those below number `below`, of one
+ * family; -1 for none. */
+static int next_length(const skl_overlay_lengths_t *l, uint32_t family,
+                       uint32_t below)
+{
+    uint32_t first = number_of(family, 0);
+
+    while (below > first) {
+        uint32_t word = (below - 1) / 64, end = (below - 1) % 64;
+        uint64_t used = atomic_load(&l->used[word]) << (63 - end);
+        uint32_t number;
+
+        if (used == 0) {
+            below = word * 64;
+            continue;
+        }
+        number = below - 1 - (uint32_t)__builtin_clzll(used);
+        return number >= first ? (int)(number - first) : -1;
+    }
+    return -1;
+}
+
+void skl_overlay_find_net(const skl_overlay_t *o, uint32_t list,
+                          const skl_addr_t *address, skl_overlay_hit_t *hit)
+{
+    const skl_overlay_lengths_t *l = &o->lengths[list];
+    uint32_t below =
+        number_of(address->family, 0) + skl_net_width(address->family) + 1;
+    int bits;
+
+    memset(hit, 0, sizeof(*hit));
+    while ((bits = next_length(l, address->family, below)) >= 0) {
+        skl_prefix_t p = skl_net_prefix(address, (uint32_t)bits);
+        int64_t until = 0;
+        uint32_t kind = skl_overlay_find(o, list, &p, sizeof(p), &until);
+
+        below = number_of(address->family, p.bits);
+        if (kind == SKL_OVERLAY_REMOVED || until == SKL_FOREVER) {
+            hit->kind = kind;
+            hit->until_ns = until;
+            return;
+        }
+        if (kind == SKL_OVERLAY_DENY && until > hit->closer_until) {
+            hit->closer_until = until;
+        }
+    }
+}
+
+int skl_overlay_has_wider(const skl_overlay_t *o, uint32_t list,
+                          const skl_prefix_t *net)
+{
+    return next_length(&o->lengths[list], net->family,
+                       number_of(net->family, net->bits)) >= 0;
+}
+
 /* ---- Writers, under the lock --------------------------------------------- */
+
+static void set_lengths(skl_overlay_lengths_t *l, const uint32_t *count)
+{
+    uint64_t used[3] = {0};
+
+    for (uint32_t i = 0; i < SKL_OVERLAY_LENGTHS; i++) {
+        atomic_store(&l->count[i], count[i]);
+        used[i / 64] |= (uint64_t)(count[i] > 0) << (i % 64);
+    }
+    for (int i = 0; i < 3; i++) {
+        atomic_store(&l->used[i], used[i]);
+    }
+}
+
+/* Count the lengths of one list again. */
+static void recount_lengths(skl_overlay_t *o, uint32_t list)
+{
+    uint32_t count[SKL_OVERLAY_LENGTHS] = {0};
+
+    if (atomic_load(&o->lengths[list].used[0]) == 0 &&
+        atomic_load(&o->lengths[list].used[1]) == 0 &&
+        atomic_load(&o->lengths[list].used[2]) == 0) {
+        return; /* a list of ids, mostly */
+    }
+    for (uint64_t i = 0; i < o->shm->slots; i++) {
+        skl_overlay_slot_t *s = &o->table[i];
+        uint32_t length = atomic_load(&s->length);
+
+        if (kind_of(atomic_load(&s->state)) != SKL_OVERLAY_NONE &&
+            atomic_load(&s->list) == list && length > 0) {
+            count[(length - 1) % SKL_OVERLAY_LENGTHS]++;
+        }
+    }
+    set_lengths(&o->lengths[list], count);
+}
 
 /* A dead writer may have left the counts too high, never too low. */
 static void recount(skl_overlay_t *o)
@@ -230,27 +346,48 @@ static void recount(skl_overlay_t *o)
     }
     for (uint32_t l = 0; l < o->shm->lists; l++) {
         atomic_store(&o->shm->live[l], live[l]);
+        recount_lengths(o, l);
     }
     atomic_store(&o->shm->used, used);
 }
 
 /* The counts go up before an entry appears and down after it is gone: a reader
  * that sees 0 misses nothing. */
-static void count_up(skl_overlay_t *o, uint32_t list)
+static void count_up(skl_overlay_t *o, uint32_t list, uint32_t length)
 {
     atomic_fetch_add(&o->shm->used, 1);
     atomic_fetch_add(&o->shm->live[list], 1);
+    if (length > 0) {
+        skl_overlay_lengths_t *l = &o->lengths[list];
+        uint32_t i = length - 1;
+
+        atomic_fetch_add(&l->count[i], 1);
+        atomic_fetch_or(&l->used[i / 64], (uint64_t)1 << (i % 64));
+    }
+}
+
+static void count_down(skl_overlay_t *o, uint32_t list, uint32_t length)
+{
+    if (length > 0) {
+        skl_overlay_lengths_t *l = &o->lengths[list];
+        uint32_t i = length - 1;
+
+        if (atomic_fetch_sub(&l->count[i], 1) == 1) {
+            atomic_fetch_and(&l->used[i / 64], ~((uint64_t)1 << (i % 64)));
+        }
+    }
+    atomic_fetch_sub(&o->shm->live[list], 1);
+    atomic_fetch_sub(&o->shm->used, 1);
 }
 
 static void vacate(skl_overlay_t *o, skl_overlay_slot_t *s)
 {
-    uint32_t list = atomic_load(&s->list);
+    uint32_t list = atomic_load(&s->list), length = atomic_load(&s->length);
 
-    skl_assert(list < o->shm->lists);
+    skl_assert(list < o->shm->lists && length <= SKL_OVERLAY_LENGTHS);
     skl_assert(kind_of(atomic_load(&s->state)) != SKL_OVERLAY_NONE);
     atomic_store(&s->state, 0);
-    atomic_fetch_sub(&o->shm->live[list], 1);
-    atomic_fetch_sub(&o->shm->used, 1);
+    count_down(o, list, length);
 }
 
 static void occupy(skl_overlay_t *o, skl_overlay_slot_t *s, uint32_t list,
@@ -259,9 +396,10 @@ static void occupy(skl_overlay_t *o, skl_overlay_slot_t *s, uint32_t list,
     if (kind_of(atomic_load(&s->state)) != SKL_OVERLAY_NONE) {
         vacate(o, s);
     }
-    count_up(o, list);
+    count_up(o, list, id->length);
     atomic_store(&s->list, list);
     atomic_store(&s->hi, id->hi);
+    atomic_store(&s->length, id->length);
     atomic_store(&s->fp, id->fp);
     atomic_store(&s->state, state);
 }
@@ -361,7 +499,7 @@ int skl_overlay_changes(const skl_overlay_t *o, uint64_t *pos,
  */
 static int put(skl_overlay_t *o, const skl_overlay_change_t *c, int64_t now_ns)
 {
-    const ident_t id = {c->fp, c->hi};
+    const ident_t id = ident_of(c);
     skl_overlay_slot_t *s;
 
     if (c->type == SKL_CHANGE_BATCH) {
@@ -409,9 +547,11 @@ static void unclaim(skl_overlay_t *o, uint32_t n, int64_t now_ns)
 
     for (uint32_t i = 0; i < n; i++) {
         skl_overlay_slot_t *s;
+        ident_t id;
 
         ring_get(o, atomic_load(&o->shm->head) + i, &c);
-        s = choose(o, &(ident_t){c.fp, c.hi}, now_ns);
+        id = ident_of(&c);
+        s = choose(o, &id, now_ns);
         if (c.type == SKL_CHANGE_MEMBER && s != NULL &&
             atomic_load(&s->fp) == c.fp &&
             kind_of(atomic_load(&s->state)) == CLAIMED) {
@@ -466,13 +606,17 @@ static int claim(skl_overlay_t *o, uint32_t list, const ident_t *id,
 static int stage(skl_overlay_t *o, uint32_t list, const skl_overlay_item_t *it,
                  uint16_t type, uint32_t at, uint32_t left, int64_t now_ns)
 {
-    const ident_t id = identify(o, list, it->value, it->len);
+    ident_t id = identify(o, list, it->value, it->len);
     skl_overlay_change_t c = {.fp = id.fp,
                               .hi = id.hi,
                               .list = (uint16_t)list,
                               .type = type,
-                              .left = left};
+                              .left = (uint16_t)left,
+                              .length = (uint16_t)it->length};
     int rc = SECKILL_OK;
+
+    id.length = it->length;
+    skl_assert(it->length <= SKL_OVERLAY_LENGTHS && left < SKL_OVERLAY_BATCH);
 
     skl_assert(it->kind == SKL_OVERLAY_DENY || it->kind == SKL_OVERLAY_REMOVED);
     skl_assert(it->until_ns > 0);
@@ -498,7 +642,7 @@ static int apply(skl_overlay_t *o, uint32_t list, skl_overlay_item_fn item,
     const skl_overlay_change_t head = {.fp = revision,
                                        .list = (uint16_t)list,
                                        .type = SKL_CHANGE_BATCH,
-                                       .left = n};
+                                       .left = (uint16_t)n};
     uint32_t i = 0;
     int rc = SECKILL_OK;
 
@@ -539,11 +683,9 @@ int skl_overlay_apply(skl_overlay_t *o, uint32_t list, skl_overlay_item_fn item,
     return rc;
 }
 
-int skl_overlay_set(skl_overlay_t *o, uint32_t list, const void *value,
-                    size_t len, uint32_t kind, int64_t until_ns, int64_t now_ns)
+int skl_overlay_set_item(skl_overlay_t *o, uint32_t list,
+                         const skl_overlay_item_t *item, int64_t now_ns)
 {
-    const skl_overlay_item_t item = {
-        .value = value, .len = len, .kind = kind, .until_ns = until_ns};
     skl_wait_t wait = {0};
     int rc;
 
@@ -552,12 +694,38 @@ int skl_overlay_set(skl_overlay_t *o, uint32_t list, const void *value,
     if (rc != SECKILL_OK) {
         return rc;
     }
-    rc = stage(o, list, &item, SKL_CHANGE_ENTRY, 0, 0, now_ns);
+    rc = stage(o, list, item, SKL_CHANGE_ENTRY, 0, 0, now_ns);
     if (rc == SECKILL_OK) {
         commit(o, 1, now_ns);
     }
     skl_lock_release(&o->shm->lock);
     return rc;
+}
+
+int skl_overlay_set(skl_overlay_t *o, uint32_t list, const void *value,
+                    size_t len, uint32_t kind, int64_t until_ns, int64_t now_ns)
+{
+    const skl_overlay_item_t item = {
+        .value = value, .len = len, .kind = kind, .until_ns = until_ns};
+
+    return skl_overlay_set_item(o, list, &item, now_ns);
+}
+
+void skl_overlay_item_net(skl_overlay_item_t *item, const skl_prefix_t *net)
+{
+    item->value = net;
+    item->len = sizeof(*net);
+    item->length = 1 + number_of(net->family, net->bits);
+}
+
+int skl_overlay_set_net(skl_overlay_t *o, uint32_t list,
+                        const skl_prefix_t *net, uint32_t kind,
+                        int64_t until_ns, int64_t now_ns)
+{
+    skl_overlay_item_t item = {.kind = kind, .until_ns = until_ns};
+
+    skl_overlay_item_net(&item, net);
+    return skl_overlay_set_item(o, list, &item, now_ns);
 }
 
 void skl_overlay_trim(skl_overlay_t *o, uint32_t max, int64_t now_ns)
@@ -580,6 +748,7 @@ static int copy_slot(const skl_overlay_slot_t *s, uint32_t list,
     out->state = state;
     out->fp = atomic_load(&s->fp);
     out->hi = atomic_load(&s->hi);
+    out->length = (uint16_t)atomic_load(&s->length);
     out->list = (uint16_t)list;
     out->type = SKL_CHANGE_ENTRY;
     return is_live(state) && atomic_load(&s->list) == list &&
@@ -603,7 +772,7 @@ static int restore(skl_overlay_t *o, uint32_t list,
                    const skl_overlay_change_t *from, int64_t now_ns)
 {
     skl_overlay_change_t c = *from;
-    const ident_t id = {c.fp, c.hi};
+    const ident_t id = ident_of(from);
 
     c.list = (uint16_t)list;
     if (c.type != SKL_CHANGE_BATCH && is_live(c.state)) {
@@ -640,7 +809,7 @@ int skl_overlay_restore(skl_overlay_t *o, uint32_t list,
 static int is_same(skl_overlay_t *o, const skl_overlay_change_t *e,
                    int64_t now_ns)
 {
-    const ident_t id = {e->fp, e->hi};
+    const ident_t id = ident_of(e);
     const skl_overlay_slot_t *s = choose(o, &id, now_ns);
 
     return s != NULL && atomic_load(&s->fp) == e->fp &&

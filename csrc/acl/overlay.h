@@ -19,10 +19,16 @@
  * The same ring feeds the log on disk (io/overlay_log.h): a reader of it that
  * falls behind by more than a ring reads the table instead. Values are not
  * kept: with the same key, and lists known by name, a hash is good for ever.
+ *
+ * In a list of networks a value is a CIDR in its canonical form, and the slot
+ * has its length. The lengths that a list has are counted, and are bits in
+ * words of their own: an address is looked up once for each of them, the
+ * longest first. A list with addresses only costs one lookup, as with ids.
  */
 #ifndef SKL_ACL_OVERLAY_H
 #define SKL_ACL_OVERLAY_H
 
+#include "acl/net.h"
 #include "base/hash.h"
 #include "shm/lock.h"
 
@@ -39,8 +45,8 @@ typedef struct {
     _Atomic uint64_t fp;    /* 0: free */
     _Atomic uint64_t state; /* deadline_ms << 16 | check << 2 | kind */
     _Atomic uint32_t list;
-    uint32_t pad;
-    _Atomic uint64_t hi; /* the other half of the hash */
+    _Atomic uint32_t length; /* of a network: 1 + its number; or 0 */
+    _Atomic uint64_t hi;     /* the other half of the hash */
 } skl_overlay_slot_t;
 
 /* What a change is. A batch is a head, then its members. */
@@ -51,8 +57,9 @@ typedef struct {
     uint64_t hi;
     uint64_t state; /* 0: no entry any more */
     uint16_t list;
-    uint16_t type; /* SKL_CHANGE_* */
-    uint32_t left; /* members of the same batch that follow */
+    uint16_t type;   /* SKL_CHANGE_* */
+    uint16_t left;   /* members of the same batch that follow */
+    uint16_t length; /* as in a slot */
 } skl_overlay_change_t;
 
 /* One list. */
@@ -64,13 +71,22 @@ typedef struct {
     uint32_t pad;
 } skl_overlay_list_t;
 
+/* Lengths of networks have numbers: those of IPv6 0..128, then IPv4 0..32. */
+enum { SKL_OVERLAY_V4 = 129, SKL_OVERLAY_LENGTHS = 162 };
+
+/* The lengths that the networks of one list have. */
+typedef struct {
+    _Atomic uint64_t used[3]; /* bits */
+    _Atomic uint32_t count[SKL_OVERLAY_LENGTHS];
+} skl_overlay_lengths_t;
+
 typedef struct {
     skl_lock_t lock;
     _Alignas(64) uint64_t slots; /* power of two, more than twice capacity */
     uint32_t capacity;
     uint32_t lists;
     uint64_t table_offset; /* from here */
-    uint64_t lists_offset, ring_offset;
+    uint64_t lengths_offset, lists_offset, ring_offset;
     _Atomic uint32_t used; /* live entries of all lists, or more */
     uint32_t cursor;       /* of skl_overlay_trim */
     /* Changes are numbered from 0. Those below `head` are certain, those below
@@ -84,9 +100,17 @@ typedef struct {
     skl_overlay_shm_t *shm;
     skl_overlay_slot_t *table;
     skl_overlay_list_t *lists;
-    _Atomic uint64_t *ring; /* words of changes */
+    skl_overlay_lengths_t *lengths; /* of each list */
+    _Atomic uint64_t *ring;         /* words of changes */
     skl_hash_key_t key;
 } skl_overlay_t;
+
+/* What the networks around an address say, from the most specific one on:
+ * denied until closer_until, from then on as `kind` says. */
+typedef struct {
+    int64_t closer_until, until_ns;
+    uint32_t kind, pad;
+} skl_overlay_hit_t;
 
 uint64_t skl_overlay_bytes(uint32_t lists, uint32_t capacity);
 void skl_overlay_init(void *base, uint32_t lists, uint32_t capacity);
@@ -102,18 +126,32 @@ uint32_t skl_overlay_find(const skl_overlay_t *o, uint32_t list,
 int skl_overlay_set(skl_overlay_t *o, uint32_t list, const void *value,
                     size_t len, uint32_t kind, int64_t until_ns,
                     int64_t now_ns);
-/* One change of a batch, as in skl_overlay_set. */
+/* The same for networks. */
+void skl_overlay_find_net(const skl_overlay_t *o, uint32_t list,
+                          const skl_addr_t *address, skl_overlay_hit_t *hit);
+int skl_overlay_set_net(skl_overlay_t *o, uint32_t list,
+                        const skl_prefix_t *net, uint32_t kind,
+                        int64_t until_ns, int64_t now_ns);
+/* 1 when a less specific network of the list may be in it. */
+int skl_overlay_has_wider(const skl_overlay_t *o, uint32_t list,
+                          const skl_prefix_t *net);
+/* A change, as in skl_overlay_set. */
 typedef struct {
     const void *value;
     size_t len;
     int64_t until_ns;
     uint32_t kind;
-    uint32_t pad;
+    uint32_t length; /* as in a slot */
 } skl_overlay_item_t;
 
 typedef void (*skl_overlay_item_fn)(void *ctx, uint32_t i,
                                     skl_overlay_item_t *out);
 
+/* Of a network: its value, which must stay where it is, and its length. */
+void skl_overlay_item_net(skl_overlay_item_t *item, const skl_prefix_t *net);
+/* One change alone. */
+int skl_overlay_set_item(skl_overlay_t *o, uint32_t list,
+                         const skl_overlay_item_t *item, int64_t now_ns);
 /* n changes, given by `item`: all of them, or none. revision 0: it has none.
  * ESTALE (not over the last revision of the list), EFULL, EBUSY; n is at most
  * SKL_OVERLAY_BATCH. */

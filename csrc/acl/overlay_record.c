@@ -12,7 +12,7 @@ static const uint64_t MAGIC = 0x59414c5245564f53; /* "SOVERLAY" */
 
 typedef struct {
     uint32_t crc;  /* of the bytes after it */
-    uint32_t info; /* left << 8 | type */
+    uint32_t info; /* length << 24 | left << 8 | type */
     uint64_t fp, hi, state;
 } record_t;
 
@@ -35,12 +35,14 @@ void skl_overlay_head(uint64_t owner, unsigned char *out)
 
 void skl_overlay_encode(const skl_overlay_change_t *c, unsigned char *out)
 {
-    record_t r = {.info = c->left << 8 | c->type,
+    record_t r = {.info = (uint32_t)c->length << 24 | (uint32_t)c->left << 8 |
+                          c->type,
                   .fp = c->fp,
                   .hi = c->hi,
                   .state = c->state};
 
     skl_assert(c->left <= SKL_OVERLAY_BATCH);
+    skl_assert(c->length <= SKL_OVERLAY_LENGTHS);
     skl_assert(c->type >= SKL_CHANGE_ENTRY && c->type <= SKL_CHANGE_MEMBER);
     seal(&r, out);
 }
@@ -60,19 +62,21 @@ void skl_overlay_read_begin(skl_overlay_reader_t *r, uint64_t owner,
 static int is_sane(const record_t *r, skl_overlay_change_t *out)
 {
     const uint32_t kind = skl_overlay_kind(r->state);
-    const uint32_t type = r->info & 0xff, left = r->info >> 8;
+    const uint32_t type = r->info & 0xff, left = r->info >> 8 & 0xffff,
+                   length = r->info >> 24;
 
     memset(out, 0, sizeof(*out));
     out->fp = r->fp;
     out->hi = r->hi;
     out->state = r->state;
     out->type = (uint16_t)type;
-    out->left = left;
-    if (left > SKL_OVERLAY_BATCH) {
+    out->left = (uint16_t)left;
+    out->length = (uint16_t)length;
+    if (left > SKL_OVERLAY_BATCH || length > SKL_OVERLAY_LENGTHS) {
         return 0;
     }
     if (type == SKL_CHANGE_BATCH) {
-        return r->hi == 0 && r->state == 0;
+        return r->hi == 0 && r->state == 0 && length == 0;
     }
     if ((type != SKL_CHANGE_MEMBER && (type != SKL_CHANGE_ENTRY || left > 0)) ||
         r->fp == 0) {

@@ -15,7 +15,7 @@
 
 #include "acl/overlay.h"
 
-enum { SKL_OVERLAY_RECORD = 32, SKL_OVERLAY_FORMAT = 1 };
+enum { SKL_OVERLAY_RECORD = 32, SKL_OVERLAY_FORMAT = 2 };
 
 void skl_overlay_head(uint64_t owner, unsigned char *out);
 void skl_overlay_encode(const skl_overlay_change_t *c, unsigned char *out);

@@ -155,6 +155,27 @@ static uint64_t halved(uint64_t counts)
     return counts >> 1 & (mask | mask << COUNT_BITS | mask << (2 * COUNT_BITS));
 }
 
+/* Is this generation the one of now? */
+static int is_now(skl_breaker_t *b, uint64_t generation)
+{
+    return skl_state_generation(skl_pair_load(&b->record->state).a) ==
+           generation;
+}
+
+/* Is what a bucket holds later than what we want to put there? When it is of
+ * another window, then it is if that of our numbers is over. */
+static int is_later(skl_breaker_t *b, uint64_t of, uint64_t stamp,
+                    const skl_breaker_numbers_t *n, uint64_t generation)
+{
+    skl_breaker_numbers_t here;
+
+    if (skl_stamp_is_same_window(of, stamp)) {
+        return of > stamp;
+    }
+    skl_breaker_numbers(b, &here);
+    return here.scale != n->scale || !is_now(b, generation);
+}
+
 static void add_to_window(skl_breaker_t *b, const skl_breaker_numbers_t *n,
                           uint64_t generation, uint64_t counts, int64_t now)
 {
@@ -166,7 +187,7 @@ static void add_to_window(skl_breaker_t *b, const skl_breaker_numbers_t *n,
     skl_assert(counts >> (2 * COUNT_BITS) == 1);
     do {
         old = skl_pair_load(bucket);
-        if (skl_stamp_is_later(old.a, stamp)) {
+        if (is_later(b, old.a, stamp, n, generation)) {
             return; /* the window has moved on meanwhile */
         }
         new.a = stamp;
@@ -349,6 +370,19 @@ static int settle(skl_breaker_t *b, skl_two_t two,
     return verdict != PROBE_OUT;
 }
 
+/* Can this probe be had? What is there of another generation is of an earlier
+ * one, unless ours is over. */
+static int is_free(skl_breaker_t *b, uint64_t word, uint64_t generation)
+{
+#ifndef MUTANT_BREAKER_STEAL_PROBE
+    if (probe_generation(word) != generation) {
+        return is_now(b, generation);
+    }
+#endif
+    return probe_generation(word) != generation ||
+           probe_status(word) == PROBE_FREE;
+}
+
 /* Take a probe that is free: its number, or -1, and then *wait is the time to
  * the end of the first lease. */
 static int take_probe(skl_breaker_t *b, uint64_t generation,
@@ -359,8 +393,7 @@ static int take_probe(skl_breaker_t *b, uint64_t generation,
         skl_pair_t *probe = &b->record->probe[i];
         skl_two_t old = skl_pair_load(probe);
 
-        while (probe_generation(old.a) != generation ||
-               probe_status(old.a) == PROBE_FREE) {
+        while (is_free(b, old.a, generation)) {
             skl_two_t new = {
                 probe_word(PROBE_OUT, probe_serial(old.a) + 1, generation),
                 (uint64_t)(now + n->lease_ns)};
@@ -487,14 +520,14 @@ static int ask_half_open(const ask_t *a, skl_two_t two)
     }
     wait = n.lease_ns;
     i = take_probe(a->b, generation, &n, a->now, &word, &wait);
+    if (!is_now(a->b, generation)) {
+        return AGAIN; /* a probe of a generation that is over: nobody's */
+    }
     if (i < 0) {
         return refuse_or_count(a, &n, generation, wait);
     }
     *a->permit = permit_of(a->b, PERMIT_PROBE, generation, (uint32_t)i,
                            probe_serial(word));
-    if (skl_pair_load(&a->b->record->state).a != two.a) {
-        return AGAIN; /* a probe of a generation that is over: nobody's */
-    }
     count(a->b, SKL_BREAKER_ALLOWED);
     return SECKILL_OK;
 }
@@ -613,8 +646,7 @@ static int is_current(skl_breaker_t *b, const permit_t *p)
     return skl_state_kind(skl_pair_load(&b->record->state).a) ==
            SECKILL_BREAKER_HALF_OPEN;
 #else
-    return skl_state_generation(skl_pair_load(&b->record->state).a) ==
-           p->generation;
+    return is_now(b, p->generation);
 #endif
 }
 

@@ -159,6 +159,7 @@ static int merge_window(skl_breaker_numbers_t *n, int64_t window_ns)
     if (window_ns == 0 || bucket_ns == n->bucket_ns) {
         return 1;
     }
+    skl_assert(n->bucket_ns > 0);
     n->bucket_ns = bucket_ns;
     n->scale++; /* what was counted in buckets of another length is gone */
     return bucket_ns >= MS && window_ns <= DAY;
@@ -203,6 +204,7 @@ static int change(skl_breaker_record_t *r, const seckill_breaker_options_t *o)
     skl_breaker_numbers_t old;
     int rc;
 
+    skl_assert(r->name[0] != '\0');
     skl_numbers_read(&r->numbers, &n, sizeof(n));
     old = n;
     rc = merge(&n, o);
@@ -226,6 +228,7 @@ static int create(skl_breakers_t *l, const char *name,
     if (index == l->shm->capacity) {
         return SECKILL_EFULL;
     }
+    skl_assert(index < l->shm->capacity && now > 0);
     memset(r->name, 0, sizeof(r->name));
     memcpy(r->name, name, strlen(name));
     r->seed = skl_mix64((uint64_t)now + index);

@@ -83,24 +83,18 @@ static inline uint64_t skl_stamp(uint64_t generation, uint64_t scale,
            (index & ((UINT64_C(1) << SKL_STAMP_BITS) - 1));
 }
 
-/* Is `a` of a later bucket or window than `b`? */
-static inline int skl_stamp_is_later(uint64_t a, uint64_t b)
+/* Are both of one window? If not, the later is the one whose generation and
+ * scale are in force: their few bits here may have gone round. */
+static inline int skl_stamp_is_same_window(uint64_t a, uint64_t b)
 {
-    const int16_t generations = (int16_t)((a >> 48) - (b >> 48));
-    const int8_t scales =
-        (int8_t)((a >> SKL_STAMP_BITS) - (b >> SKL_STAMP_BITS));
-
-    if (generations != 0) {
-        return generations > 0;
-    }
-    return scales != 0 ? scales > 0 : a > b;
+    return a >> SKL_STAMP_BITS == b >> SKL_STAMP_BITS;
 }
 
 /* Is a bucket with the stamp `of` in the window of `buckets` that ends with the
  * bucket `now`? Also one that is ahead: another process has a later time. */
 static inline int skl_stamp_is_in(uint64_t of, uint64_t now, uint32_t buckets)
 {
-    return of >> SKL_STAMP_BITS == now >> SKL_STAMP_BITS &&
+    return skl_stamp_is_same_window(of, now) &&
            (int64_t)(now - of) < (int64_t)buckets;
 }
 

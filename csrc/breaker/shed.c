@@ -123,7 +123,8 @@ static double least_of(const view_t *v)
     return least;
 }
 
-/* P and R that are remembered, as one word. */
+/* P and R that are remembered, as one word: P as passes in a second, so that it
+ * stays true when the length of a bucket changes. */
 typedef struct {
     float most, least;
 } known_t;
@@ -144,10 +145,10 @@ static int is_calm(skl_shed_t *s, const skl_shed_numbers_t *n, int64_t now)
     const int64_t last =
         atomic_load_explicit(&s->record->last_drop, memory_order_relaxed);
     int64_t age;
+    double cpu = skl_gauge_peek(s->sheds->gauge, now, &age);
 
     return (last == 0 || now - last > n->bucket_ns * SKL_SHED_BUCKETS) &&
-           (n->cpu_high <= 0 ||
-            skl_gauge_peek(s->sheds->gauge, now, &age) < n->cpu_low);
+           (n->cpu_high <= 0 || cpu < n->cpu_low || age > SKL_GAUGE_STALE_NS);
 }
 
 /* A longer R is believed in calm times only: else it is the queue. */
@@ -190,11 +191,27 @@ static void remember(skl_shed_t *s, const skl_shed_numbers_t *n, int64_t now)
         return;
     }
     here = next_least(&k, here, drift, calm);
+    k.most *= (float)n->bucket_ns / 1e9F;
     k.most = (float)next_most(&k, &v, here, drift, calm);
+    k.most /= (float)n->bucket_ns / 1e9F;
     k.least = (float)here;
     memcpy(&new.b, &k, sizeof(k));
     /* Lost when somebody else was first: he has seen the same. */
     (void)skl_pair_swap(&s->record->known, old, new);
+}
+
+/* Is what a bucket holds later than what we want to put there? When it is of
+ * another window, then it is if that of our numbers is over. */
+static int is_later(skl_shed_t *s, uint64_t of, uint64_t stamp,
+                    const skl_shed_numbers_t *n)
+{
+    skl_shed_numbers_t here;
+
+    if (skl_stamp_is_same_window(of, stamp)) {
+        return of > stamp;
+    }
+    skl_shed_numbers(s, &here);
+    return here.scale != n->scale;
 }
 
 static void add_pass(skl_shed_t *s, int64_t latency_ns, int64_t now)
@@ -211,7 +228,7 @@ static void add_pass(skl_shed_t *s, int64_t latency_ns, int64_t now)
              ->bucket[(uint64_t)now / (uint64_t)n.bucket_ns % SKL_SHED_BUCKETS];
     do {
         old = skl_pair_load(bucket);
-        if (skl_stamp_is_later(old.a, new.a)) {
+        if (is_later(s, old.a, new.a, &n)) {
             return; /* the window has moved on meanwhile */
         }
         new.b = with_pass(old.a == new.a ? old.b : 0,
@@ -226,6 +243,7 @@ static double limit_of(skl_shed_t *s, const skl_shed_numbers_t *n, int64_t now,
                        double *least)
 {
     const known_t k = known_in(skl_pair_load(&s->record->known));
+    const double known = (double)k.most * (double)n->bucket_ns / 1e9;
     double most;
     view_t v;
 
@@ -237,7 +255,7 @@ static double limit_of(skl_shed_t *s, const skl_shed_numbers_t *n, int64_t now,
     }
     if (v.all.passes > 0 && k.least > 0) {
         *least = (double)k.least < *least ? (double)k.least : *least;
-        most = (double)k.most > most ? (double)k.most : most;
+        most = known > most ? known : most;
     }
     return most * *least / (double)n->bucket_ns;
 }
@@ -258,8 +276,10 @@ double skl_shed_limit(skl_shed_t *s, int64_t now_ns, int64_t *min_rt_ns)
 static void sum_row(const skl_shed_row_t *row, inflight_t *q)
 {
     for (int p = 0; p < SECKILL_PRIORITIES; p++) {
-        uint32_t here = atomic_load(&row->inflight[p]);
+        uint32_t here;
 
+        SKL_PAIR_STEP();
+        here = atomic_load(&row->inflight[p]);
         q->of[p] += here;
         q->all += here;
     }
@@ -334,16 +354,16 @@ static int is_shedding(skl_shed_t *s, const skl_shed_numbers_t *n, int64_t now)
            (cpu >= n->cpu_low && last != 0 && now - last < n->cool_ns);
 }
 
-/* Are too many in flight for one more of this priority, who is in `q` already,
- * but does not count? Its own share is always its; of the rest it has what the
- * higher leave. */
+/* Are too many in flight for one more of this priority, who is in `q` already
+ * (unless its row was cleared meanwhile), but does not count? Its own share is
+ * always its; of the rest it has what the higher leave. */
 static int is_over(const inflight_t *q, uint32_t priority, double limit,
                    const skl_shed_numbers_t *n)
 {
     double kept = 0;
 
     skl_assert(priority < SECKILL_PRIORITIES - 1);
-    skl_assert(q->all >= q->of[priority] && q->all > 0);
+    skl_assert(q->all >= q->of[priority]);
     limit = limit > 1 ? limit : 1;
     if ((double)q->of[priority] <= n->reserve[priority] * limit) {
         return 0;
@@ -353,7 +373,7 @@ static int is_over(const inflight_t *q, uint32_t priority, double limit,
 
         kept += unused > 0 ? unused : 0;
     }
-    return (double)(q->all - 1) + kept > limit;
+    return (double)q->all - 1 + kept > limit;
 }
 
 static int must_drop(skl_shed_t *s, const skl_shed_numbers_t *n,
@@ -418,6 +438,7 @@ int skl_shed_admit(skl_shed_t *s, int row, uint32_t priority, int64_t now_ns,
     rc = must_drop(s, &n, priority, now_ns);
     atomic_fetch_add(&s->record->row[at].inflight[priority], 1);
 #else
+    SKL_PAIR_STEP();
     atomic_fetch_add(&s->record->row[at].inflight[priority], 1);
     rc = must_drop(s, &n, priority, now_ns);
 #endif

@@ -10,6 +10,7 @@ typedef struct {
     int64_t bucket_ns;
     uint64_t mode, max_inflight;
     double cpu_high, cpu_low;
+    double low_given; /* 0: cpu_low follows cpu_high */
     int64_t cool_ns;
     double reserve[SECKILL_PRIORITIES - 1];
 } skl_shed_numbers_t;

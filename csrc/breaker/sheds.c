@@ -136,6 +136,7 @@ static int merge_window(skl_shed_numbers_t *n, int64_t window_ns)
     if (window_ns == 0 || bucket_ns == n->bucket_ns) {
         return 1;
     }
+    skl_assert(n->bucket_ns > 0);
     n->bucket_ns = bucket_ns;
     n->scale++; /* what was counted in buckets of another length is gone */
     return bucket_ns >= MS && window_ns <= HOUR;
@@ -164,10 +165,9 @@ static int merge_cpu(skl_shed_numbers_t *n, const seckill_shedder_options_t *o)
         return 0;
     }
     if (o->cpu_low > 0) {
-        n->cpu_low = o->cpu_low;
-    } else if (is_given(o->cpu_high)) {
-        n->cpu_low = 0.9 * n->cpu_high;
+        n->low_given = o->cpu_low;
     }
+    n->cpu_low = n->low_given > 0 ? n->low_given : 0.9 * n->cpu_high;
     return n->cpu_high <= 0 || n->cpu_low <= n->cpu_high;
 }
 
@@ -200,7 +200,7 @@ static const skl_shed_numbers_t defaults = {
     .bucket_ns = 100 * MS,
     .mode = SECKILL_LIMIT_ENFORCE,
     .cpu_high = 0.8,
-    .cpu_low = 0.72,
+    .cpu_low = 0.9 * 0.8,
     .cool_ns = SECOND,
     .reserve = {0.1, 0.1, 0.1},
 };
@@ -211,6 +211,7 @@ static int change(skl_shed_record_t *r, const seckill_shedder_options_t *o)
     skl_shed_numbers_t old;
     int rc;
 
+    skl_assert(r->name[0] != '\0');
     skl_numbers_read(&r->numbers, &n, sizeof(n));
     old = n;
     rc = merge(&n, o);
@@ -234,6 +235,7 @@ static int create(skl_sheds_t *l, const char *name,
     if (index == l->shm->capacity) {
         return SECKILL_EFULL;
     }
+    skl_assert(index < l->shm->capacity);
     memset(r->name, 0, sizeof(r->name));
     memcpy(r->name, name, strlen(name));
     skl_numbers_publish(&r->numbers, &n, sizeof(n));

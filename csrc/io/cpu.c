@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { FILE_BYTES = 4096, STAT_FIELDS = 8 };
 
@@ -67,6 +68,7 @@ static int next_number(scan_t *s, uint64_t *out)
 
     skip_spaces(s);
     from = s->at;
+    skl_assert(from <= s->end);
     *out = 0;
     for (; s->at < s->end && *s->at >= '0' && *s->at <= '9'; s->at++) {
         if (*out > (uint64_t)(INT64_MAX - 9) / 10) {
@@ -98,6 +100,7 @@ int skl_cpu_parse_group(const char *text, size_t len, char *out, size_t size)
     scan_t s = scan_of(text, len), line;
     size_t n;
 
+    skl_assert(size > 0);
     while (next_line(&s, &line)) {
         if (!skip_text(&line, "0::")) {
             continue;
@@ -191,12 +194,13 @@ static int step_up(char *group)
 
 static double ratio_of(const skl_cpu_quota_t *q)
 {
+    skl_assert(q->period > 0);
     return (double)q->quota / (double)q->period;
 }
 
 /* The group with the tightest quota, from the process's own upwards. */
-static int find_quota(const char *root, const char *mount, char *group,
-                      skl_cpu_quota_t *best)
+static int find_quota(const char *root, const char *mount, int cpus,
+                      char *group, skl_cpu_quota_t *best)
 {
     char here[SKL_CPU_PATH];
     char text[FILE_BYTES];
@@ -207,7 +211,7 @@ static int find_quota(const char *root, const char *mount, char *group,
     for (int i = 0; i < SKL_CPU_LEVELS; i++) {
         n = read_file(root, mount, here, "/cpu.max", text);
         if (n >= 0 && skl_cpu_parse_max(text, (size_t)n, &q) && q.quota > 0 &&
-            (!found || ratio_of(&q) < ratio_of(best))) {
+            ratio_of(&q) <= cpus && (!found || ratio_of(&q) < ratio_of(best))) {
             *best = q;
             memcpy(group, here, sizeof(here));
             found = 1;
@@ -228,7 +232,7 @@ typedef struct {
 } reading_t;
 
 /* CPU time of the group in us, of the time that has passed. */
-static int read_group(const char *root, int64_t now, reading_t *r)
+static int read_group(const char *root, int cpus, int64_t now, reading_t *r)
 {
     char text[FILE_BYTES];
     skl_cpu_quota_t q = {0, 1};
@@ -240,7 +244,7 @@ static int read_group(const char *root, int64_t now, reading_t *r)
     }
     for (size_t i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
         memcpy(r->group, own, sizeof(own));
-        if (!find_quota(root, mounts[i], r->group, &q)) {
+        if (!find_quota(root, mounts[i], cpus, r->group, &q)) {
             continue;
         }
         n = read_file(root, mounts[i], r->group, "/cpu.stat", text);
@@ -275,7 +279,10 @@ int skl_cpu_sample(skl_cpu_t *c, const char *root, int64_t mono_now,
     if (c->sampled_at != 0 && mono_now - c->sampled_at < SKL_CPU_PERIOD_NS) {
         return 0;
     }
-    if (!read_group(root, mono_now, &r) && !read_host(root, &r)) {
+    if (c->cpus <= 0) {
+        c->cpus = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    }
+    if (!read_group(root, c->cpus, mono_now, &r) && !read_host(root, &r)) {
         c->source = SKL_CPU_NONE;
         return 0;
     }
@@ -283,6 +290,7 @@ int skl_cpu_sample(skl_cpu_t *c, const char *root, int64_t mono_now,
     good = r.source == c->source && strcmp(r.group, c->group) == 0 &&
            r.all > c->all && r.used >= c->used;
     if (good) {
+        skl_assert(r.share > 0);
         *share =
             (double)(r.used - c->used) / (double)(r.all - c->all) / r.share;
         *share = *share < 1 ? *share : 1;

@@ -3,8 +3,9 @@
  * thread of the process that sweeps.
  *
  * In a cgroup (v2) with a quota, its own or that of a group above it, the
- * share is usage / quota of that group: the tightest one. Else it is what
- * /proc/stat says of the whole machine, where stolen time counts as used.
+ * share is usage / quota of that group: the tightest one. A quota of more CPUs
+ * than the machine has is none. Else it is what /proc/stat says of the whole
+ * machine, where stolen time counts as used.
  *
  * The parsers take bytes of a file and believe nothing: they are pure, and
  * fuzzed (csrc/fuzz/cpu_fuzz.c). One thread for each skl_cpu_t.
@@ -23,10 +24,10 @@ enum { SKL_CPU_NONE, SKL_CPU_CGROUP, SKL_CPU_STAT };
 
 /* Of one process; zero-initialised. */
 typedef struct {
-    int source; /* of `used` and `all`: SKL_CPU_* */
-    int pad;
-    uint64_t used, all;       /* at the last sample; units of the source */
-    int64_t sampled_at;       /* mono; 0: never */
+    int source;         /* of `used` and `all`: SKL_CPU_* */
+    int cpus;           /* of the machine; 0: ask it at the first sample */
+    uint64_t used, all; /* at the last sample; units of the source */
+    int64_t sampled_at; /* mono; 0: never */
     char group[SKL_CPU_PATH]; /* whose quota counts, as of that sample */
 } skl_cpu_t;
 

@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/os.h"
+#include "io/list_build.h"
 #include "io/list_map.h"
 #include "io/list_source.h"
 
@@ -40,7 +41,7 @@ struct skl_load {
     char temp[SKL_LIST_PATH_MAX];
     skl_text_t text;
     skl_index_plan_t plan;
-    skl_index_writer_t writer;
+    skl_list_build_t build;
 };
 
 __attribute__((format(printf, 3, 4))) static int fail(skl_list_made_t *made,
@@ -145,6 +146,7 @@ static int check_entries(skl_load_t *ld)
     const uint64_t max = atomic_load(&ld->slot->max_entries);
     const uint64_t entries = ld->text.counts.entries;
     uint32_t limit = atomic_load(&ld->slot->max_bad_lines);
+    int rc;
 
     limit = limit == UINT32_MAX ? 0 : limit; /* 0 asks for the default */
     if (ld->text.bad_lines > limit) {
@@ -156,12 +158,17 @@ static int check_entries(skl_load_t *ld)
                     ld->slot->file, ld->text.bad_lines > 0 ? "; " : "",
                     ld->text.errors);
     }
-    if (entries > max || skl_index_bytes(&ld->text.counts) == 0) {
+    if (entries > max) {
         return fail(ld->made, SECKILL_ETOOLARGE,
                     "%.120s: %" PRIu64 " entries, max_entries is %" PRIu64,
                     ld->slot->file, entries, max);
     }
-    return SECKILL_OK;
+    ld->plan = ld->text.counts;
+    rc = skl_list_build_plan(&ld->build, ld->slot->kind, &ld->plan);
+    return rc == SECKILL_OK
+               ? rc
+               : fail(ld->made, rc, "%.120s: %" PRIu64 " entries: %s",
+                      ld->slot->file, entries, seckill_errname(rc));
 }
 
 /* First reading: is it good, and how large will the index be? */
@@ -170,14 +177,44 @@ static int survey(skl_load_t *ld)
     int rc;
 
     skl_text_begin(&ld->text, NULL, NULL, 0);
+    skl_text_set_kind(&ld->text, ld->slot->kind);
     rc = read_all(ld, skl_source_side(ld->source) == SKL_SIDE_DIGEST);
     if (rc != SECKILL_OK) {
         return rc;
     }
     ld->made->bad_lines = ld->text.bad_lines;
     rc = check_proofs(ld);
-    rc = rc == SECKILL_OK ? check_entries(ld) : rc;
-    ld->plan = ld->text.counts;
+    return rc == SECKILL_OK ? check_entries(ld) : rc;
+}
+
+static void put_entry(void *ctx, const skl_index_entry_t *entry)
+{
+    skl_load_t *ld = ctx;
+
+    skl_list_build_put(&ld->build, entry);
+    if (ld->merge != NULL) {
+        skl_list_merge_see(ld->merge, entry);
+    }
+}
+
+static int differs(skl_load_t *ld)
+{
+    return fail(ld->made, SECKILL_EBADFILE,
+                "%.180s: two readings gave different entries", ld->slot->file);
+}
+
+/* Second reading: all entries go to the builder. */
+static int read_entries(skl_load_t *ld)
+{
+    int rc;
+
+    skl_text_begin(&ld->text, put_entry, ld, ld->env->now(ld->env->ctx));
+    skl_text_set_kind(&ld->text, ld->slot->kind);
+    rc = read_all(ld, 1);
+    if (rc == SECKILL_OK &&
+        memcmp(&ld->plan, &ld->text.counts, sizeof(ld->plan)) != 0) {
+        return differs(ld);
+    }
     return rc;
 }
 
@@ -255,10 +292,13 @@ static int no_space(skl_load_t *ld, int fd)
 /* Create, own, fill with zeros, map. The space is taken here. */
 static int make_temp(skl_load_t *ld)
 {
-    const uint64_t bytes = skl_index_bytes(&ld->plan);
+    uint64_t bytes;
     int fd, rc;
 
     skl_assert(ld->base == NULL);
+    if (skl_list_build_bytes(&ld->build, &bytes) != SECKILL_OK) {
+        return differs(ld);
+    }
     skl_assert(bytes >= SKL_INDEX_HEADER);
     ld->made->bytes = bytes;
     fd = skl_os_open(ld->temp, O_RDWR | O_CREAT | O_EXCL, 0600);
@@ -281,20 +321,9 @@ static int make_temp(skl_load_t *ld)
     return rc;
 }
 
-static void put_entry(void *ctx, const skl_index_entry_t *entry)
-{
-    skl_load_t *ld = ctx;
-
-    skl_index_put(&ld->writer, entry);
-    if (ld->merge != NULL) {
-        skl_list_merge_see(ld->merge, entry);
-    }
-}
-
-/* Second reading: fill the index. */
+/* Fill the index. */
 static int build(skl_load_t *ld)
 {
-    const skl_list_env_t *env = ld->env;
     skl_hash_key_t key;
     int rc = skl_os_random(&key, sizeof(key));
 
@@ -302,23 +331,16 @@ static int build(skl_load_t *ld)
     if (rc != 0) {
         return fail_call(ld->made, rc, "random", "key");
     }
-    skl_index_begin(&ld->writer, ld->base, &ld->plan, &key);
-    skl_text_begin(&ld->text, put_entry, ld, env->now(env->ctx));
-    rc = read_all(ld, 1);
+    skl_list_build_begin(&ld->build, ld->base, &key);
+    rc = skl_list_build_gathers(&ld->build) ? SECKILL_OK : read_entries(ld);
     if (rc != SECKILL_OK) {
         return rc;
     }
-    rc = skl_index_end(&ld->writer, ld->slot->kind,
-                       skl_list_owner(env->lists, ld->slot),
-                       skl_list_generation(ld->word));
-    if (rc != SECKILL_OK ||
-        memcmp(&ld->plan, &ld->text.counts, sizeof(ld->plan)) != 0) {
-        return fail(ld->made, SECKILL_EBADFILE,
-                    "%.180s: two readings gave different entries",
-                    ld->slot->file);
-    }
-    ld->made->entries = ld->writer.header->entries;
-    return SECKILL_OK;
+    rc =
+        skl_list_build_end(&ld->build, skl_list_owner(ld->env->lists, ld->slot),
+                           skl_list_generation(ld->word));
+    ld->made->entries = ld->build.entries;
+    return rc == SECKILL_OK ? rc : differs(ld);
 }
 
 /* ---- Putting it in force ------------------------------------------------- */
@@ -395,8 +417,12 @@ static void note_bad(const skl_load_t *ld, const skl_list_made_t *made)
 
 static int make_index(skl_load_t *ld)
 {
-    int rc = make_temp(ld);
+    int rc = SECKILL_OK;
 
+    if (skl_list_build_gathers(&ld->build)) {
+        rc = read_entries(ld);
+    }
+    rc = rc == SECKILL_OK ? make_temp(ld) : rc;
 #ifdef MUTANT_LIST_SWAP_EARLY
     if (rc == SECKILL_OK) {
         char path[SKL_LIST_PATH_MAX];
@@ -429,6 +455,7 @@ void skl_load_make(skl_load_t *ld, skl_list_made_t *made)
     made->id = *skl_source_id(ld->source);
     rc = rc == SECKILL_OK ? survey(ld) : rc;
     rc = rc == SECKILL_OK ? make_index(ld) : rc;
+    skl_list_build_free(&ld->build);
     skl_source_close(ld->source);
     made->format = skl_source_format(ld->source);
     made->changed_ns = skl_source_changed_ns(ld->source);

@@ -67,7 +67,8 @@ enum { SKL_LOAD_NOTHING = 2 };
 int skl_load_begin(const skl_list_env_t *env, struct seckill_list *list,
                    int flags, int64_t wait_ns, skl_load_t **out, char *err,
                    size_t err_size);
-/* Read and build. Allocates nothing, takes no locks. */
+/* Read and build. Takes no locks, and no memory but by mapping it (networks
+ * are gathered there): it may run in a child of a process with threads. */
 void skl_load_make(skl_load_t *load, skl_list_made_t *made);
 /* Put it in force, or note why not; let go of the lock. */
 int skl_load_end(skl_load_t *load, const skl_list_made_t *made, char *err,

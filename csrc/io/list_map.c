@@ -31,33 +31,53 @@ void skl_list_path(const skl_segment_t *seg, const skl_list_slot_t *slot,
 
 uint64_t skl_list_owner(const skl_lists_t *l, const skl_list_slot_t *slot)
 {
-    return skl_hash128(&l->key, slot->name, strlen(slot->name)).lo;
+    return skl_hash128(&l->key, slot->name, strlen(slot->name)).lo ^
+           skl_mix64(slot->kind);
 }
 
 static void free_view(skl_list_view_t *view)
 {
     int rc = skl_os_unmap(view->base, view->bytes);
 
-    skl_assert(view->index.header == view->base);
+    skl_assert(view->base != NULL);
     skl_assert(rc == 0);
     free(view);
 }
 
-static int check_view(const struct seckill_list *list,
-                      const skl_list_view_t *view)
+/* The list's, and of this generation. */
+static int belongs(const struct seckill_list *list, uint64_t word,
+                   uint32_t kind, uint64_t owner, uint64_t generation)
 {
-    const skl_index_header_t *h = view->index.header;
+    return kind == list->slot->kind &&
+           owner == skl_list_owner(list->lists, list->slot) &&
+           generation == skl_list_generation(word);
+}
 
-    return h->owner == skl_list_owner(list->lists, list->slot) &&
-           h->generation == skl_list_generation(view->word) &&
-           h->kind == list->slot->kind;
+static int open_view(const struct seckill_list *list, skl_list_view_t *view)
+{
+    const char *why;
+    int rc, ours;
+
+    if (list->slot->kind == SECKILL_LIST_IP) {
+        const skl_net_header_t *h = view->base;
+
+        rc = skl_net_open(&view->nets, view->base, view->bytes, &why);
+        ours = rc == SECKILL_OK &&
+               belongs(list, view->word, h->kind, h->owner, h->generation);
+    } else {
+        const skl_index_header_t *h = view->base;
+
+        rc = skl_index_open(&view->index, view->base, view->bytes, &why);
+        ours = rc == SECKILL_OK &&
+               belongs(list, view->word, h->kind, h->owner, h->generation);
+    }
+    return rc == SECKILL_OK && !ours ? SECKILL_ECORRUPT : rc;
 }
 
 static int map_fd(const struct seckill_list *list, int fd,
                   skl_list_view_t *view)
 {
     struct stat st;
-    const char *why;
     int rc = skl_os_fstat(fd, &st);
 
     if (rc == 0 && st.st_size < SKL_INDEX_HEADER) {
@@ -70,10 +90,7 @@ static int map_fd(const struct seckill_list *list, int fd,
     }
     /* Page tables now, so that the reader meets no faults; only a wish. */
     (void)madvise(view->base, view->bytes, MADV_POPULATE_READ);
-    rc = skl_index_open(&view->index, view->base, view->bytes, &why);
-    if (rc == SECKILL_OK && !check_view(list, view)) {
-        rc = SECKILL_ECORRUPT;
-    }
+    rc = open_view(list, view);
     if (rc != SECKILL_OK) {
         (void)skl_os_unmap(view->base, view->bytes);
     }

@@ -44,11 +44,13 @@ static int charge(uint32_t n, skl_limit_take_t *takes, uint32_t *mask)
             continue;
         }
         *mask = UINT32_C(1) << i;
+#ifndef MUTANT_LIMIT_COMBINE_NO_UNDO
         while (i > 0) {
             i--;
             (void)skl_limiter_undo(takes[i].lim, takes[i].ask->ticket,
                                    takes[i].ask->now_ns);
         }
+#endif
         return rc;
     }
     return SECKILL_OK;

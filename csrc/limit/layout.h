@@ -64,6 +64,9 @@ struct skl_limit_record {
     /* Nanoseconds given back by undo, counted before and after the fact. */
     _Alignas(64) _Atomic uint64_t undo_begun;
     _Atomic uint64_t undo_done;
+    /* When debts were last cut, of all keys or of one; and the latest take
+     * since then while there may be old ones: who is behind it cuts none. */
+    _Atomic int64_t cut_ns, seen_ns;
     _Alignas(64) skl_limit_slot_t store; /* of a cold start: skl_warm_store_t */
     _Alignas(64) _Atomic uint64_t cells[SKL_LIMIT_CELLS]; /* states */
     skl_limit_stripe_t stripes[SKL_STRIPES];
@@ -84,6 +87,7 @@ struct skl_limits_shm {
     uint64_t groups;        /* a power of two */
     int64_t rebuilt_ns;     /* monotonic; 0: nothing was lost before */
     _Atomic uint32_t count; /* records in use */
+    _Atomic uint64_t swept; /* next group of skl_limits_sweep() */
     skl_lock_t lock;        /* of creation and of changes of numbers */
     skl_lock_t stripes[SKL_LIMIT_STRIPES];
 };
@@ -99,6 +103,64 @@ _Static_assert(sizeof(skl_warm_store_t) == 16, "a store is two words");
 static inline uint64_t skl_limit_units(int64_t now_ns)
 {
     return (uint64_t)now_ns << SKL_LIMIT_SHIFT;
+}
+
+/* Units of the clock until the deepest debt of a rule is paid. */
+static inline uint64_t skl_limit_deepest(const skl_limit_rule_t *rule,
+                                         int64_t now_ns)
+{
+    const uint64_t now = skl_limit_units(now_ns);
+    skl_limit_rule_t r = *rule;
+
+    skl_limit_rule_at(&r, now_ns);
+    if (r.warm == SKL_WARM_SCHEDULE) {
+        return skl_warm_word(&r, r.window, now) - now;
+    }
+    return r.warm == SKL_WARM_COLD_START
+               ? (uint64_t)((double)r.window * r.cold_factor)
+               : r.window;
+}
+
+/* A TAT that a rule leaves behind is no later than that. */
+static inline int64_t skl_limit_debt_until(const skl_limit_rule_t *r,
+                                           int64_t now_ns)
+{
+    const uint64_t ns = (skl_limit_deepest(r, now_ns) >> SKL_LIMIT_SHIFT) + 1;
+    int64_t until;
+
+    return __builtin_add_overflow(now_ns, (int64_t)ns, &until) ? INT64_MAX
+                                                               : until;
+}
+
+static inline void skl_limit_raise(_Atomic int64_t *at, int64_t ns)
+{
+    int64_t old = atomic_load(at);
+
+    while (old < ns && !atomic_compare_exchange_weak(at, &old, ns)) {
+    }
+}
+
+static inline int skl_limit_warms_alike(const skl_limit_rule_t *a,
+                                        const skl_limit_rule_t *b)
+{
+    return a->warm == b->warm &&
+           (a->warm == SKL_WARM_NONE ||
+            (a->warm_span == b->warm_span && a->warm_up_at == b->warm_up_at &&
+             !(a->cold_factor < b->cold_factor) &&
+             !(a->cold_factor > b->cold_factor)));
+}
+
+/* Another rule takes the place of one. Its debts may be cut to the new burst,
+ * or a charge be worth something else: tickets from before are worthless. */
+static inline void skl_limit_note_cut(skl_limit_record_t *r,
+                                      const skl_limit_rule_t *old,
+                                      const skl_limit_rule_t *new,
+                                      int64_t now_ns)
+{
+    if (new->window < old->window || !skl_limit_warms_alike(old, new)) {
+        skl_limit_raise(&r->seen_ns, now_ns);
+        skl_limit_raise(&r->cut_ns, now_ns);
+    }
 }
 
 /* A whole copy of the first n words of the rule in force; n is a constant.

@@ -48,7 +48,7 @@ uint64_t skl_limits_signature(void)
         SKL_LIMIT_SHIFT,
         SKL_LIMIT_COUNTS,
     };
-    uint64_t mix = 2; /* format of the table */
+    uint64_t mix = 3; /* format of the table */
 
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         mix = skl_mix64(mix ^ parts[i]) + i;
@@ -210,14 +210,16 @@ static int is_same(const skl_limit_rule_t *a, const skl_limit_rule_t *b)
 /* Change a record. Keys keep their TAT, the debt they have in time; a debt
  * that is deeper than the new burst counts as a used-up burst (take.c). */
 static int change(skl_limits_t *l, skl_limit_record_t *r,
-                  const seckill_limit_t *limit, uint64_t now)
+                  const seckill_limit_t *limit, int64_t now_ns)
 {
     skl_limit_rule_t old;
     skl_limit_rule_t n;
+    int64_t debts;
     int rc;
 
     skl_limit_copy(&r->rule, &old, SKL_LIMIT_WORDS);
     n = old;
+    debts = skl_limit_debt_until(&old, now_ns);
     if (limit->algorithm != 0 && limit->algorithm != r->algorithm) {
         return limit->algorithm > SECKILL_CONCURRENCY ? SECKILL_EBADOPTION
                                                       : SECKILL_ECONFLICT;
@@ -226,9 +228,10 @@ static int change(skl_limits_t *l, skl_limit_record_t *r,
     if (rc != SECKILL_OK || is_same(&n, &old)) {
         return rc;
     }
-    if ((int64_t)(now + old.window - n.debt_until) > 0) {
-        n.debt_until = now + old.window;
+    if (debts > n.debt_until_ns) {
+        n.debt_until_ns = debts;
     }
+    skl_limit_note_cut(r, &old, &n, now_ns);
     skl_limit_publish(&r->rule, &n);
     return SECKILL_OK;
 }
@@ -266,7 +269,9 @@ static int create(skl_limits_t *l, const char *name,
     if (index == l->shm->limiters) {
         return SECKILL_EFULL;
     }
-    n.debt_until = now;
+    n.debt_until_ns = 0;
+    atomic_store(&r->cut_ns, INT64_MIN);
+    atomic_store(&r->seen_ns, INT64_MIN);
     memset(r->name, 0, sizeof(r->name));
     memcpy(r->name, name, strlen(name));
     r->algorithm = n.algorithm;
@@ -300,14 +305,14 @@ static uint32_t find_name(const skl_limits_t *l, const char *name)
 }
 
 static int open_locked(skl_limits_t *l, const char *name,
-                       const seckill_limit_t *limit, uint64_t now,
+                       const seckill_limit_t *limit, int64_t now_ns,
                        uint32_t *index)
 {
     *index = find_name(l, name);
     if (*index < skl_limits_count(l)) {
-        return change(l, &l->records[*index], limit, now);
+        return change(l, &l->records[*index], limit, now_ns);
     }
-    return create(l, name, limit, now);
+    return create(l, name, limit, skl_limit_units(now_ns));
 }
 
 int skl_limits_open(skl_limits_t *l, const char *name,
@@ -331,7 +336,7 @@ int skl_limits_open(skl_limits_t *l, const char *name,
     if (rc != SECKILL_OK) {
         return rc;
     }
-    rc = open_locked(l, name, limit, skl_limit_units(now_ns), &index);
+    rc = open_locked(l, name, limit, now_ns, &index);
     skl_lock_release(&l->shm->lock);
     if (rc == SECKILL_OK) {
         *out = &all[index];
@@ -349,7 +354,7 @@ int skl_limiter_set(skl_limiter_t *lim, const seckill_limit_t *limit,
     if (rc != SECKILL_OK) {
         return rc;
     }
-    rc = change(lim->limits, lim->record, limit, skl_limit_units(now_ns));
+    rc = change(lim->limits, lim->record, limit, now_ns);
     skl_lock_release(lock);
     return rc;
 }

@@ -86,9 +86,9 @@ typedef struct {
     skl_hot_t *hot; /* for the callers of takes; NULL until they set it */
     skl_hash_key_t key;
     skl_limiter_t *_Atomic handles; /* one per record, made by the first open */
-    _Atomic uint64_t swept;         /* next group of skl_limits_sweep() */
     skl_permits_t *permits;         /* of concurrency; NULL: there are none */
-    int64_t offset_ns; /* ledger time less limiter time, when numbers are set */
+    _Atomic int64_t
+        offset_ns; /* ledger time less limiter time, when numbers are set */
 } skl_limits_t;
 
 /* The handle of one process to one limiter. */
@@ -108,8 +108,8 @@ typedef struct {
 /* What one admission took of one limiter; all zero: nothing. */
 typedef struct {
     skl_limiter_t *limiter;
-    uint64_t at;     /* buckets, log: when, in units; windows: the window */
-    uint64_t key;    /* fingerprint, or 1 + number of the cell */
+    uint64_t at;  /* buckets: when, in ns; log: in units; windows: the window */
+    uint64_t key; /* fingerprint, or 1 + number of the cell */
     uint64_t depth;  /* buckets: ns to the new TAT, plus the ns given back
                         before; log: units of the window; cells: the key */
     uint64_t charge; /* buckets: units; windows: n; log: stamps, as bits */
@@ -204,7 +204,7 @@ int skl_limiter_refund(skl_limiter_t *lim, const skl_limit_place_t *place,
  * Empty slots that are as good as new, in the next `max` groups (of
  * skl_limits_groups()); returns how many. A slot that rests for more than 416
  * days (2^63 units) would look charged: one round of the table in a year is
- * enough, and keeps that from happening.
+ * enough, and keeps that from happening. All processes go round together.
  */
 uint32_t skl_limits_sweep(skl_limits_t *l, int64_t now_ns, uint32_t max);
 uint64_t skl_limits_groups(const skl_limits_t *l);

@@ -31,9 +31,11 @@ typedef struct {
 /* A limit that changed a window ago or less may have stamps behind it. */
 static uint32_t stamps_of(const skl_limit_take_t *t)
 {
-    if (t->ask->rule != NULL || (int64_t)(t->rule.debt_until - t->now) > 0) {
+#ifndef MUTANT_LIMIT_LOG_FORGETS
+    if (t->ask->rule != NULL || t->rule.debt_until_ns > t->ask->now_ns) {
         return SKL_LIMIT_LOG_MAX;
     }
+#endif
     return (uint32_t)t->rule.limit;
 }
 
@@ -130,6 +132,7 @@ static uint64_t use(const skl_limit_take_t *t, const stamps_t *s, uint32_t i)
     one.place = &s->place[i];
     one.rule.algorithm = SECKILL_TOKEN_BUCKET;
     one.rule.limit = UINT64_C(1) << 62;
+    one.rule.debt_until_ns = 0; /* a stamp is in use for a window, always */
     one.charge = one.window = one.rule.interval;
     if (skl_take_key(&one) != SECKILL_OK) {
         return 0;

@@ -83,13 +83,13 @@ static int claim(skl_limits_t *l)
 }
 
 /* Keys may still have debts of the rule that goes: see is_old_debt (take.c). */
-static void note_debts(skl_limit_live_rule_t *live, uint64_t until)
+static void note_debts(skl_limit_live_rule_t *live, int64_t until)
 {
     skl_limit_rule_t r;
 
     skl_limit_copy(live, &r, SKL_LIMIT_WORDS);
-    if ((int64_t)(until - r.debt_until) > 0) {
-        r.debt_until = until;
+    if (until > r.debt_until_ns) {
+        r.debt_until_ns = until;
         skl_limit_publish(live, &r);
     }
 }
@@ -111,17 +111,20 @@ static void remove_cell(skl_limits_t *l, skl_limit_exception_t *x)
     }
 }
 
-static int take_away(skl_limiter_t *lim, uint64_t key, uint64_t now)
+static int take_away(skl_limiter_t *lim, uint64_t key, int64_t now_ns)
 {
     skl_limit_exception_t *gap;
     skl_limit_exception_t *x = find_cell(lim->limits, key, &gap);
     skl_limit_rule_t r;
+    skl_limit_rule_t own;
 
     if (x == NULL) {
         return SECKILL_ENOTFOUND;
     }
     skl_limit_copy(&x->rule, &r, SKL_LIMIT_WORDS);
-    note_debts(&lim->record->rule, now + r.window);
+    skl_limit_copy(&lim->record->rule, &own, SKL_LIMIT_WORDS);
+    skl_limit_note_cut(lim->record, &r, &own, now_ns);
+    note_debts(&lim->record->rule, skl_limit_debt_until(&r, now_ns));
     remove_cell(lim->limits, x);
     atomic_fetch_sub(&lim->record->overrides, 1);
     atomic_fetch_sub(&lim->limits->shm->overridden, 1);
@@ -145,28 +148,31 @@ static int put_new(skl_limiter_t *lim, uint64_t key, skl_limit_exception_t *gap,
 }
 
 static int put(skl_limiter_t *lim, uint64_t key, const seckill_limit_t *limit,
-               uint64_t now)
+               int64_t now_ns)
 {
     skl_limits_t *l = lim->limits;
     skl_limit_exception_t *gap;
     skl_limit_exception_t *x = find_cell(l, key, &gap);
     skl_limit_live_rule_t *live = x == NULL ? &lim->record->rule : &x->rule;
+    skl_limit_rule_t old;
     skl_limit_rule_t r;
-    uint64_t debts;
+    int64_t debts;
     int rc;
 
     if (limit->algorithm != 0 && limit->algorithm != lim->record->algorithm) {
         return SECKILL_ECONFLICT;
     }
-    skl_limit_copy(live, &r, SKL_LIMIT_WORDS);
-    debts = now + r.window;
+    skl_limit_copy(live, &old, SKL_LIMIT_WORDS);
+    r = old;
+    debts = skl_limit_debt_until(&r, now_ns);
     rc = skl_limit_rule_merge(&r, limit, l->offset_ns, 0);
     if (rc != SECKILL_OK) {
         return rc;
     }
-    if ((int64_t)(debts - r.debt_until) > 0) {
-        r.debt_until = debts;
+    if (debts > r.debt_until_ns) {
+        r.debt_until_ns = debts;
     }
+    skl_limit_note_cut(lim->record, &old, &r, now_ns);
     if (x == NULL) {
         return put_new(lim, key, gap, &r);
     }
@@ -179,14 +185,13 @@ int skl_limiter_override(skl_limiter_t *lim, const skl_limit_place_t *place,
 {
     skl_lock_t *lock = &lim->limits->shm->lock;
     skl_wait_t wait = {0};
-    uint64_t now = skl_limit_units(now_ns);
     int rc = skl_lock_acquire(lock, &wait, NULL, NULL);
 
     if (rc != SECKILL_OK) {
         return rc;
     }
-    rc = limit == NULL ? take_away(lim, place->key, now)
-                       : put(lim, place->key, limit, now);
+    rc = limit == NULL ? take_away(lim, place->key, now_ns)
+                       : put(lim, place->key, limit, now_ns);
     skl_lock_release(lock);
     return rc;
 }

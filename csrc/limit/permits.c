@@ -17,16 +17,18 @@ enum {
 };
 
 #define REAP_PAUSE_NS INT64_C(100000000)
+#define FULL_PAUSE_NS INT64_C(1000000)
 
 /* Phases of a permit. */
 enum { FREE, PENDING, HELD, RELEASING };
 
-/* A permit's word: seq 34 | cost 20 | row 8 | phase 2. */
+/* A permit's word: seq 33 | doomed 1 | cost 20 | row 8 | phase 2. */
 #define PHASE_MASK UINT64_C(3)
 #define ROW_SHIFT 2
 #define COST_SHIFT 10
 #define COST_MASK UINT64_C(0xfffff)
-#define SEQ_SHIFT 30
+#define DOOMED (UINT64_C(1) << 30)
+#define SEQ_SHIFT 31
 #define SEQ_STEP (UINT64_C(1) << SEQ_SHIFT)
 #define SEQ_MASK (~UINT64_C(0) << SEQ_SHIFT)
 
@@ -57,6 +59,7 @@ struct skl_permits_shm {
     uint32_t reserved;
     uint64_t groups;             /* a power of two */
     _Atomic int64_t reaped_at;   /* by a take that was refused */
+    _Atomic int64_t full_at;     /* when none was free; 0: one may be */
     skl_lock_t stripes[STRIPES]; /* of new keys */
 };
 
@@ -107,7 +110,7 @@ uint64_t skl_permits_signature(void)
         LAST_SEQ_SHIFT,
         SKL_PROCESSES,
     };
-    uint64_t mix = 1; /* format of the tables */
+    uint64_t mix = 2; /* format of the tables */
 
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         mix = skl_mix64(mix ^ parts[i]) + i;
@@ -128,9 +131,9 @@ void skl_permits_init(void *section, uint32_t permits)
     }
 }
 
-static void process_died(void *ctx, uint32_t row)
+static int process_died(void *ctx, uint32_t row)
 {
-    (void)skl_permits_reap(ctx, row);
+    return skl_permits_reap(ctx, row);
 }
 
 void skl_permits_attach(skl_permits_t *p, void *section,
@@ -226,6 +229,7 @@ static inline uint64_t read_entry(skl_permits_entry_t *entry, uint64_t *key)
 static inline int move_permit(skl_permits_entry_t *permit, uint64_t word,
                               uint64_t phase)
 {
+    skl_assert(phase_of(word) != FREE && phase_of(word) != phase);
     return atomic_compare_exchange_strong(&permit->half.word, &word,
                                           in_phase(word, phase));
 }
@@ -296,6 +300,7 @@ static int change_slot(const op_t *op, skl_permits_entry_t *slot, uint64_t key,
                        uint64_t state, uint64_t kind, uint64_t count)
 {
     skl_assert(count <= COUNT_MASK);
+    skl_assert(op->index < op->p->shm->permits);
     help(op->p, slot, key, state);
     return swap_entry(slot, key, state, op->key,
                       last_of(op->index, op->word, kind) | count);
@@ -334,6 +339,7 @@ static int apply_acquire(const op_t *op, uint32_t limit, uint32_t *in_use)
     uint64_t state;
     int rc;
 
+    skl_assert(phase_of(op->word) == PENDING);
     while ((rc = look(op, 0, &slot, &state)) == AGAIN) {
         const uint64_t count = state & COUNT_MASK;
 
@@ -369,7 +375,7 @@ static void apply_release(const op_t *op)
 /* RELEASING -> FREE, with the slot in between. */
 static void finish_release(const op_t *op)
 {
-    skl_assert(phase_of(op->word) == RELEASING);
+    skl_assert(phase_of(op->word) == RELEASING && op->cost >= 1);
     apply_release(op);
     (void)move_permit(&op->p->permits[op->index], op->word, FREE);
 }
@@ -470,6 +476,7 @@ static int claim(op_t *op, uint32_t index, uint32_t row)
     if (phase_of(word) != FREE) {
         return 0;
     }
+    skl_assert(index < op->p->shm->permits && row < SKL_PROCESSES);
     op->index = index;
     op->word = (word + SEQ_STEP) | (uint64_t)op->cost << COST_SHIFT |
                row << ROW_SHIFT | PENDING;
@@ -509,6 +516,51 @@ static int claim_any(op_t *op, uint32_t row)
     return found;
 }
 
+/* To look all permits over takes a while, and they come in a flood when there
+ * is none: not again for a millisecond, unless one was given back. */
+static int is_full(const skl_permits_t *p, int64_t now_ns)
+{
+    const int64_t full_at =
+        atomic_load_explicit(&p->shm->full_at, memory_order_relaxed);
+
+    return full_at != 0 && now_ns >= full_at &&
+           now_ns - full_at < FULL_PAUSE_NS;
+}
+
+static void is_not_full(skl_permits_t *p)
+{
+    if (atomic_load_explicit(&p->shm->full_at, memory_order_relaxed) != 0) {
+        atomic_store(&p->shm->full_at, 0);
+    }
+}
+
+static int claim_now(op_t *op, uint32_t row, int64_t now_ns)
+{
+    if (is_full(op->p, now_ns)) {
+        return 0;
+    }
+    if (claim_any(op, row)) {
+        return 1;
+    }
+    atomic_store(&op->p->shm->full_at, now_ns);
+    return 0;
+}
+
+static int settle_step(const op_t *op);
+
+/* We are taken for dead. Whoever found that may be waiting for us to leave the
+ * lock of the key: bring our permit to its end, as he would. */
+static void settle_own(op_t *op)
+{
+    skl_permits_entry_t *permit = &op->p->permits[op->index];
+    const uint64_t seq = op->word & SEQ_MASK;
+
+    do {
+        op->word = load(&permit->half.word);
+    } while ((op->word & SEQ_MASK) == seq && (op->word & DOOMED) != 0 &&
+             phase_of(op->word) != FREE && settle_step(op));
+}
+
 /* PENDING -> HELD, with the slot in between; or back to FREE. */
 static int acquire(op_t *op, uint32_t row, uint32_t limit, uint32_t *in_use)
 {
@@ -521,12 +573,15 @@ static int acquire(op_t *op, uint32_t row, uint32_t limit, uint32_t *in_use)
         rc = rc == ABSENT ? insert_locked(op, limit, in_use) : rc;
     } while (rc == AGAIN);
     if (rc == REFUSED || rc == FULL) {
-        (void)move_permit(permit, op->word, FREE);
+        if (!move_permit(permit, op->word, FREE)) {
+            settle_own(op);
+        }
         return rc;
     }
     (void)move_permit(permit, op->word, HELD);
     if (load(&permit->half.word) != held) {
-        return GONE; /* we are taken for dead, and it was given back */
+        settle_own(op); /* it was given back, or will be */
+        return GONE;
     }
 #ifdef MUTANT_PERMIT_LOST_ROW
     return APPLIED;
@@ -550,7 +605,7 @@ static int would_refuse(const skl_permits_t *p, uint64_t key, uint32_t cost,
 }
 
 static int take(skl_permits_t *p, uint64_t key, uint32_t cost, uint32_t limit,
-                skl_permit_t *out, uint32_t *in_use)
+                int64_t now_ns, skl_permit_t *out, uint32_t *in_use)
 {
     op_t op = {.p = p, .key = key, .cost = cost};
     int rc = GONE;
@@ -558,7 +613,7 @@ static int take(skl_permits_t *p, uint64_t key, uint32_t cost, uint32_t limit,
     for (int i = 0; i < TRIES && rc == GONE; i++) {
         const int row = skl_processes_mine(p->processes);
 
-        if (row < 0 || !claim_any(&op, (uint32_t)row)) {
+        if (row < 0 || !claim_now(&op, (uint32_t)row, now_ns)) {
             return SECKILL_EFULL;
         }
         rc = acquire(&op, (uint32_t)row, limit, in_use);
@@ -586,17 +641,17 @@ static int reap_now_and_then(skl_permits_t *p, int64_t now_ns)
 }
 
 static int take_or_look(skl_permits_t *p, uint64_t key, uint32_t cost,
-                        uint32_t limit, int commit, skl_permit_t *out,
-                        uint32_t *in_use)
+                        uint32_t limit, int commit, int64_t now_ns,
+                        skl_permit_t *out, uint32_t *in_use)
 {
     if (would_refuse(p, key, cost, limit, in_use)) {
         return SECKILL_EREJECTED;
     }
-    if (commit) {
-        return take(p, key, cost, limit, out, in_use);
+    if (!commit) {
+        *in_use += cost;
+        return SECKILL_OK;
     }
-    *in_use += cost;
-    return SECKILL_OK;
+    return take(p, key, cost, limit, now_ns, out, in_use);
 }
 
 int skl_permits_take(skl_permits_t *p, uint64_t key, uint32_t cost,
@@ -611,9 +666,9 @@ int skl_permits_take(skl_permits_t *p, uint64_t key, uint32_t cost,
         memset(out, 0, sizeof(*out));
     }
     skl_assert(out != NULL || !commit);
-    rc = take_or_look(p, key, cost, limit, commit, out, in_use);
+    rc = take_or_look(p, key, cost, limit, commit, now_ns, out, in_use);
     if (rc != SECKILL_OK && cost <= limit && reap_now_and_then(p, now_ns)) {
-        rc = take_or_look(p, key, cost, limit, commit, out, in_use);
+        rc = take_or_look(p, key, cost, limit, commit, now_ns, out, in_use);
     }
     if (rc == SECKILL_EFULL) {
         skl_count(p->counters, SKL_EV_permits_full, 1);
@@ -652,6 +707,7 @@ int skl_permits_release(skl_permits_t *p, skl_permit_t *permit)
     }
     op.word = in_phase(word, RELEASING);
     finish_release(&op);
+    is_not_full(p);
     return 1;
 }
 
@@ -660,15 +716,14 @@ int skl_permits_release(skl_permits_t *p, skl_permit_t *permit)
 /*
  * The key has no slot, so nothing was applied. Under its lock: an owner who
  * lives after all looks at his permit there before he gives the key a slot. 0:
- * somebody who lives has the lock, and it may be that owner: he cleans up
- * himself.
+ * somebody who lives has the lock, for which a request must not wait here; the
+ * next reap tries again.
  */
 static int abandon_new(const op_t *op)
 {
     skl_lock_t *stripe = &op->p->shm->stripes[op->key % STRIPES];
-    skl_wait_t wait = {0};
 
-    if (skl_lock_acquire(stripe, &wait, NULL, NULL) != SECKILL_OK) {
+    if (skl_lock_try(stripe, NULL, NULL) != SECKILL_OK) {
         return 0;
     }
     if (find(op->p, op->key) == NULL) {
@@ -678,13 +733,25 @@ static int abandon_new(const op_t *op)
     return 1;
 }
 
-/* Carry it through, whatever the limit: it is given back at once. */
+/* Carry it through, whatever the limit: it is given back at once. Doomed first:
+ * the owner, if he lives, must not be refused and free it meanwhile. */
 static int settle_pending(const op_t *op)
 {
     skl_permits_entry_t *permit = &op->p->permits[op->index];
+    uint64_t word = op->word;
     uint32_t in_use;
-    const int rc = apply_acquire(op, SKL_PERMITS_LIMIT_MAX, &in_use);
+    int rc;
 
+#ifndef MUTANT_PERMIT_NOT_DOOMED
+    if ((word & DOOMED) == 0) {
+        (void)atomic_compare_exchange_strong(&permit->half.word, &word,
+                                             word | DOOMED);
+        return 1; /* one step */
+    }
+#else
+    (void)word;
+#endif
+    rc = apply_acquire(op, SKL_PERMITS_LIMIT_MAX, &in_use);
     if (rc == ABSENT) {
         return abandon_new(op);
     }
@@ -709,40 +776,42 @@ static int settle_step(const op_t *op)
     }
 }
 
-/* 1: it was the row's, and is free now. */
+/* 1: it is not the row's, or not any more; 0: not now. */
 static int settle(skl_permits_t *p, uint32_t index, uint32_t row)
 {
     skl_permits_entry_t *permit = &p->permits[index];
     op_t op = {.p = p, .index = index};
-    int steps = 0;
 
     do {
         op.word = read_entry(permit, &op.key);
         op.cost = cost_of(op.word);
         if (phase_of(op.word) == FREE || row_of(op.word) != row) {
-            return steps > 0;
+            return 1;
         }
-        steps++;
     } while (settle_step(&op));
     return 0;
 }
 
-uint32_t skl_permits_reap(skl_permits_t *p, uint32_t row)
+int skl_permits_reap(skl_permits_t *p, uint32_t row)
 {
-    uint32_t returned = 0;
+    uint32_t returned = 0, left = 0;
 
     skl_assert(row < SKL_PROCESSES);
     for (uint32_t i = 0; i < p->shm->permits; i++) {
         const uint64_t word = load(&p->permits[i].half.word);
 
         if (phase_of(word) != FREE && row_of(word) == row) {
-            returned += (uint32_t)settle(p, i, row);
+            const int done = settle(p, i, row);
+
+            returned += (uint32_t)done;
+            left += (uint32_t)!done;
         }
     }
     if (returned > 0) {
         skl_count(p->counters, SKL_EV_permits_returned, returned);
+        is_not_full(p);
     }
-    return returned;
+    return left == 0;
 }
 
 /* ---- Looking ------------------------------------------------------------- */

@@ -9,7 +9,8 @@
  * in groups of four, a key in either of two groups; a slot whose count is 0
  * may be reused. The permits say who holds what: 16 bytes each,
  *
- *     { fingerprint 64 | phase 2, row of the process 8, cost 20, seq 34 }
+ *     { fingerprint 64 | phase 2, row of the process 8, cost 20, doomed 1,
+ *                        seq 33 }
  *
  * seq is raised whenever a free permit is claimed, which writes all of it in
  * one compare-and-swap. No lock is taken but to give a new key its slot: one
@@ -37,7 +38,9 @@
  * them may be killed, too. skl_permits_reap() does that for all permits of a
  * dead process: a PENDING one is carried through and then given back, so that
  * an owner who is not dead after all (see shm/processes.h: the thread that
- * claimed the row has ended) cannot apply it behind our back.
+ * claimed the row has ended) cannot apply it behind our back. It is doomed
+ * first, which is an arrow, too: an owner who is refused cannot take it back
+ * any more while we apply it.
  *
  * What could wrap. Who completes an operation compares 23 bits of seq, and
  * the fingerprint. While slot.last is an acquire its permit is not given back,
@@ -49,7 +52,7 @@
  * operations), and then the slot has the same count and the same seq of the
  * same permit again. The count is right even then; lost is the completion of
  * that last operation, and only if its owner is killed in the few
- * instructions before he completes it himself. For the arrows 34 bits count,
+ * instructions before he completes it himself. For the arrows 33 bits count,
  * with row, cost and fingerprint.
  *
  * Fixed order of what can refuse: the limit (EREJECTED), then no row for the
@@ -116,9 +119,10 @@ int skl_permits_take(skl_permits_t *p, uint64_t key, uint32_t cost,
                      skl_permit_t *out, uint32_t *in_use);
 /* Give back; zeroes the ticket. 1, or 0: it was given back already. */
 int skl_permits_release(skl_permits_t *p, skl_permit_t *permit);
-/* Give back what the process of this row holds; how many permits. Harmless
- * when repeated. For the holder of the row's lock, see skl_processes_reap(). */
-uint32_t skl_permits_reap(skl_permits_t *p, uint32_t row);
+/* Give back what the process of this row holds. Harmless when repeated. For the
+ * holder of the row's lock, see skl_processes_reap(). 1; 0: not all, because
+ * somebody who lives has the lock of a new key. */
+int skl_permits_reap(skl_permits_t *p, uint32_t row);
 
 /* What is held of a key, by anybody. */
 uint32_t skl_permits_in_use(const skl_permits_t *p, uint64_t key);

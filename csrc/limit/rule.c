@@ -50,9 +50,13 @@ static int derive_warm_up(skl_limit_rule_t *r, int64_t offset_ns)
         r->warm = r->warm_up_at > 0 ? SKL_WARM_SCHEDULE : SKL_WARM_COLD_START;
     }
     r->warm_span = (uint64_t)r->warm_up_ns << SKL_LIMIT_SHIFT;
-    r->warm_end = (uint64_t)(r->warm_up_at - offset_ns + r->warm_up_ns)
-                  << SKL_LIMIT_SHIFT;
-    return SECKILL_OK;
+    r->warm_end = r->warm_up_at - offset_ns + r->warm_up_ns;
+    /* a burst at the low rate has to fit a word, too */
+    return r->warm == SKL_WARM_NONE ||
+                   (long double)r->window * (long double)r->cold_factor <=
+                       (long double)UNITS_MAX
+               ? SECKILL_OK
+               : SECKILL_EBADOPTION;
 }
 
 static int derive_bucket(skl_limit_rule_t *r, int64_t offset_ns)
@@ -73,10 +77,9 @@ static int derive_bucket(skl_limit_rule_t *r, int64_t offset_ns)
         !units_of(r->free, r->interval, &r->nodelay)) {
         return SECKILL_EBADOPTION;
     }
-    r->limit =
-        r->max_delay_ns < 0
-            ? UNITS_MAX
-            : ((uint64_t)r->max_delay_ns << SKL_LIMIT_SHIFT) + r->nodelay;
+    r->limit = r->max_delay_ns < 0
+                   ? UNITS_MAX
+                   : (uint64_t)r->max_delay_ns << SKL_LIMIT_SHIFT;
     r->inverse = 1 / (double)r->interval;
     r->shift = (uint32_t)r->burst + (leaky ? 1 : 0);
     skl_assert(r->interval > 0 && r->window >= r->interval);
@@ -158,10 +161,11 @@ static int given(double v)
 /* A field that belongs to another algorithm is a mistake. */
 static int check_shape(const skl_limit_rule_t *r, const seckill_limit_t *l)
 {
-    const int bucket =
-        given(l->rate) || given(l->burst) || l->warm_up_ns != 0 ||
-        l->warm_up_at_ns != 0 || given(l->cold_factor) ||
-        (l->zeros & (SECKILL_ZERO_BURST | SECKILL_ZERO_WARM_UP)) != 0;
+    const int bucket = given(l->rate) || given(l->burst) ||
+                       l->warm_up_ns != 0 || l->warm_up_at_ns != 0 ||
+                       given(l->cold_factor) ||
+                       (l->zeros & (SECKILL_ZERO_BURST | SECKILL_ZERO_WARM_UP |
+                                    SECKILL_ZERO_WARM_UP_AT)) != 0;
     const int leaky =
         given(l->nodelay) || l->max_delay_ns != 0 ||
         (l->zeros & (SECKILL_ZERO_NODELAY | SECKILL_ZERO_MAX_DELAY)) != 0;
@@ -169,7 +173,7 @@ static int check_shape(const skl_limit_rule_t *r, const seckill_limit_t *l)
 
     if (l->struct_size < sizeof(*l) || l->mode > SECKILL_LIMIT_OFF ||
         l->algorithm > SECKILL_CONCURRENCY ||
-        l->zeros >= 2 * SECKILL_ZERO_WARM_UP) {
+        l->zeros >= 2 * SECKILL_ZERO_WARM_UP_AT) {
         return SECKILL_EBADOPTION;
     }
     if (bucket && !is_bucket(r->algorithm)) {
@@ -204,7 +208,7 @@ static void merge_bucket(skl_limit_rule_t *r, const seckill_limit_t *l)
     if (l->warm_up_ns != 0 || (l->zeros & SECKILL_ZERO_WARM_UP) != 0) {
         r->warm_up_ns = l->warm_up_ns;
     }
-    if (l->warm_up_at_ns != 0) {
+    if (l->warm_up_at_ns != 0 || (l->zeros & SECKILL_ZERO_WARM_UP_AT) != 0) {
         r->warm_up_at = l->warm_up_at_ns;
     }
 }

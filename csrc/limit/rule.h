@@ -14,26 +14,28 @@ enum { SKL_LIMIT_SHIFT = 8 /* a unit is 2^-8 ns */ };
 enum { SKL_WARM_NONE, SKL_WARM_SCHEDULE, SKL_WARM_COLD_START };
 
 #define SKL_LIMIT_LOG_MAX 16 /* stamps of a sliding log */
+/* The deepest debt, 2^62 units. */
+#define SKL_LIMIT_DEBT_NS (INT64_C(1) << (62 - SKL_LIMIT_SHIFT))
 
 typedef struct {
     /* What a take reads, but in a warm-up: one cache line. */
     uint32_t algorithm, mode;
-    uint64_t interval;   /* buckets: units for one token; log: of the window */
-    uint64_t window;     /* buckets: units of the burst; windows: ns of it */
-    uint64_t debt_until; /* a TAT up to here may stem from older numbers */
-    double inverse;      /* 1 / interval */
-    uint64_t limit;      /* buckets: units of the longest wait */
-    uint32_t shift;      /* windows: bits below the instant in a word;
+    uint64_t interval; /* buckets: units for one token; log: of the window */
+    uint64_t window;   /* buckets: units of the burst; windows: ns of it */
+    int64_t debt_until_ns; /* a TAT up to here may stem from older numbers */
+    double inverse;        /* 1 / interval */
+    uint64_t limit;   /* buckets: units of the longest wait, of the clock */
+    uint32_t shift;   /* windows: bits below the instant in a word;
                             buckets: the quota */
-    uint32_t warm;       /* SKL_WARM_* */
-    uint64_t nodelay;    /* units */
+    uint32_t warm;    /* SKL_WARM_* */
+    uint64_t nodelay; /* units */
     /* The rest. */
     double rate, burst, free; /* as given; free: nodelay */
     int64_t max_delay_ns;     /* -1: none */
     int64_t warm_up_ns;
     int64_t warm_up_at; /* as given */
     double cold_factor;
-    uint64_t warm_end;  /* units: the end of the rise */
+    int64_t warm_end;   /* ns: the end of the rise */
     uint64_t warm_span; /* units of the rise */
 } skl_limit_rule_t;
 
@@ -63,6 +65,24 @@ void skl_limit_rule_get(const skl_limit_rule_t *r, seckill_limit_t *out);
 static inline uint64_t skl_limit_quota(const skl_limit_rule_t *r)
 {
     return r->algorithm <= SECKILL_LEAKY_BUCKET ? r->shift : r->limit;
+}
+
+/* Instants compare within 2^63 units: a rise that is over is none, and one that
+ * begins later than any debt is over (2^62 units) may as well begin then. */
+static inline void skl_limit_rule_at(skl_limit_rule_t *r, int64_t now_ns)
+{
+#ifdef MUTANT_LIMIT_RISES_AGAIN
+    (void)r, (void)now_ns;
+#else
+    if (r->warm != SKL_WARM_SCHEDULE) {
+        return;
+    }
+    if (now_ns >= r->warm_end) {
+        r->warm = SKL_WARM_NONE;
+    } else if (r->warm_end - now_ns > SKL_LIMIT_DEBT_NS + r->warm_up_ns) {
+        r->warm_end = now_ns + SKL_LIMIT_DEBT_NS + r->warm_up_ns;
+    }
+#endif
 }
 
 /* Sliding window: bits of the current count in a word, the rest below the

@@ -26,16 +26,15 @@ static inline uint64_t tokens_in(const skl_limit_rule_t *r, uint64_t units)
     return q;
 }
 
-/* Units of a bucket's time from now, as ns of the clock. */
-static inline int64_t wait_ns(const skl_limit_take_t *t, uint64_t units)
+/* Units of a bucket's time from now, as units of the clock. */
+static inline uint64_t wait_of(const skl_limit_take_t *t, uint64_t units)
 {
-    return skl_limit_ns(skl_limit_after(&t->rule, t->now, units) - t->now);
+    return skl_limit_after(&t->rule, t->now, units) - t->now;
 }
 
-static inline int refuse(skl_limit_take_t *t, uint64_t excess)
+static inline int64_t wait_ns(const skl_limit_take_t *t, uint64_t units)
 {
-    t->ask->retry_ns = wait_ns(t, excess);
-    return SECKILL_EREJECTED;
+    return skl_limit_ns(wait_of(t, units));
 }
 
 static inline uint64_t bucket_remaining(const skl_limit_take_t *t,
@@ -54,20 +53,23 @@ static int judge_any_bucket(skl_limit_take_t *t, uint64_t tat, uint64_t *next)
     const skl_limit_rule_t *r = &t->rule;
     const uint64_t depth = skl_limit_span(r, t->now, tat);
     const uint64_t x = depth + t->charge;
-    uint64_t excess = x > t->window ? x - t->window : 0;
+    uint64_t excess = x > t->window ? wait_of(t, x - t->window) : 0;
+    uint64_t delay = 0;
 
-    if (depth > r->limit && depth - r->limit > excess) {
-        excess = depth - r->limit; /* would wait longer than max_delay */
+    if (r->algorithm == SECKILL_LEAKY_BUCKET && depth > r->nodelay) {
+        delay = wait_of(t, depth - r->nodelay);
+    }
+    if (delay > r->limit && delay - r->limit > excess) {
+        excess = delay - r->limit; /* would wait longer than max_delay */
     }
     if (excess > 0) {
         t->ask->reset_ns = wait_ns(t, depth);
-        return refuse(t, excess);
+        t->ask->retry_ns = skl_limit_ns(excess);
+        return SECKILL_EREJECTED;
     }
     t->ask->remaining = bucket_remaining(t, t->window - x);
     t->ask->reset_ns = wait_ns(t, x);
-    if (r->algorithm == SECKILL_LEAKY_BUCKET && depth > r->nodelay) {
-        t->ask->delay_ns = wait_ns(t, depth - r->nodelay);
-    }
+    t->ask->delay_ns = skl_limit_ns(delay);
     *next = skl_limit_after(r, t->now, x);
     return SECKILL_OK;
 }
@@ -111,14 +113,34 @@ static inline __attribute__((always_inline)) int judge(skl_limit_take_t *t,
                                                   : judge_bucket(t, word, next);
 }
 
+static int is_deeper(const skl_limit_take_t *t, uint64_t tat)
+{
+    const uint64_t depth = skl_limit_depth(tat, t->now);
+    const int64_t ns = (int64_t)(depth >> SKL_LIMIT_SHIFT);
+
+    return ns <= t->rule.debt_until_ns - t->ask->now_ns &&
+           (t->rule.warm != SKL_WARM_COLD_START ||
+            depth > skl_limit_deepest(&t->rule, t->ask->now_ns)) &&
+           skl_limit_span(&t->rule, t->now, tat) > t->window &&
+           atomic_load(&t->lim->record->seen_ns) <= t->ask->now_ns;
+}
+
 /* A debt deeper than the burst can only be one from numbers that were in force
- * before: it counts as a burst that is used up. */
+ * before: it counts as a burst that is used up. Or the clock is behind that of
+ * somebody who was admitted since: note_seen() tells. */
 static inline int is_old_debt(const skl_limit_take_t *t, uint64_t tat)
 {
     return !skl_limit_is_window(t->rule.algorithm) &&
-           skl_limit_depth(tat, t->now) > t->window &&
-           (int64_t)(t->rule.debt_until - tat) >= 0 &&
-           skl_limit_span(&t->rule, t->now, tat) > t->window;
+           skl_limit_depth(tat, t->now) > t->window && is_deeper(t, tat);
+}
+
+/* Before a charge, while there may be old debts. */
+static inline void note_seen(const skl_limit_take_t *t)
+{
+    if (__builtin_expect(t->ask->now_ns <= t->rule.debt_until_ns, 0) &&
+        t->forgives) {
+        skl_limit_raise(&t->lim->record->seen_ns, t->ask->now_ns);
+    }
 }
 
 static inline void fill_ticket(const skl_limit_take_t *t, uint64_t key,
@@ -137,7 +159,7 @@ static inline void fill_ticket(const skl_limit_take_t *t, uint64_t key,
         ticket->depth = 0;
         return;
     }
-    ticket->at = t->now;
+    ticket->at = (uint64_t)t->ask->now_ns;
     ticket->depth =
         (skl_limit_span(&t->rule, t->now, next) >> SKL_LIMIT_SHIFT) + t->undone;
     ticket->charge = t->charge;
@@ -196,6 +218,29 @@ static inline __attribute__((always_inline)) int charge_slot(
 
 /* ---- Overflow cells ------------------------------------------------------ */
 
+static uint64_t spent_by_loss(const skl_limit_take_t *t, uint64_t state)
+{
+    const int64_t lost = t->lim->limits->shm->rebuilt_ns;
+    uint64_t spent;
+
+    if (t->ask->now_ns - lost > SKL_LIMIT_DEBT_NS) {
+        return state; /* instants do not compare for ever */
+    }
+    spent = skl_limit_is_window(t->rule.algorithm)
+                ? skl_window_spent(&t->rule, lost)
+                : skl_limit_after(&t->rule, skl_limit_units(lost), t->window);
+    return (int64_t)(spent - state) > 0 ? spent : state;
+}
+
+/* In which state a key begins, by the state of its cell: after a loss of the
+ * segment its own numbers are spent, too, which may be greater. */
+static inline uint64_t first_of(const skl_limit_take_t *t, uint64_t cell)
+{
+    return __builtin_expect(t->lim->limits->shm->rebuilt_ns != 0, 0)
+               ? spent_by_loss(t, cell)
+               : cell;
+}
+
 static _Atomic uint64_t *cell_of(const skl_limit_take_t *t)
 {
     return &t->lim->record->cells[skl_slot_cell(t->place->key)];
@@ -215,11 +260,11 @@ static int charge_cell(skl_limit_take_t *t)
     int rc;
 
     if (!t->ask->commit) {
-        return judge(t, tat, &next);
+        return judge(t, first_of(t, tat), &next);
     }
     skl_limit_tally(t->lim, SKL_LIMIT_OVERFLOW);
     do {
-        rc = judge(t, tat, &next);
+        rc = judge(t, first_of(t, tat), &next);
         if (rc != SECKILL_OK) {
             return rc;
         }
@@ -325,7 +370,7 @@ static int settle(skl_limit_take_t *t, skl_limit_slot_t *slot, uint64_t before,
 {
     uint64_t next = 0;
     uint64_t tat;
-    int rc = judge(t, after, &next);
+    int rc = judge(t, first_of(t, after), &next);
 
     if (rc != SECKILL_OK) {
         clear_ticket(t);
@@ -345,7 +390,7 @@ static int insert(skl_limit_take_t *t, const victim_t *v)
     uint64_t debt = atomic_load(cell_of(t));
     uint64_t next = 0;
     uint64_t after;
-    int rc = judge(t, debt, &next);
+    int rc = judge(t, first_of(t, debt), &next);
 
     if (rc != SECKILL_OK || !t->ask->commit) {
         return rc;
@@ -379,7 +424,7 @@ static int insert_or_overflow(skl_limit_take_t *t)
     return rc;
 }
 
-static int take_new(skl_limit_take_t *t)
+static __attribute__((noinline)) int take_new(skl_limit_take_t *t)
 {
     skl_limits_shm_t *shm = t->lim->limits->shm;
     skl_lock_t *stripe = &shm->stripes[t->place->key % SKL_LIMIT_STRIPES];
@@ -397,16 +442,22 @@ static int take_new(skl_limit_take_t *t)
     return rc;
 }
 
-int skl_take_key(skl_limit_take_t *t)
+static inline __attribute__((always_inline)) int take_key(skl_limit_take_t *t)
 {
     skl_limit_slot_t *slot;
     int rc;
 
     do {
         slot = skl_slot_find(t->place);
-        rc = slot != NULL ? charge_slot(t, slot) : take_new(t);
+        rc = __builtin_expect(slot != NULL, 1) ? charge_slot(t, slot)
+                                               : take_new(t);
     } while (rc == AGAIN);
     return rc;
+}
+
+int skl_take_key(skl_limit_take_t *t)
+{
+    return take_key(t);
 }
 
 uint64_t skl_take_look(const skl_limits_t *l, const skl_limit_record_t *r,
@@ -545,10 +596,10 @@ void skl_limiter_locate(const skl_limiter_t *lim, const char *key,
     __builtin_prefetch(place->group[1], 1);
 }
 
-static int pass_in_shadow(skl_limit_take_t *t)
+static int pass_in_shadow(skl_limit_take_t *t, int rc)
 {
     if (t->rule.mode != SECKILL_LIMIT_SHADOW) {
-        return SECKILL_EREJECTED;
+        return rc;
     }
     t->ask->shadowed = 1;
     t->ask->remaining = 0;
@@ -556,7 +607,8 @@ static int pass_in_shadow(skl_limit_take_t *t)
     return SECKILL_OK;
 }
 
-static int take_bucket(skl_limit_take_t *t)
+static inline __attribute__((always_inline)) int take_bucket(
+    skl_limit_take_t *t)
 {
     int rc;
 
@@ -569,7 +621,8 @@ static int take_bucket(skl_limit_take_t *t)
     if (t->rule.warm == SKL_WARM_COLD_START) {
         price(t);
     }
-    rc = skl_take_key(t);
+    note_seen(t);
+    rc = take_key(t);
     if (rc == SECKILL_OK && t->ask->commit &&
         t->rule.warm == SKL_WARM_COLD_START) {
         draw_from_store(t);
@@ -628,10 +681,13 @@ static int take_other(skl_limit_take_t *t)
     }
 }
 
-int skl_take_decide(skl_limit_take_t *t)
+static inline __attribute__((always_inline)) int decide(skl_limit_take_t *t)
 {
     int rc;
 
+    /* it may be the second time */
+    t->ask->delay_ns = 0;
+    t->ask->shadowed = 0;
     if (t->rule.mode == SECKILL_LIMIT_OFF) {
         t->ask->remaining = t->ask->quota;
         t->ask->reset_ns = 0;
@@ -639,7 +695,14 @@ int skl_take_decide(skl_limit_take_t *t)
     }
     rc = t->rule.algorithm <= SECKILL_LEAKY_BUCKET ? take_bucket(t)
                                                    : take_other(t);
-    return rc == SECKILL_EREJECTED ? pass_in_shadow(t) : rc;
+    return rc == SECKILL_EREJECTED || rc == SECKILL_EFULL
+               ? pass_in_shadow(t, rc)
+               : rc;
+}
+
+int skl_take_decide(skl_limit_take_t *t)
+{
+    return decide(t);
 }
 
 /* What was looked at is still so, mostly: then one swap is all. */
@@ -654,7 +717,8 @@ int skl_take_charge(skl_limit_take_t *t)
     return skl_take_decide(t);
 }
 
-void skl_take_tally(skl_limit_take_t *t, int rc)
+static inline __attribute__((always_inline)) void tally(skl_limit_take_t *t,
+                                                        int rc)
 {
     if (t->rule.mode == SECKILL_LIMIT_OFF) {
         return;
@@ -669,8 +733,14 @@ void skl_take_tally(skl_limit_take_t *t, int rc)
                     rc == SECKILL_OK ? SKL_LIMIT_ALLOWED : SKL_LIMIT_REJECTED);
 }
 
-int skl_take_prepare(skl_limit_take_t *t, skl_limiter_t *lim,
-                     const skl_limit_place_t *place, skl_limit_ask_t *ask)
+void skl_take_tally(skl_limit_take_t *t, int rc)
+{
+    tally(t, rc);
+}
+
+static inline __attribute__((always_inline)) int prepare(
+    skl_limit_take_t *t, skl_limiter_t *lim, const skl_limit_place_t *place,
+    skl_limit_ask_t *ask)
 {
     int rc;
 
@@ -693,23 +763,30 @@ int skl_take_prepare(skl_limit_take_t *t, skl_limiter_t *lim,
         t->undone = atomic_load(&lim->record->undo_done);
     }
     rc = rule_of(lim, place->key, ask->rule, &t->rule);
+    skl_limit_rule_at(&t->rule, ask->now_ns);
     ask->quota = skl_limit_quota(&t->rule);
     ask->mode = t->rule.mode;
     return rc;
+}
+
+int skl_take_prepare(skl_limit_take_t *t, skl_limiter_t *lim,
+                     const skl_limit_place_t *place, skl_limit_ask_t *ask)
+{
+    return prepare(t, lim, place, ask);
 }
 
 int skl_limiter_take(skl_limiter_t *lim, const skl_limit_place_t *place,
                      skl_limit_ask_t *ask)
 {
     skl_limit_take_t t;
-    int rc = skl_take_prepare(&t, lim, place, ask);
+    int rc = prepare(&t, lim, place, ask);
 
     if (rc != SECKILL_OK) {
         return rc;
     }
-    rc = skl_take_decide(&t);
+    rc = decide(&t);
     if (ask->commit) {
-        skl_take_tally(&t, rc);
+        tally(&t, rc);
     }
     return rc;
 }
@@ -744,11 +821,25 @@ static void sweep_cells(skl_limit_record_t *r, uint64_t now)
     }
 }
 
+#define STORE_RESTS (INT64_C(1) << 60) /* 52 days: longer than any warm-up */
+
+/* A cold start's store that has been idle for so long is full: as new, and so
+ * it stays, however long it will rest. */
+static void sweep_store(skl_limit_record_t *r, uint64_t now)
+{
+    uint64_t free_at = atomic_load(&r->store.half.key);
+    uint64_t missing = atomic_load(&r->store.half.tat);
+
+    if (free_at != 0 && (int64_t)(now - free_at) > STORE_RESTS) {
+        (void)skl_slot_swap(&r->store, free_at, missing, 0, 0);
+    }
+}
+
 uint32_t skl_limits_sweep(skl_limits_t *l, int64_t now_ns, uint32_t max)
 {
     uint64_t now = skl_limit_units(now_ns);
     uint64_t mask = l->shm->groups - 1;
-    uint64_t from = atomic_fetch_add(&l->swept, max);
+    uint64_t from = atomic_fetch_add(&l->shm->swept, max);
     uint32_t count = skl_limits_count(l);
     uint32_t emptied = 0;
 
@@ -758,6 +849,7 @@ uint32_t skl_limits_sweep(skl_limits_t *l, int64_t now_ns, uint32_t max)
     /* One limiter's cells each time: their number is small. */
     if (count > 0 && max > 0) {
         sweep_cells(&l->records[from / max % count], now);
+        sweep_store(&l->records[from / max % count], now);
     }
     return emptied;
 }

@@ -113,14 +113,35 @@ static int lower_bucket(const skl_limit_rule_t *r, const state_t *s,
     return 0;
 }
 
-static int undo_bucket(skl_limiter_t *lim, const skl_limit_rule_t *r,
-                       const skl_limit_ticket_t *ticket, uint64_t now)
+/* After a change that cut debts off a charge may be in none of them; far back
+ * instants do not compare: what is so old has been paid; and a clock that is
+ * behind the one of the take cannot tell what has run off since. */
+static int is_stale(const skl_limiter_t *lim, int64_t at, int64_t now_ns)
 {
-    uint64_t credit =
-        begin_undo(lim->record, ticket, skl_limit_span(r, ticket->at, now));
+#ifdef MUTANT_LIMIT_STALE_TICKET
+    return at > now_ns && lim == NULL;
+#else
+    return at <= atomic_load(&lim->record->cut_ns) || now_ns < at ||
+           now_ns - at > SKL_LIMIT_DEBT_NS;
+#endif
+}
+
+static int undo_bucket(skl_limiter_t *lim, const skl_limit_rule_t *r,
+                       const skl_limit_ticket_t *ticket, int64_t now_ns)
+{
+    const uint64_t now = skl_limit_units(now_ns);
+    const int64_t at = (int64_t)ticket->at;
+    uint64_t credit;
     state_t s;
-    int given = credit > 0 && state_of(lim, ticket->key, &s) &&
-                lower_bucket(r, &s, now, credit);
+    int given;
+
+    if (is_stale(lim, at, now_ns)) {
+        return 0;
+    }
+    credit = begin_undo(lim->record, ticket,
+                        skl_limit_span(r, skl_limit_units(at), now));
+    given = credit > 0 && state_of(lim, ticket->key, &s) &&
+            lower_bucket(r, &s, now, credit);
 
     skl_assert(credit <= ticket->charge);
     end_undo(lim->record, credit);
@@ -130,7 +151,7 @@ static int undo_bucket(skl_limiter_t *lim, const skl_limit_rule_t *r,
 /* ---- Windows ------------------------------------------------------------- */
 
 static int undo_window(skl_limiter_t *lim, const skl_limit_rule_t *r,
-                       const skl_limit_ticket_t *ticket)
+                       const skl_limit_ticket_t *ticket, int64_t now_ns)
 {
     uint64_t word;
     uint64_t less;
@@ -140,7 +161,8 @@ static int undo_window(skl_limiter_t *lim, const skl_limit_rule_t *r,
         return 0;
     }
     while (state_read(&s, &word) &&
-           skl_window_take_back(r, word, ticket->at, ticket->charge, &less)) {
+           skl_window_take_back(r, word, ticket->at, ticket->charge, now_ns,
+                                &less)) {
         if (state_swap(&s, word, less)) {
             return 1;
         }
@@ -183,7 +205,7 @@ static int release(skl_limiter_t *lim, const skl_limit_ticket_t *ticket)
 /* ---- All ----------------------------------------------------------------- */
 
 static int undo_by_rule(skl_limiter_t *lim, const skl_limit_ticket_t *ticket,
-                        uint64_t now)
+                        int64_t now_ns)
 {
     skl_limit_rule_t r;
 
@@ -194,8 +216,10 @@ static int undo_by_rule(skl_limiter_t *lim, const skl_limit_ticket_t *ticket,
         return release(lim, ticket);
     }
     (void)skl_take_rule(lim, ticket->key, NULL, &r);
-    return skl_limit_is_window(r.algorithm) ? undo_window(lim, &r, ticket)
-                                            : undo_bucket(lim, &r, ticket, now);
+    skl_limit_rule_at(&r, now_ns);
+    return skl_limit_is_window(r.algorithm)
+               ? undo_window(lim, &r, ticket, now_ns)
+               : undo_bucket(lim, &r, ticket, now_ns);
 }
 
 int skl_limiter_undo(skl_limiter_t *lim, skl_limit_ticket_t *ticket,
@@ -208,7 +232,7 @@ int skl_limiter_undo(skl_limiter_t *lim, skl_limit_ticket_t *ticket,
     if (used.charge == 0 || used.key == 0 || used.limiter != lim) {
         return 0;
     }
-    given = undo_by_rule(lim, &used, skl_limit_units(now_ns));
+    given = undo_by_rule(lim, &used, now_ns);
     if (given) {
         skl_limit_tally(lim, SKL_LIMIT_REFUNDED);
     }
@@ -225,15 +249,15 @@ int skl_limiter_leave(skl_limiter_t *lim, skl_limit_ticket_t *ticket)
 }
 
 static int refund_bucket(skl_limiter_t *lim, const skl_limit_rule_t *r,
-                         uint64_t key, uint32_t cost, uint64_t now)
+                         uint64_t key, uint32_t cost, int64_t now_ns)
 {
-    skl_limit_ticket_t all = {.at = now, .key = key};
+    skl_limit_ticket_t all = {.at = (uint64_t)now_ns, .key = key};
 
     if (__builtin_mul_overflow(r->interval, cost, &all.charge) ||
         all.charge > r->window) {
         all.charge = r->window;
     }
-    return undo_bucket(lim, r, &all, now);
+    return undo_bucket(lim, r, &all, now_ns);
 }
 
 int skl_limiter_refund(skl_limiter_t *lim, const skl_limit_place_t *place,
@@ -244,6 +268,7 @@ int skl_limiter_refund(skl_limiter_t *lim, const skl_limit_place_t *place,
     int rc = skl_take_rule(lim, place->key, rule, &r);
 
     skl_assert(cost >= 1);
+    skl_limit_rule_at(&r, now_ns);
     if (rc != SECKILL_OK || r.algorithm == SECKILL_CONCURRENCY) {
         return SECKILL_ECONFLICT;
     }
@@ -252,7 +277,7 @@ int skl_limiter_refund(skl_limiter_t *lim, const skl_limit_place_t *place,
     } else if (skl_limit_is_window(r.algorithm)) {
         rc = refund_window(lim, &r, place->key, cost, now_ns);
     } else {
-        rc = refund_bucket(lim, &r, place->key, cost, now);
+        rc = refund_bucket(lim, &r, place->key, cost, now_ns);
     }
     if (rc == 1) {
         skl_limit_tally(lim, SKL_LIMIT_REFUNDED);

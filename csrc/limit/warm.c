@@ -43,7 +43,9 @@ static long double left_of(const skl_limit_rule_t *r, long double slow)
 
 static inline long double left_at(const skl_limit_rule_t *r, uint64_t instant)
 {
-    return (long double)(int64_t)(r->warm_end - instant);
+    const uint64_t end = (uint64_t)r->warm_end << SKL_LIMIT_SHIFT;
+
+    return (long double)(int64_t)(end - instant);
 }
 
 uint64_t skl_warm_depth(const skl_limit_rule_t *r, uint64_t word, uint64_t now)

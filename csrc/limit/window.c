@@ -54,7 +54,11 @@ static uint64_t encode(uint64_t n)
     uint64_t e = 0;
 
     while (n > 511) {
+#ifdef MUTANT_LIMIT_PREV_DOWN
+        n = n / 2;
+#else
         n = (n + 1) / 2;
+#endif
         e++;
     }
     return e << 9 | n;
@@ -245,24 +249,31 @@ uint64_t skl_window_join(const skl_limit_rule_t *r, uint64_t word,
     return word + add;
 }
 
+/* Is the window of a word still the current one? */
+static int is_current(const skl_limit_rule_t *r, uint64_t word, int64_t now_ns)
+{
+    const uint64_t end = word & ~low_bits(r->shift);
+
+    if (is_sliding(r)) {
+        return (int64_t)(end - id_of(r, (uint64_t)now_ns / r->window)) >= 0;
+    }
+    return (int64_t)(end - ((uint64_t)now_ns << SKL_LIMIT_SHIFT)) > 0;
+}
+
 int skl_window_take_back(const skl_limit_rule_t *r, uint64_t word, uint64_t id,
-                         uint64_t n, uint64_t *out)
+                         uint64_t n, int64_t now_ns, uint64_t *out)
 {
     *out = word - n;
-    return skl_window_id(r, word) == id && (word & count_mask(r)) >= n;
+    return skl_window_id(r, word) == id && (word & count_mask(r)) >= n &&
+           is_current(r, word, now_ns);
 }
 
 int skl_window_give(const skl_limit_rule_t *r, uint64_t word, uint64_t n,
                     int64_t now_ns, uint64_t *out)
 {
-    const uint64_t now = (uint64_t)now_ns << SKL_LIMIT_SHIFT;
-    uint64_t end = word & ~low_bits(r->shift);
-    uint64_t count = word & count_mask(r);
+    const uint64_t count = word & count_mask(r);
 
-    if (is_sliding(r)) {
-        end -= r->interval; /* of its own window, or a little later */
-    }
-    if ((int64_t)(end - now) <= 0 || count == 0) {
+    if (count == 0 || !is_current(r, word, now_ns)) {
         return 0;
     }
     *out = word - (n < count ? n : count);

@@ -47,9 +47,9 @@ uint64_t skl_window_spent(const skl_limit_rule_t *r, int64_t now_ns);
  * as well. */
 uint64_t skl_window_join(const skl_limit_rule_t *r, uint64_t word,
                          uint64_t from, uint64_t more);
-/* n less, where the word is still the window of `id`; else 0. */
+/* n less, where the word is still the window of `id`, and current; else 0. */
 int skl_window_take_back(const skl_limit_rule_t *r, uint64_t word, uint64_t id,
-                         uint64_t n, uint64_t *out);
+                         uint64_t n, int64_t now_ns, uint64_t *out);
 /* n less, or all that is left of its current window; 0: nothing is. */
 int skl_window_give(const skl_limit_rule_t *r, uint64_t word, uint64_t n,
                     int64_t now_ns, uint64_t *out);

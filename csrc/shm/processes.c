@@ -201,27 +201,36 @@ int skl_processes_owns(skl_processes_t *p, uint32_t row)
 {
     const uint64_t word = atomic_load(&p->mine);
 
+    skl_assert(row < SKL_PROCESSES);
     return is_valid(p, word) && (word & 255) == row;
 }
 
 /* ---- Death --------------------------------------------------------------- */
 
-/* The mutex is held: give back what the owner of the row held, free it. */
-static void bury(skl_processes_t *p, uint32_t i, skl_process_died_fn fn,
-                 void *ctx)
+/* The mutex is held: give back what the owner of the row held, free it. 0: not
+ * all of it, so it stays dead. */
+static int bury(skl_processes_t *p, uint32_t i, skl_process_died_fn fn,
+                void *ctx)
 {
     skl_process_row_t *row = &p->shm->rows[i];
+    int done = 1;
 
+    skl_assert(atomic_load(&row->claimed) && p->shm->used > i);
     /* First: whoever writes this row's number from now on sees that it has
      * changed, see skl_processes_owns(). */
     atomic_fetch_add(&row->generation, 1);
     for (uint32_t w = 0; w < p->watcher_count; w++) {
-        p->watchers[w].fn(p->watchers[w].ctx, i);
+        done &= p->watchers[w].fn(p->watchers[w].ctx, i);
     }
     if (fn != NULL) {
-        fn(ctx, i);
+        done &= fn(ctx, i);
     }
-    free_row(row);
+    if (done) {
+        free_row(row);
+    } else {
+        drop(row);
+    }
+    return done;
 }
 
 static int reap_row(skl_processes_t *p, uint32_t i, skl_process_died_fn fn,
@@ -241,8 +250,7 @@ static int reap_row(skl_processes_t *p, uint32_t i, skl_process_died_fn fn,
         atomic_store(&p->holder, this_thread());
         return 0;
     }
-    bury(p, i, fn, ctx);
-    return 1;
+    return bury(p, i, fn, ctx);
 }
 
 int skl_processes_reap(skl_processes_t *p, skl_process_died_fn fn, void *ctx)

@@ -51,8 +51,9 @@ typedef struct {
 _Static_assert(sizeof(skl_process_row_t) == 64, "a row fills one cache line");
 
 /* Give back what the dead process of this row held: all of it, and harmless
- * when done again. Nobody else is doing it for this row at the same time. */
-typedef void (*skl_process_died_fn)(void *ctx, uint32_t row);
+ * when done again. Nobody else is doing it for this row at the same time. 1;
+ * 0: not all of it could be had now, the row stays dead until the next reap. */
+typedef int (*skl_process_died_fn)(void *ctx, uint32_t row);
 
 typedef struct {
     skl_process_died_fn fn;
@@ -83,7 +84,7 @@ int skl_processes_owns(skl_processes_t *p, uint32_t row);
 int skl_processes_leave(skl_processes_t *p);
 
 /* For each dead row the registered functions, then fn (or NULL), then free it.
- * How many. Cheap when nobody died. */
+ * How many were freed. Cheap when nobody died. */
 int skl_processes_reap(skl_processes_t *p, skl_process_died_fn fn, void *ctx);
 /* 1: claimed by a process that lives, or that is being reaped. */
 int skl_processes_is_live(skl_processes_t *p, uint32_t row);

@@ -51,7 +51,9 @@ static struct {
     /* The schedule: at step switch_at[i], let switch_to[i] go on. */
     int switches, switch_at[4], switch_to[4];
     int steps;
-    uint64_t generation; /* at the beginning */
+    uint64_t generation;     /* at the beginning */
+    void (*interrupt)(void); /* once, when `steps` are made */
+    uint64_t permit;         /* what it got */
 } test;
 
 /* ---- Coroutines ---------------------------------------------------------- */
@@ -72,6 +74,12 @@ static void pair_step(void)
 {
     const int me = test.running;
 
+    if (test.interrupt != NULL && --test.steps == 0) {
+        void (*fn)(void) = test.interrupt;
+
+        test.interrupt = NULL;
+        fn();
+    }
     if (!test.inside) {
         return;
     }
@@ -384,6 +392,49 @@ TEST(breaker_steps_of_one_probe_ended_twice)
     permits[1] = permits[2] = permits[0];
     explore_all("gbc", permits);
     end();
+}
+
+/* ---- A call that is stopped for long ------------------------------------- */
+
+/* The breaker opens, and half-opens again; one of its two probes is out. */
+static void begin_next_probes(void)
+{
+    test.w.now += 300 * MS; /* the lease of what was out */
+    CHECK_INT(0, allow(&test.w, test.b));
+    pass_open(&test.w, test.b);
+    test.permit = allow(&test.w, test.b);
+    CHECK(test.permit != 0);
+}
+
+/* Whoever goes on with what he knew of the generation before must not take, or
+ * take away, a probe of this one. */
+TEST(breaker_probe_is_not_taken_from_a_later_generation)
+{
+    int late = 0;
+
+    for (int at = 1; at < 40; at++) {
+        uint64_t out, got;
+        int64_t retry, was;
+
+        begin(small_options());
+        calls(&test.w, test.b, 2, 0);
+        pass_open(&test.w, test.b);
+        out = allow(&test.w, test.b);
+        CHECK(out != 0);
+        was = test.w.now;
+        test.steps = at;
+        test.interrupt = begin_next_probes;
+        got = 0;
+        (void)skl_breaker_allow(test.b, was, &got, &retry);
+        if (test.interrupt == NULL) {
+            late++;
+            CHECK_INT(1, report(&test.w, test.b, test.permit, 0));
+            CHECK_INT(SECKILL_BREAKER_OPEN, state(&test.w, test.b));
+        }
+        test.interrupt = NULL;
+        world_free(&test.w);
+    }
+    CHECK(late >= 5);
 }
 
 TAP_MAIN()

@@ -197,7 +197,7 @@ TEST(cpu_share_of_the_host)
 
 TEST(cpu_share_of_a_quota)
 {
-    skl_cpu_t c = {0};
+    skl_cpu_t c = {.cpus = 2};
     double share = -1;
 
     clear();
@@ -243,6 +243,28 @@ TEST(cpu_without_a_quota_is_the_host)
     put("/sys/fs/cgroup/unified", "cpu.stat", "usage_usec 1250000\n");
     CHECK_INT(1, skl_cpu_sample(&c, scratch_dir(), T0 + 2 * SEC, &share));
     CHECK(is_about(0.25, share));
+}
+
+/* More than the machine has is no limit: the machine is busy before. */
+TEST(cpu_quota_of_more_than_the_machine_has_is_none)
+{
+    skl_cpu_t c = {.cpus = 2};
+    double share = -1;
+
+    clear();
+    put("/proc", "stat", "cpu  100 0 0 900 0 0 0 0 0 0\n");
+    put("/proc/self", "cgroup", "0::/\n");
+    put("/sys/fs/cgroup", "cpu.max", "400000 100000\n");
+    put("/sys/fs/cgroup", "cpu.stat", "usage_usec 1000000\n");
+    CHECK_INT(0, skl_cpu_sample(&c, scratch_dir(), T0, &share));
+    put("/proc", "stat", "cpu  300 0 0 900 0 0 0 0 0 0\n");
+    put("/sys/fs/cgroup", "cpu.stat", "usage_usec 3000000\n");
+    CHECK_INT(1, skl_cpu_sample(&c, scratch_dir(), T0 + SEC, &share));
+    CHECK(is_about(1, share));
+    /* As much as it has, or less, is one. */
+    put("/sys/fs/cgroup", "cpu.max", "200000 100000\n");
+    CHECK_INT(0, skl_cpu_sample(&c, scratch_dir(), T0 + 2 * SEC, &share));
+    CHECK_INT(SKL_CPU_CGROUP, c.source);
 }
 
 TEST(cpu_of_this_machine_is_sampled)

@@ -2,6 +2,8 @@
  * The threads of a process: start and stop, wake socket, roles that move when
  * their holder dies, reloads, and the ways a watched file is changed.
  */
+
+/* runs: alone */
 #include "seckill.h"
 #include "seckill_internal.h"
 #include "test/support/tap.h"

@@ -1,6 +1,7 @@
 /* The token-bucket limiter in one process: virtual clock, threads, models. */
 #include "limit/limits.h"
 #include "limit/layout.h"
+#include "limit/take.h"
 #include "test/support/tap.h"
 
 #include <math.h>
@@ -1046,6 +1047,259 @@ TEST(limit_threads_churn_keys_within_the_bound)
     /* TAKES microseconds for each of the keys */
     CHECK(admitted <= KEYS * (BURST + RATE * TAKES / 1000000));
     CHECK(admitted > 0);
+    world_free(&w);
+}
+
+/* ---- Clocks that differ, and changes ------------------------------------- */
+
+/* A debt that is deeper than the burst is one from older numbers, or the clock
+ * of who looks is behind: then it must not be cut. */
+TEST(limit_change_and_a_clock_that_is_behind)
+{
+    static const int64_t behind[] = {1000, SEC / 100, SEC / 2, HOUR};
+    const seckill_limit_t changes[] = {limit_of(10, 9), limit_of(9, 10),
+                                       limit_of(10, 11), limit_of(20, 10)};
+
+    for (size_t i = 0; i < sizeof(behind) / sizeof(behind[0]); i++) {
+        for (size_t c = 0; c < sizeof(changes) / sizeof(changes[0]); c++) {
+            const int64_t now = HOUR * 10;
+            skl_limiter_t *lim;
+            world_t w;
+            int got;
+
+            world_new(&w, 16, 1);
+            lim = limiter(&w, "a", 10, 10, now);
+            CHECK_INT(10, drain(lim, "k", now));
+            CHECK_INT(SECKILL_OK, skl_limiter_set(lim, &changes[c], now));
+            (void)drain(lim, "k", now + SEC / 2);
+            got = 0;
+            for (int j = 0; j < 10; j++) {
+                got += drain(lim, "k", now + SEC / 2 - behind[i]);
+                got += drain(lim, "k", now + SEC / 2);
+            }
+            CHECK_INT(0, got);
+            world_free(&w);
+        }
+    }
+}
+
+/* The same after years without a change. */
+TEST(limit_clock_that_is_behind_after_years)
+{
+    for (int years = 1; years < 6; years++) {
+        const int64_t now = SEC + years * YEAR;
+        skl_limiter_t *lim;
+        int got = 0;
+        world_t w;
+
+        world_new(&w, 16, 1);
+        lim = limiter(&w, "a", 10, 10, SEC);
+        for (int year = 1; year <= years; year++) {
+            skl_limits_sweep(&w.limits, SEC + year * YEAR, 8);
+        }
+        CHECK_INT(10, drain(lim, "k", now));
+        for (int j = 0; j < 10; j++) {
+            got += drain(lim, "k", now - SEC / 2);
+            got += drain(lim, "k", now);
+        }
+        CHECK_INT(0, got);
+        world_free(&w);
+    }
+}
+
+/* How much of a charge has run off cannot be told by a clock that is behind
+ * that of the take. */
+TEST(limit_undo_by_a_clock_that_is_behind)
+{
+    const int64_t now = 10 * HOUR;
+    skl_limit_ticket_t t = {0};
+    skl_limiter_t *lim;
+    world_t w;
+
+    world_new(&w, 16, 1);
+    lim = limiter(&w, "a", 1, 1, now);
+    CHECK_INT(SECKILL_OK, take_n(lim, "k", 1, now, &t));
+    CHECK_INT(SECKILL_OK, take(lim, "k", now + 5 * SEC));
+    CHECK_INT(0, skl_limiter_undo(lim, &t, now - HOUR));
+    CHECK_INT(SECKILL_EREJECTED, take(lim, "k", now + 5 * SEC));
+    world_free(&w);
+}
+
+/* Handles come and go: each goes on where the last one stopped. */
+TEST(limit_sweep_goes_round_over_restarts)
+{
+    enum { KEYS = 64 };
+    const skl_hash_key_t hash = {0x0123456789abcdef, 0xfedcba9876543210};
+    skl_limiter_t *lim;
+    uint32_t emptied = 0;
+    char key[16];
+    world_t w;
+
+    world_new(&w, KEYS, 1);
+    lim = limiter(&w, "a", 1, 1, SEC);
+    for (int i = 0; i < KEYS; i++) {
+        snprintf(key, sizeof(key), "k%d", i);
+        CHECK_INT(SECKILL_OK, take(lim, key, SEC));
+    }
+    for (uint64_t i = 0; i < skl_limits_groups(&w.limits); i++) {
+        skl_limits_detach(&w.limits);
+        skl_limits_attach(&w.limits, w.section, &hash, &w.counters);
+        emptied += skl_limits_sweep(&w.limits, HOUR, 1);
+    }
+    CHECK_INT(KEYS, emptied);
+    world_free(&w);
+}
+
+/* What was lost is not forgiven to keys with greater numbers either. */
+TEST(limit_after_a_loss_all_rules_begin_spent)
+{
+    static const uint32_t algorithms[] = {
+        SECKILL_TOKEN_BUCKET, SECKILL_LEAKY_BUCKET, SECKILL_FIXED_WINDOW,
+        SECKILL_SLIDING_WINDOW, SECKILL_SLIDING_LOG};
+
+    for (size_t i = 0; i < sizeof(algorithms) / sizeof(algorithms[0]); i++) {
+        const int bucket = algorithms[i] <= SECKILL_LEAKY_BUCKET;
+        const int64_t now = 10 * HOUR;
+        seckill_limit_t small = {.struct_size = sizeof(small),
+                                 .algorithm = algorithms[i],
+                                 .rate = bucket ? 1 : 0,
+                                 .burst = bucket ? 2 : 0,
+                                 .limit = bucket ? 0 : 2,
+                                 .window_ns = bucket ? 0 : 100 * SEC};
+        seckill_limit_t large = small;
+        skl_limit_rule_t rule;
+        skl_limit_place_t place;
+        skl_limiter_t *lim;
+        world_t w;
+
+        large.burst = bucket ? 15 : 0;
+        large.limit = bucket ? 0 : 15;
+        CHECK_INT(SECKILL_OK, skl_limit_rule_make(&rule, &large, 0));
+        world_new(&w, 64, 1);
+        skl_limits_rebuilt(w.section, now);
+        CHECK_INT(SECKILL_OK,
+                  skl_limits_open(&w.limits, "a", &small, now, &lim));
+        skl_limiter_locate(lim, "own", 3, &place);
+        CHECK_INT(SECKILL_OK, skl_limiter_override(lim, &place, &large, now));
+        CHECK_INT(0, drain(lim, "own", now + 1));
+        for (int commit = 0; commit < 2; commit++) {
+            skl_limit_ask_t a = {
+                .now_ns = now + 1, .cost = 1, .commit = commit, .rule = &rule};
+
+            CHECK_INT(SECKILL_EREJECTED, ask(lim, "as", &a));
+            CHECK(a.retry_ns > 0);
+        }
+        CHECK_INT(SECKILL_OK, skl_limiter_set(lim, &large, now + 2));
+        CHECK_INT(0, drain(lim, "k", now + 2));
+        CHECK_INT(bucket ? 15 + (algorithms[i] == SECKILL_LEAKY_BUCKET) : 15,
+                  drain(lim, "own", now + 300 * SEC));
+        skl_limits_sweep(&w.limits, now + YEAR, 64);
+        CHECK_INT(bucket ? 15 + (algorithms[i] == SECKILL_LEAKY_BUCKET) : 15,
+                  drain(lim, "own", now + 3 * YEAR / 2));
+        world_free(&w);
+    }
+}
+
+/* An answer tells of the last look at the key, not of one before. */
+TEST(limit_second_look_tells_no_older_delay)
+{
+    const seckill_limit_t l = {.struct_size = sizeof(l),
+                               .algorithm = SECKILL_LEAKY_BUCKET,
+                               .rate = 1,
+                               .burst = 1};
+    const seckill_limit_t shadow = {.struct_size = sizeof(l),
+                                    .algorithm = SECKILL_LEAKY_BUCKET,
+                                    .rate = 1,
+                                    .burst = 1,
+                                    .mode = SECKILL_LIMIT_SHADOW};
+
+    for (int i = 0; i < 2; i++) {
+        skl_limit_ticket_t first[2] = {0}, t = {0};
+        skl_limit_ask_t a = {
+            .now_ns = SEC, .cost = 1, .commit = 0, .ticket = &t};
+        skl_limit_place_t place;
+        skl_limit_take_t take_it;
+        skl_limiter_t *lim;
+        world_t w;
+
+        world_new(&w, 16, 1);
+        CHECK_INT(SECKILL_OK,
+                  skl_limits_open(&w.limits, "a", i ? &shadow : &l, SEC, &lim));
+        skl_limiter_locate(lim, "k", 1, &place);
+        for (int j = 0; j <= i; j++) {
+            CHECK_INT(SECKILL_OK, take_n(lim, "k", 1, SEC, &first[j]));
+        }
+        CHECK_INT(SECKILL_OK, skl_take_prepare(&take_it, lim, &place, &a));
+        CHECK_INT(SECKILL_OK, skl_take_decide(&take_it));
+        CHECK(i == 1 ? a.shadowed == 1 : a.delay_ns == SEC);
+        for (int j = 0; j <= i; j++) {
+            CHECK_INT(1, skl_limiter_undo(lim, &first[j], SEC));
+        }
+        a.commit = 1;
+        CHECK_INT(SECKILL_OK, skl_take_charge(&take_it));
+        CHECK_INT(0, a.delay_ns);
+        CHECK_INT(0, a.shadowed);
+        CHECK(t.charge > 0);
+        world_free(&w);
+    }
+}
+
+/* A count is given back in its own window only. */
+TEST(limit_windows_give_nothing_back_when_they_are_over)
+{
+    static const uint32_t algorithms[] = {SECKILL_FIXED_WINDOW,
+                                          SECKILL_SLIDING_WINDOW};
+    static const int64_t windows[] = {SEC, 67 * SEC / 10, 131 * SEC / 100};
+
+    for (size_t i = 0; i < 6; i++) {
+        const int64_t window = windows[i / 2], now = 1000 * window;
+        const seckill_limit_t l = {.struct_size = sizeof(l),
+                                   .algorithm = algorithms[i % 2],
+                                   .limit = 5,
+                                   .window_ns = window};
+        skl_limit_ticket_t t[2] = {0};
+        skl_limit_place_t place;
+        skl_limiter_t *lim;
+        world_t w;
+
+        world_new(&w, 16, 1);
+        CHECK_INT(SECKILL_OK, skl_limits_open(&w.limits, "a", &l, now, &lim));
+        skl_limiter_locate(lim, "k", 1, &place);
+        for (int j = 0; j < 5; j++) {
+            CHECK_INT(SECKILL_OK, take_n(lim, "k", 1, now, &t[j % 2]));
+        }
+        CHECK_INT(1, skl_limiter_undo(lim, &t[0], now + window - 1));
+        CHECK_INT(1, skl_limiter_refund(lim, &place, NULL, 1, now + 1));
+        CHECK_INT(0, skl_limiter_undo(lim, &t[1], now + window * 5 / 4));
+        CHECK_INT(
+            0, skl_limiter_refund(lim, &place, NULL, 1, now + window * 5 / 4));
+        CHECK_INT(2, event(&w, SKL_LIMIT_REFUNDED));
+        world_free(&w);
+    }
+}
+
+/* "Until a window from now" must not be before now at the end of time. */
+TEST(limit_log_knows_its_stamps_at_the_end_of_time)
+{
+    const int64_t now = INT64_MAX - SEC;
+    seckill_limit_t limit = {.struct_size = sizeof(limit),
+                             .algorithm = SECKILL_SLIDING_LOG,
+                             .limit = 5,
+                             .window_ns = 7 * 24 * HOUR};
+    skl_limit_ticket_t tickets[5];
+    skl_limiter_t *lim = NULL;
+    world_t w;
+
+    world_new(&w, 64, 2);
+    CHECK_INT(SECKILL_OK, skl_limits_open(&w.limits, "a", &limit, now, &lim));
+    for (int i = 0; i < 5; i++) {
+        CHECK_INT(SECKILL_OK, take_n(lim, "k", 1, now, &tickets[i]));
+    }
+    CHECK_INT(1, skl_limiter_undo(lim, &tickets[0], now));
+    CHECK_INT(1, skl_limiter_undo(lim, &tickets[1], now));
+    limit.limit = 3;
+    CHECK_INT(SECKILL_OK, skl_limiter_set(lim, &limit, now));
+    CHECK_INT(SECKILL_EREJECTED, take(lim, "k", now));
     world_free(&w);
 }
 

@@ -486,30 +486,31 @@ static int killed(pid_t pid)
     return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
 }
 
-TEST(kill_9_of_the_loader_keeps_a_whole_list)
+/* The list has one value, of that form, which has a number. */
+static void kill_loader(uint32_t kind, const char *form)
 {
     const char *calls[] = {"open_source", "fstat",    "read",  "stat",
                            "open",        "allocate", "map",   "random",
                            "rename",      "touch",    "unlink"};
     seckill_list_options_t o;
     seckill_list_t *list;
-    char err[256], text[32];
+    char err[256], text[32], before[32];
     int kills = 0, number = 0;
     place_t p;
 
     place_open(&p);
-    write_file(p.file, "v0\n");
+    snprintf(text, sizeof(text), form, number);
+    write_file(p.file, text);
     o = with_file(&p);
+    o.kind = kind;
     CHECK_INT(0, open_list(&p, "l", &o, &list, err));
     for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
         for (int after = 0, was_killed = 1; was_killed; after++) {
-            char before[16];
             pid_t pid;
 
-            snprintf(before, sizeof(before), "v%d", number);
-            snprintf(text, sizeof(text), "v%d\n", ++number);
+            memcpy(before, text, sizeof(before));
+            snprintf(text, sizeof(text), form, ++number);
             replace_file(p.file, text);
-            text[strlen(text) - 1] = '\0';
             pid = fork();
             if (pid == 0) {
                 load_and_die(list, calls[i], after);
@@ -527,6 +528,16 @@ TEST(kill_9_of_the_loader_keeps_a_whole_list)
     printf("# %d kills\n", kills);
     CHECK(kills >= (int)(sizeof(calls) / sizeof(calls[0])));
     place_close(&p);
+}
+
+TEST(kill_9_of_the_loader_keeps_a_whole_list)
+{
+    kill_loader(SECKILL_LIST_ID, "v%d");
+}
+
+TEST(kill_9_of_the_loader_keeps_a_whole_list_of_networks)
+{
+    kill_loader(SECKILL_LIST_IP, "2001:db8::%d");
 }
 
 /* ---- Readers while the list is replaced ---------------------------------- */

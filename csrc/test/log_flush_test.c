@@ -4,6 +4,8 @@
  * limit. Opening: log_test.c. The disk is a tmpfs whose calls fail or hang by
  * the fault hook of base/os.h.
  */
+
+/* runs: alone */
 #include "test/support/logged.h"
 
 #include <fcntl.h>

@@ -14,7 +14,7 @@
  *   - audit finds nothing, and the log alone rebuilds the same tables.
  *
  * SECKILL_FULL=1: 400 rounds. TSan does not follow what is shared by
- * processes; variants: rel asan
+ * processes; runs: alone; variants: rel asan
  */
 #include "test/support/logged.h"
 

@@ -205,7 +205,7 @@ static int wander(void *arg)
 
 TEST(permits_slots_that_change_hands_keep_their_counts)
 {
-    worker_t wk = {.rounds = tap_full() ? 3000000 : 150000};
+    worker_t wk = {.rounds = tap_full() ? 3000000 : 50000};
     pid_t pids[PROCESSES];
 
     permits_new(&wk.w, 12);
@@ -296,7 +296,7 @@ static void kill_round(worker_t *wk, uint64_t random)
 
 TEST(permits_random_kills_lose_none_and_admit_none_too_many)
 {
-    const int rounds = tap_full() ? 20000 : 400;
+    const int rounds = tap_full() ? 5000 : 150;
     worker_t wk = {.limit = 7, .cost = 1, .key = 0xfeedfacecafebeef};
     uint64_t seed = tap_seed(1);
 

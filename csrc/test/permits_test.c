@@ -3,9 +3,11 @@
 #include "test/support/permits.h"
 
 #include "base/hash.h"
+#include "shm/lock.h"
 #include "seckill_internal.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 enum { KEY = 77 };
 
@@ -385,6 +387,44 @@ TEST(permits_a_refused_take_finds_the_dead)
     now -= 1000 * tick; /* a clock that went back */
     CHECK_INT(SECKILL_OK,
               skl_permits_take(&w.permits, KEY, 1, 8, 0, now, NULL, &w.in_use));
+    permits_free(&w);
+}
+
+static int take_new_key(void *arg)
+{
+    permits_world_t *w = arg;
+
+    for (;;) {
+        (void)permits_take(w, 77, 1, 1);
+    }
+    return 0;
+}
+
+/* Killed while it waits for the lock of a new key, which somebody has who is
+ * stopped: nobody can tell yet whether it still gets its slot. */
+TEST(permits_of_one_killed_before_a_lock_come_back_when_it_is_free)
+{
+    skl_wait_t wait = {0};
+    permits_world_t w;
+    skl_lock_t *locks;
+    pid_t pid;
+
+    permits_new(&w, 16);
+    locks = (skl_lock_t *)(void *)((char *)w.section + 64);
+    CHECK_INT(SECKILL_OK, skl_lock_acquire(&locks[77 % 64], &wait, NULL, NULL));
+    do {
+        (void)skl_processes_reap(&w.processes, NULL, NULL);
+        pid = scratch_fork(take_new_key, &w);
+        while (skl_permits_held(&w.permits) == 0) {
+            sched_yield();
+        }
+        end(pid);
+    } while (skl_permits_held(&w.permits) == 0); /* between two tries */
+    (void)skl_processes_reap(&w.processes, NULL, NULL);
+    skl_lock_release(&locks[77 % 64]);
+    (void)skl_processes_reap(&w.processes, NULL, NULL);
+    CHECK_INT(0, skl_permits_held(&w.permits));
+    CHECK_INT(0, permits_count(&w, 77));
     permits_free(&w);
 }
 

@@ -15,12 +15,13 @@ typedef struct {
     _Atomic int row, died[SKL_PROCESSES], calls, step;
 } world_t;
 
-static void count_death(void *ctx, uint32_t row)
+static int count_death(void *ctx, uint32_t row)
 {
     world_t *w = ctx;
 
     atomic_fetch_add(&w->died[row], 1);
     atomic_fetch_add(&w->calls, 1);
+    return 1;
 }
 
 static world_t *fresh(skl_processes_t *p)
@@ -174,11 +175,38 @@ TEST(processes_a_killed_one_is_found_once)
 }
 
 /* A function that is killed before it is done, and one after it. */
-static void die_in_the_middle(void *ctx, uint32_t row)
+static int die_in_the_middle(void *ctx, uint32_t row)
 {
     (void)ctx;
     (void)row;
     (void)kill(getpid(), SIGKILL);
+    return 1;
+}
+
+/* A function that could not do all of it: the row is nobody's until it can. */
+static int not_all(void *ctx, uint32_t row)
+{
+    (void)ctx;
+    (void)row;
+    return 0;
+}
+
+TEST(processes_a_row_stays_dead_until_all_is_given_back)
+{
+    skl_processes_t p;
+    world_t *w = fresh(&p);
+    int row;
+
+    end(start_holder(w, &row));
+    for (int i = 1; i <= 3; i++) {
+        CHECK_INT(0, skl_processes_reap(&p, not_all, NULL));
+        CHECK_INT(i, atomic_load(&w->died[row]));
+        CHECK_INT(0, skl_processes_is_live(&p, (uint32_t)row));
+        CHECK(skl_processes_mine(&p) != row);
+    }
+    CHECK_INT(1, skl_processes_reap(&p, NULL, NULL));
+    CHECK_INT(0, skl_processes_reap(&p, NULL, NULL));
+    CHECK_INT(1, skl_processes_leave(&p));
 }
 
 static int reap_and_die(void *arg)
@@ -367,7 +395,7 @@ static void *race(void *arg)
 
 TEST(processes_threads_that_claim_at_once_agree)
 {
-    for (int round = 0; round < (tap_full() ? 2000 : 100); round++) {
+    for (int round = 0; round < (tap_full() ? 2000 : 40); round++) {
         skl_processes_t p;
         world_t *w = fresh(&p);
         pthread_t threads[4];
@@ -476,7 +504,7 @@ TEST(processes_no_row_is_lost_by_kills)
     world_t *w = fresh(&p);
     pid_t pids[4];
 
-    for (int round = 0; round < (tap_full() ? 3000 : 150); round++) {
+    for (int round = 0; round < (tap_full() ? 3000 : 50); round++) {
         for (int i = 0; i < 4; i++) {
             pids[i] = scratch_fork(live_and_leave, w);
         }

@@ -1,8 +1,10 @@
 /* Load shedding between processes: the hard limit, kill -9, fork. */
+#include "base/clock.h"
 #include "seckill_internal.h"
 #include "test/support/scratch.h"
 #include "test/support/tap.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -261,6 +263,43 @@ TEST(shed_child_counts_in_a_row_of_its_own)
     CHECK_INT(1, inflight());
     CHECK_INT(1, seckill_shedder_done(shed, permit, 1, -1, 0));
     CHECK_INT(0, inflight());
+    end();
+}
+
+/* ---- Taken for dead ------------------------------------------------------ */
+
+static _Atomic int reaping;
+
+static void *reap_all_the_time(void *arg)
+{
+    while (atomic_load(&reaping)) {
+        skl_sheds_reap(arg, 0);
+    }
+    return NULL;
+}
+
+/* The thread that claimed the row has ended, and somebody clears it while it is
+ * still used: the request that is being judged may not be there any more. */
+TEST(shed_a_row_that_is_cleared_meanwhile_is_no_harm)
+{
+    skl_shed_t *s;
+    pthread_t thread;
+    int64_t retry;
+
+    begin(4);
+    s = (skl_shed_t *)(void *)shed;
+    atomic_store(&reaping, 1);
+    CHECK_INT(0, pthread_create(&thread, NULL, reap_all_the_time, s->sheds));
+    for (int i = 0; i < 2000000; i++) {
+        uint64_t permit = 0;
+
+        if (skl_shed_admit(s, 0, 1, skl_clock_mono_ns(), &permit, &retry) ==
+            SECKILL_OK) {
+            (void)skl_shed_cancel(s, permit);
+        }
+    }
+    atomic_store(&reaping, 0);
+    CHECK_INT(0, pthread_join(thread, NULL));
     end();
 }
 

@@ -5,6 +5,8 @@
 
 #include <math.h>
 
+/* variants: rel asan */
+
 /* ---- The gauge ----------------------------------------------------------- */
 
 TEST(gauge_is_an_exponential_mean)
@@ -103,6 +105,30 @@ TEST(shed_numbers_are_checked)
     GOOD(.cpu_high = -1, .max_inflight = 1);
     GOOD(.reserve = {0.5, 0.4, 0.1});
     GOOD(.reserve = {-1, -1, 1});
+}
+
+TEST(shed_keeps_the_cpu_low_that_was_given)
+{
+    seckill_shedder_options_t o = {.cpu_low = 0.5};
+    shed_world_t w;
+    skl_shed_t *s;
+
+    world_new(&w, 1);
+    s = shedder_of(&w, "a", o);
+    o = (seckill_shedder_options_t){.cpu_high = 0.9};
+    CHECK(shedder_of(&w, "a", o) == s);
+    skl_shed_get(s, &o);
+    CHECK(fabs(o.cpu_high - 0.9) < 1e-9 && fabs(o.cpu_low - 0.5) < 1e-9);
+    /* Off and on again, and below it: that does not fit. */
+    o = (seckill_shedder_options_t){.struct_size = sizeof(o), .cpu_high = -1};
+    CHECK_INT(SECKILL_OK, skl_shed_set(s, &o));
+    o.cpu_high = 0.4;
+    CHECK_INT(SECKILL_EBADOPTION, skl_shed_set(s, &o));
+    o.cpu_high = 0.6;
+    CHECK_INT(SECKILL_OK, skl_shed_set(s, &o));
+    skl_shed_get(s, &o);
+    CHECK(fabs(o.cpu_low - 0.5) < 1e-9);
+    world_free(&w);
 }
 
 TEST(shed_has_defaults_and_keeps_what_is_not_given)
@@ -287,6 +313,68 @@ TEST(shed_limit_shrinks_when_all_time_out)
     CHECK(admit(&w, s, 2) != 0); /* never less than one, and one to come */
     CHECK(admit(&w, s, 2) != 0);
     CHECK_INT(0, admit(&w, s, 2));
+    world_free(&w);
+}
+
+/* What is remembered of buckets of another length must not be taken for
+ * buckets of this one. */
+TEST(shed_limit_stays_when_the_window_changes)
+{
+    static const int64_t windows[] = {500 * MS, 5 * SEC, 50 * SEC};
+
+    for (int i = 0; i < 3; i++) {
+        seckill_shedder_options_t o = {.struct_size = sizeof(o)};
+        shed_world_t w;
+        skl_shed_t *s;
+        double limit;
+
+        world_new(&w, 1);
+        s = shedder_of(&w, "a", (seckill_shedder_options_t){0});
+        work(&w, s, 8, MS, 4 * SEC, 1);
+        o.window_ns = windows[i];
+        CHECK_INT(SECKILL_OK, skl_shed_set(s, &o));
+        work(&w, s, 8, MS, 4 * SEC, 1);
+        limit = stats_of(&w, s).limit;
+        printf("# %lld ms: limit %.2f\n", (long long)(windows[i] / MS), limit);
+        CHECK(limit >= 7 && limit <= 9);
+        world_free(&w);
+    }
+}
+
+TEST(shed_learns_after_many_changes_of_the_window)
+{
+    seckill_shedder_options_t o = {.struct_size = sizeof(o)};
+    shed_world_t w;
+    skl_shed_t *s;
+
+    world_new(&w, 1);
+    s = shedder_of(&w, "a", (seckill_shedder_options_t){0});
+    work(&w, s, 8, MS, 6 * SEC, 1);
+    for (int i = 0; i < 200; i++) {
+        o.window_ns = i % 2 == 0 ? 10 * SEC : 5 * SEC;
+        CHECK_INT(SECKILL_OK, skl_shed_set(s, &o));
+    }
+    work(&w, s, 8, MS, 2 * SEC, 1);
+    CHECK(stats_of(&w, s).limit >= 7);
+    world_free(&w);
+}
+
+/* The last value was high, and nobody samples any more: that says nothing, so a
+ * service that has become slower is believed, as without a sampler. */
+TEST(shed_learns_while_the_value_of_the_cpu_is_stale)
+{
+    shed_world_t w;
+    skl_shed_t *s;
+
+    world_new(&w, 1);
+    s = shedder_of(&w, "a", (seckill_shedder_options_t){0});
+    work(&w, s, 4, MS, 4 * SEC, 1);
+    cpu_is(&w, 0.9);
+    w.now += 3 * SEC;
+    for (int i = 0; i < 60; i++) {
+        work(&w, s, 4, 2 * MS, 2 * SEC, 1);
+    }
+    CHECK(stats_of(&w, s).min_rt_ns > 19 * MS / 10);
     world_free(&w);
 }
 
@@ -576,7 +664,7 @@ static double simulate(int servers, int64_t service, double load, int shedding,
                        int64_t *p99)
 {
     const int64_t warm_up = 120 * SEC;
-    const int64_t time = tap_full() ? 60 * SEC : 10 * SEC;
+    const int64_t time = tap_full() ? 60 * SEC : 4 * SEC;
     static queue_t q;
     double share;
 

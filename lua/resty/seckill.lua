@@ -5,6 +5,7 @@
 
 local ffi = require("ffi")
 local args = require("resty.seckill.args")
+local check = require("resty.seckill.check")
 local combine = require("resty.seckill.combine")
 local engine = require("resty.seckill.engine")
 local lib = require("resty.seckill.lib")
@@ -244,6 +245,9 @@ _M.combine = combine.combine
 _M.peek = combine.peek
 _M.uncommit = combine.uncommit
 _M.leaving = combine.leaving
+
+-- See resty.seckill.check.
+_M.check = check.check
 
 
 --- Version of the C library.

@@ -37,6 +37,9 @@ static inline int engine_try(const char *name, const char *dir, seckill_t **out)
                                  .limiters = 1,
                                  .lists = 1,
                                  .list_overlay = 64,
+                                 .breakers = 1,
+                                 .shedders = 1,
+                                 .permits = 64,
                                  .log_units = 4096};
     int rc = seckill_open(&o, out, engine_err, sizeof(engine_err));
 

@@ -1,4 +1,5 @@
---- access_list.lua - black and white lists of ids, shared by all workers.
+--- access_list.lua - black and white lists of ids or networks, shared by all
+-- workers.
 --
 -- A thin object over the C functions (docs/api/access_list.md). A lookup
 -- neither yields, allocates nor makes a system call. What comes from requests
@@ -39,7 +40,7 @@ local OPTIONS = { kind = "string", file = "string", watch = "boolean",
                   allow_empty = "boolean", max_bad_lines = "number",
                   max_bytes = "number", max_entries = "number",
                   settle = "number" }
-local KINDS = { id = 1 }
+local KINDS = { id = 1, ip = 2 }
 local OPS = { add = 1, remove = 2 }
 local FORMATS = { [1] = "text", [2] = "gzip" }
 
@@ -50,8 +51,8 @@ local reason_len = ffi.new("size_t[1]")
 
 local function to_kind(kind, level)
     if not KINDS[kind or "id"] then
-        error(format("option \"kind\": \"id\" expected, got \"%s\"", kind),
-              level + 1)
+        error(format("option \"kind\": \"id\" or \"ip\" expected, got \"%s\"",
+                     kind), level + 1)
     end
     return KINDS[kind or "id"]
 end
@@ -125,7 +126,7 @@ end
 --- Phases: init_by_lua*, init_worker_by_lua*, any LuaJIT program; it reads
 --- files.
 ---@class seckill.access_list.options
----@field kind? "id" any string of 1 to 64 bytes
+---@field kind? "id"|"ip" any strings of 1 to 64 bytes (default); networks
 ---@field file? string path; without one there are added entries only
 ---@field watch? boolean load the file again when it changes; default true
 ---@field allow_empty? boolean a file without entries is good; default false
@@ -165,7 +166,8 @@ end
 
 --- Is the value denied? `true, reason` (reason only where the file gives one),
 --- `false`, or `false, "allow"` when an allow entry won. A value that is not a
---- string of 1 to 64 bytes is `nil, "bad_value"`.
+--- string of 1 to 64 bytes is `nil, "bad_value"`; so is one that is no address,
+--- in a list of networks. There the most specific network decides.
 ---
 --- Phases: any. Does not yield.
 ---@param value string
@@ -203,7 +205,8 @@ end
 
 
 --- Deny a value for all workers at once, for `ttl` seconds or until remove().
---- Outlives reloads of the file. An allow entry of the file still wins.
+--- Outlives reloads of the file. An allow entry of the file still wins. In a
+--- list of networks the value is an address or a CIDR.
 ---
 --- Phases: any. Does not yield.
 ---@param value string

@@ -12,6 +12,7 @@
 -- Nothing is allocated for a request, no closure is made.
 
 local args = require("resty.seckill.args")
+local combine = require("resty.seckill.combine")
 local ratelimit = require("resty.seckill.ratelimit")
 
 
@@ -125,7 +126,10 @@ function _M.new(steps)
         check_step(step, i)
         copy[i] = step
     end
-    local self = { steps = copy, at = 0 }
+    local self = { steps = copy, at = 0, delays = false }
+    for _, step in ipairs(copy) do
+        self.delays = self.delays or step.delays or false
+    end
     self.enter_all, self.undo_before = compile(copy)
     return setmetatable(self, mt)
 end
@@ -142,6 +146,9 @@ end
 ---@return string? step
 ---@return any detail
 function _M:run(ctx)
+    if self.delays then
+        ctx.delay = 0
+    end
     local ok, result, code, retry_after, detail =
         pcall(self.enter_all, self, ctx)
     if ok and result then
@@ -217,7 +224,7 @@ function _M.access_list(list, field)
 end
 
 
-local Limiter = {}
+local Limiter = { delays = true }
 local limiter_mt = { __index = Limiter }
 
 
@@ -239,7 +246,9 @@ function Limiter:enter(ctx)
     if not delay then
         return nil, rest, retry_after
     end
-    ctx.delay = delay
+    if delay > ctx.delay then
+        ctx.delay = delay
+    end
     return true
 end
 
@@ -252,16 +261,29 @@ end
 local LIMITER_OPTIONS = { cost = "number", ticket = "cdata", name = "string" }
 
 
+-- The ticket of a step is used again by the next request: a permit that is held
+-- until a request ends would be lost.
+local function check_limiter(limiter, level)
+    if type(limiter) ~= "table" or type(limiter.incoming) ~= "function" then
+        error("limiter expected", level + 1)
+    end
+    if limiter.algorithm == "concurrency" then
+        error("a step cannot hold a permit of a concurrency limiter: call"
+              .. " incoming and leaving yourself", level + 1)
+    end
+end
+
+
 --- A step that asks a limiter, and gives back what it took when a later step
---- refuses. The delay of the limiter is left in ctx.delay. Where ctx.limits is
---- a list with a length `n`, the answer is added to it for
+--- refuses. The longest delay of all limiters is left in ctx.delay. Where
+--- ctx.limits is a list with a length `n`, the answer is added to it for
 --- resty.seckill.ratelimit.
 ---@param limiter table a limiter of the engine
 ---@param field string? of ctx, the key; default "user"
 ---@param opts { cost: integer?, name: string? }?
 ---@return table step
 function _M.limiter(limiter, field, opts)
-    check_object(limiter, "incoming", "limiter")
+    check_limiter(limiter, 2)
     opts = opts or {}
     args.check(opts, LIMITER_OPTIONS, 2)
     local cost = args.integer(opts.cost, "cost", 1, 2 ^ 31 - 1, 2) or 1
@@ -270,6 +292,63 @@ function _M.limiter(limiter, field, opts)
                           field = check_field(field, "user"), cost = cost,
                           result = limiter.handle and {},
                           ticket = ticket }, limiter_mt)
+end
+
+
+local Combine = { delays = true }
+local combine_mt = { __index = Combine }
+
+
+function Combine:enter(ctx)
+    local keys, fields = self.keys, self.fields
+    for i = 1, #fields do
+        keys[i] = ctx[fields[i]]
+    end
+    local delay, code, retry_after, mask =
+        combine.combine(self.limiters, keys, self.ticket)
+    if not delay then
+        ctx.mask = mask
+        return nil, code, retry_after
+    end
+    if delay > ctx.delay then
+        ctx.delay = delay
+    end
+    return true
+end
+
+
+function Combine:undo()
+    combine.uncommit(self.ticket)
+end
+
+
+local COMBINE_OPTIONS = { name = "string" }
+
+
+--- A step that asks several limiters at one instant: all are charged or none
+--- is. ctx.mask says which refused (bit i: limiters[i + 1]).
+---@param limiters table[] 1 to 8 limiters of the engine
+---@param fields string[] of ctx, the key for each
+---@param opts { name: string? }?
+---@return table step
+function _M.combine(limiters, fields, opts)
+    if type(limiters) ~= "table" or #limiters < 1 or #limiters > 8 then
+        error("list of 1 to 8 limiters expected", 2)
+    end
+    if type(fields) ~= "table" or #fields ~= #limiters then
+        error("list of a field for each limiter expected", 2)
+    end
+    opts = opts or {}
+    args.check(opts, COMBINE_OPTIONS, 2)
+    local rules, names = {}, {}
+    for i, limiter in ipairs(limiters) do
+        check_limiter(limiter, 2)
+        rules[i] = limiter
+        names[i] = check_field(fields[i], nil)
+    end
+    return setmetatable({ name = opts.name or "combine", limiters = rules,
+                          fields = names, keys = {},
+                          ticket = combine.ticket() }, combine_mt)
 end
 
 

@@ -219,8 +219,8 @@ function _M:report(permit, ok, latency)
         if type(latency) ~= "number" then
             error("latency: number expected, got " .. type(latency), 2)
         end
-        latency = latency < LATENCY_MAX and latency or LATENCY_MAX
-        ns = latency > 0 and latency * NS or 0
+        local most = latency < LATENCY_MAX and latency or LATENCY_MAX
+        ns = latency > 0 and most * NS or 0 -- of NaN: 0
     end
     local rc = C.seckill_breaker_report(self.handle, permit, ok and 1 or 0,
                                         ns, 0)

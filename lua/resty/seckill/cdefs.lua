@@ -381,6 +381,7 @@ enum {
     SECKILL_ZERO_NODELAY = 4,
     SECKILL_ZERO_LIMIT = 8,
     SECKILL_ZERO_WARM_UP = 16,
+    SECKILL_ZERO_WARM_UP_AT = 32,
 };
 typedef struct {
     uint32_t struct_size;
@@ -598,6 +599,9 @@ int seckill_list_open(seckill_t *sk, const char *name,
     size_t err_size);
 int seckill_list_match(seckill_list_t *list, const char *value,
     size_t value_len, int64_t now_ns, const char **reason, size_t *reason_len);
+int seckill_list_check(uint32_t n, seckill_list_t *const *lists,
+    const char *const *values, const size_t *lens, int64_t now_ns,
+    uint32_t *which, const char **reason, size_t *reason_len);
 int seckill_list_add(seckill_list_t *list, const char *value, size_t value_len,
     int64_t ttl_ns, int64_t now_ns);
 int seckill_list_remove(seckill_list_t *list, const char *value,
@@ -872,6 +876,7 @@ return {
         "seckill_shedder_name",
         "seckill_list_open",
         "seckill_list_match",
+        "seckill_list_check",
         "seckill_list_add",
         "seckill_list_remove",
         "seckill_list_apply",

@@ -1,21 +1,16 @@
 -- combine.lua - several limiters asked at one instant, charged all or none.
 --
 -- C looks at all of them first and charges then (csrc/limit/combine.c). Here
--- the arguments are laid out for it, by code that is written out for each
--- number of limiters: LuaJIT does not compile a function whose loop runs only
--- a few times. Never yields, allocates nothing.
+-- the arguments are laid out for it. Never yields, allocates nothing.
 
 local ffi = require("ffi")
 local lib = require("resty.seckill.lib")
 local limiter = require("resty.seckill.limiter")
+local unroll = require("resty.seckill.unroll")
 
 
-local assert = assert
-local concat = table.concat
 local error = error
 local format = string.format
-local gsub = string.gsub
-local load = load
 local type = type
 
 
@@ -53,33 +48,13 @@ local keys = ffi.new("const char *[?]", RULES_MAX)
 local lens = ffi.new("size_t[?]", RULES_MAX)
 
 
-local function repeated(text, n, glue)
-    local parts = {}
-    for i = 1, n do
-        parts[i] = gsub(text, "%$([ij])", { i = i, j = i - 1 })
-    end
-    return concat(parts, glue)
-end
-
-
-local function compile(n)
-    local source = gsub(SOURCE, "%${(%w+)}", {
-        n = n,
-        locals = repeated("local k$i = names[$i]\n", n, ""),
-        wrong = repeated("type(k$i) ~= \"string\"", n, " or "),
-        fill = repeated("handles[$j] = limiters[$i].handle\n"
-                        .. "keys[$j] = k$i\nlens[$j] = #k$i\n", n, ""),
-    })
-    return assert(load(source, "=combine", "t"))(
-        lib.C, lib.OK, lib.codes.rejected, limiter.failed, limiter.verdict,
-        handles, keys, lens, math.huge, type, tonumber)
-end
-
-
-local calls = {}
-for n = 1, RULES_MAX do
-    calls[n] = compile(n)
-end
+local calls = unroll.compile(SOURCE, RULES_MAX, "combine", {
+    locals = { "local k$i = names[$i]\n", "" },
+    wrong = { "type(k$i) ~= \"string\"", " or " },
+    fill = { "handles[$j] = limiters[$i].handle\nkeys[$j] = k$i\n"
+             .. "lens[$j] = #k$i\n", "" },
+}, lib.C, lib.OK, lib.codes.rejected, limiter.failed, limiter.verdict, handles,
+   keys, lens, math.huge, type, tonumber)
 
 
 local function check(limiters, names, t)
@@ -130,6 +105,8 @@ end
 
 local C = lib.C
 local ticket_t = limiter.ticket_t
+
+_M.ticket = limiter.ticket
 
 
 --- Give back what a ticket took, of all limiters; empties it.

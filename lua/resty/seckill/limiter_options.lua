@@ -28,7 +28,7 @@ local tonumber = tonumber
 ---@field warm_up? number buckets: seconds of the rise of the rate; 0: none
 ---@field cold_factor? number how much lower it begins, default 3
 ---@field warm_up_at? number when the rise begins, seconds since the epoch;
----  absent: whenever the limiter was idle for that long
+---  absent or 0: whenever the limiter was idle for that long
 ---@field mode? "enforce"|"shadow"|"off" default enforce
 local _M = { _VERSION = "0.1.0" }
 
@@ -56,8 +56,12 @@ end
 local MODES = { enforce = 1, shadow = 2, off = 3 }
 local MODE_NAMES = { "enforce", "shadow", "off" }
 
--- Bits of seckill_limit_t.zeros.
-local ZERO = { burst = 1, max_delay = 2, nodelay = 4, limit = 8, warm_up = 16 }
+-- Bits of seckill_limit_t.zeros: an option that comes to 0 in its field.
+local ZERO = {
+    burst = { 1, "burst" }, max_delay = { 2, "max_delay_ns" },
+    nodelay = { 4, "nodelay" }, limit = { 8, "limit" },
+    warm_up = { 16, "warm_up_ns" }, warm_up_at = { 32, "warm_up_at_ns" },
+}
 
 -- In this order, so that the first mistake is named. { min, max }
 local RANGES = {
@@ -120,9 +124,9 @@ function _M.to_limit(opts, level)
     limit.warm_up_ns = (opts.warm_up or 0) * NS
     limit.cold_factor = opts.cold_factor or 0
     limit.warm_up_at_ns = (opts.warm_up_at or 0) * NS
-    for name, bit in pairs(ZERO) do
-        if opts[name] == 0 then
-            limit.zeros = limit.zeros + bit
+    for name, zero in pairs(ZERO) do
+        if opts[name] and limit[zero[2]] == 0 then
+            limit.zeros = limit.zeros + zero[1]
         end
     end
     return limit
@@ -164,11 +168,12 @@ local function out_of_range(algorithm, opts)
                       algorithm, opts.window
                       and format(" in %g seconds", opts.window) or "")
     end
-    if opts.cold_factor then
+    if opts.cold_factor and opts.cold_factor <= 1 then
         return "option \"cold_factor\": more than 1 expected"
     end
-    return format("option \"burst\": more than %d days at this rate",
-                  FILL_MAX / DAY)
+    return format("option \"burst\": more than %d days at this rate%s",
+                  FILL_MAX / DAY, (opts.warm_up or opts.cold_factor)
+                                  and " / cold_factor" or "")
 end
 
 

@@ -201,7 +201,7 @@ local numbers = ffi.new("seckill_limit_t")
 -- it takes to fill, or in a second where that is shorter.
 local function bucket_policy(out, capacity)
     local rate = numbers.rate
-    out.own = capacity
+    out.own = floor(capacity)
     out.quota = max_of(capacity, rate)
     out.window = max_of(capacity / rate, 1)
 end

@@ -32,10 +32,11 @@ local LATENCY_MAX = 9e9
 local PRIORITIES = 4
 local NORMAL = 2
 
--- option -> field, least, most, factor; off: 0 or false turns it off.
+-- option -> field, least, most, factor; off: 0 or false turns it off; zero:
+-- what 0 is in C, where it stands for absent.
 local OPTIONS = {
     cpu_high = { "cpu_high", 0, 1, 1, off = true },
-    cpu_low = { "cpu_low", 0, 1, 1 },
+    cpu_low = { "cpu_low", 0, 1, 1, zero = 1e-9 },
     cool = { "cool_ns", 0.001, 3600, NS },
     window = { "window_ns", 0.05, 3600, NS },
     max_inflight = { "max_inflight", 1, 1e6, 1, integer = true, off = true },
@@ -82,7 +83,7 @@ local function set_field(o, name, value, level)
         return
     end
     check_number(value, name, spec[2], spec[3], spec.integer, level + 1)
-    o[spec[1]] = value * spec[4]
+    o[spec[1]] = value == 0 and spec.zero or value * spec[4]
 end
 
 
@@ -240,8 +241,8 @@ function _M:done(permit, ok, latency)
         if type(latency) ~= "number" then
             error("latency: number expected, got " .. type(latency), 2)
         end
-        latency = latency < LATENCY_MAX and latency or LATENCY_MAX
-        ns = latency > 0 and latency * NS or 0
+        local most = latency < LATENCY_MAX and latency or LATENCY_MAX
+        ns = latency > 0 and most * NS or 0 -- of NaN: 0
     end
     local rc = C.seckill_shedder_done(self.handle, permit,
                                       ok == false and 0 or 1, ns, 0)

@@ -10,10 +10,16 @@
 -- The passes are written out for each number of limiters and loaded once:
 -- LuaJIT does not compile a function whose loop runs only a few times.
 
+local lib = require("resty.seckill.lib")
+local limiter = require("resty.seckill.limiter")
+
+
+local C = lib.C
 local assert = assert
 local concat = table.concat
 local error = error
 local format = string.format
+local getmetatable = getmetatable
 local load = load
 local math_max = math.max
 local type = type
@@ -42,16 +48,16 @@ local CHARGE = [[
     delay, s${i} = limiters[${i}]:incoming(keys[${i}], true)
     if not delay then
         ${undo}
-        limiters[${n}]:uncommit(keys[${n}])
+        uncommit(limiters[${n}], keys[${n}])
         return nil, s${i}
     end
     most = max(most, delay)
 ]]
 
-local UNDO = "limiters[${i}]:uncommit(keys[${i}])\n"
+local UNDO = "uncommit(limiters[${i}], keys[${i}])\n"
 
 local SOURCE = [[
-local max = ...
+local max, uncommit = ...
 return function(limiters, keys, states)
     local delay, state
     ${look}
@@ -64,6 +70,17 @@ return function(limiters, keys, states)
     return most
 end
 ]]
+
+
+-- A limiter of the engine knows tickets; without one it is asked by key.
+local function uncommit(lim, key)
+    local mt = getmetatable(lim)
+    if mt and mt.__index == limiter then
+        C.seckill_limiter_refund(lim.handle, nil, key, #key, 1, 0)
+    else
+        lim:uncommit(key)
+    end
+end
 
 
 local function fill(template, values)
@@ -86,7 +103,7 @@ local function compile(n)
         names = concat(names), charge = concat(charge),
         states = concat(states),
     })
-    return assert(load(source, "=traffic", "t"))(math_max)
+    return assert(load(source, "=traffic", "t"))(math_max, uncommit)
 end
 
 
