@@ -5,6 +5,7 @@
  * A line lives in the parser's buffers no longer than its call, so a batch has
  * copies. One pass over the file in constant memory; any thread.
  */
+#include "acl/net_set.h"
 #include "acl/text.h"
 #include "base/assert.h"
 #include "base/hash.h"
@@ -241,11 +242,15 @@ static int judge(reader_t *r, const char *file, char *err, size_t size)
     if (entries == 0 && !r->allow_empty) {
         return fail(SECKILL_EBADFILE, err, size, file, "no entries");
     }
-    if (entries > r->max_entries || skl_index_bytes(&r->text.counts) == 0) {
+    if (entries > r->max_entries) {
         (void)snprintf(why, sizeof(why),
                        "%" PRIu64 " entries, max_entries is %" PRIu64, entries,
                        r->max_entries);
         return fail(SECKILL_ETOOLARGE, err, size, file, why);
+    }
+    if (r->kind == SECKILL_LIST_IP ? entries > SKL_NET_SET_MAX
+                                   : skl_index_bytes(&r->text.counts) == 0) {
+        return fail(SECKILL_ETOOLARGE, err, size, file, "too many entries");
     }
     return SECKILL_OK;
 }

@@ -398,4 +398,26 @@ function _M:stats()
 end
 
 
+--- The lists that exist, also those that other processes made, with two fields
+--- more: `kind`, and `file` where there is one. Makes none.
+---
+--- Phases: any. Not for a hot path.
+---@param engine_handle ffi.cdata* seckill_t *
+---@return seckill.access_list[]
+function _M.all(engine_handle)
+    local all, out = {}, ffi.new("seckill_list_t *[1]")
+    while C.seckill_list_at(engine_handle, #all, out) == OK do
+        local handle = out[0]
+        local file = ffi_string(C.seckill_list_path(handle))
+        all[#all + 1] = setmetatable({
+            name = ffi_string(C.seckill_list_name(handle)), handle = handle,
+            engine_handle = engine_handle,
+            kind = C.seckill_list_kind(handle) == KINDS.ip and "ip" or "id",
+            file = file ~= "" and file or nil,
+        }, mt)
+    end
+    return all
+end
+
+
 return _M

@@ -1,7 +1,7 @@
 --- cli.lua - the program `seckill`: its commands as data, help, exit status.
 --
--- What a command does is in resty.seckill.cli.stock and .ledger; they are
--- loaded when a command runs, so that help needs no library.
+-- What a command does is in resty.seckill.cli.stock, .ledger and .list; they
+-- are loaded when a command runs, so that help needs no library.
 
 local args = require("resty.seckill.cli.args")
 local output = require("resty.seckill.cli.output")
@@ -75,6 +75,35 @@ local function ledger_command(name, usage, help, options, positionals)
 end
 
 
+local function list_command(name, usage, help, positionals, ...)
+    return { name = name, usage = usage, help = help,
+             positionals = positionals, options = join(...) }
+end
+
+
+local FILE = { name = "FILE", kind = "string" }
+
+local READING = {
+    { name = "kind", value = "KIND", one_of = { "id", "ip" },
+      help = "id (any strings) or ip (networks); id unless given" },
+    { name = "max-bad-lines", kind = "count", value = "N",
+      help = "more of them refuse a file; 100 unless given" },
+    { name = "max-bytes", kind = "positive", value = "N",
+      help = "of the file, and unpacked; 2^30 unless given" },
+    { name = "max-entries", kind = "positive", value = "N",
+      help = "2^27 unless given" },
+    { name = "allow-empty", help = "a file without entries is good" },
+}
+
+local ATTACH = {
+    { name = "name", kind = "name", value = "NAME",
+      help = "a running engine" },
+    { name = "shm-dir", kind = "string", value = "DIR",
+      help = "where its segment is; /dev/shm unless given" },
+    { name = "user", kind = "string", value = "USER",
+      help = "who owns the segment, when root runs this" },
+}
+
 local PUT = {
     { name = "total", kind = "count", value = "N",
       help = "units in all; a new item needs it" },
@@ -140,12 +169,46 @@ local LEDGER = {
                      { name = "NAME", kind = "name", optional = true } }),
 }
 
+local LIST = {
+    list_command("check", "FILE", "say whether an engine would load the file", { FILE },
+                 READING, {
+        { name = "lines", short = "n", kind = "count", value = "N",
+          default = 20, help = "show so many bad lines" },
+        PROGRESS }),
+    list_command("build", "FILE", "load the file for a trial, tell time and memory",
+                 { FILE }, READING, {
+        { name = "shm-dir", kind = "string", value = "DIR",
+          default = "/dev/shm", help = "where the index is built" } }),
+    list_command("test", "FILE VALUE... | --name NAME --list LIST VALUE...",
+                 "say whether values are denied, and by what",
+                 { { name = "VALUE", kind = "any", rest = true } }, READING,
+                 ATTACH, {
+        { name = "list", kind = "name", value = "LIST",
+          help = "a list of the running engine; - as a value:\n"
+              .. "one on each line of standard input" }, PROGRESS }),
+    list_command("stats", "--name NAME [--list LIST]",
+                 "numbers of the lists of a running engine", {}, ATTACH, {
+        { name = "list", kind = "name", value = "LIST",
+          help = "this one only" } }),
+    list_command("diff", "OLD NEW", "entries that differ between two files",
+                 { { name = "OLD", kind = "string" },
+                   { name = "NEW", kind = "string" } }, READING, {
+        { name = "lines", short = "n", kind = "count", value = "N",
+          default = 10, help = "show so many of each sort" },
+        { name = "at-once", kind = "positive", value = "N", default = 500000,
+          help = "entries in memory, about 200 bytes each; the\n"
+              .. "files are read once for each so many" }, PROGRESS }),
+}
+
 local GROUPS = {
     { name = "stock", help = "items of a running engine", commands = STOCK,
       load = function() return require("resty.seckill.cli.stock") end },
     { name = "ledger", help = "log, snapshots and cursors of a directory",
       commands = LEDGER,
       load = function() return require("resty.seckill.cli.ledger") end },
+    { name = "list", help = "files of access lists, lists of an engine",
+      commands = LIST,
+      load = function() return require("resty.seckill.cli.list") end },
 }
 
 local EXIT = [[

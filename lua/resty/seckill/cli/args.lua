@@ -8,6 +8,7 @@
 --   option = { name = "total", kind = "count", value = "N", help = "..." ,
 --              short = "n", required = true, default = 10, one_of = {...} }
 --   positional = { name = "ITEM", kind = "id", optional = true }
+--   the last one: rest = true, a list of all that is left
 
 local format = string.format
 local ipairs = ipairs
@@ -31,6 +32,12 @@ function kinds.string(text)
     if text == "" then
         return nil, "is empty"
     end
+    return text
+end
+
+
+-- Whatever it is; a command says what is wrong with it.
+function kinds.any(text)
     return text
 end
 
@@ -266,9 +273,27 @@ local function scan(options, argv, from, values)
 end
 
 
+-- All words from `from` on; nil, why.
+local function convert_rest(spec, words, from)
+    local list = {}
+    for i = from, #words do
+        local value, why = convert(spec, spec.name, words[i])
+        if value == nil then
+            return nil, why
+        end
+        list[#list + 1] = value
+    end
+    return list
+end
+
+
 local function assign(positionals, words, values)
     for i, spec in ipairs(positionals) do
-        if words[i] then
+        if spec.rest and (words[i] or spec.optional) then
+            local why
+            values[spec.name], why = convert_rest(spec, words, i)
+            return values[spec.name] and true, why
+        elseif words[i] then
             local value, why = convert(spec, spec.name, words[i])
             if value == nil then
                 return nil, why
