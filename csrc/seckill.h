@@ -1156,11 +1156,10 @@ typedef struct {
     uint32_t value_len, reason_len;
     uint32_t allow;    /* 1: an allow entry */
     uint32_t networks; /* CIDRs that the entry is worth; 1 for an id */
-    uint64_t hash;     /* of the value; of the addresses, in a list of them */
     uint64_t first[2]; /* addresses: high and low half; an IPv4 one is in the */
     uint64_t last[2];  /* low 32 bits of the latter */
     uint32_t family;   /* 4, 6; 0: an id */
-    uint32_t pad;
+    uint32_t hash;     /* of the value, or of the addresses */
 } seckill_list_line_t;
 
 /** What was read of a list file. */

@@ -117,7 +117,7 @@ static void to_addresses(reader_t *r, seckill_list_line_t *line)
     line->last[1] = net->last.lo;
     line->family = net->first.family;
     line->networks = skl_net_pieces(net);
-    line->hash = skl_hash128(&r->key, all, sizeof(all)).lo;
+    line->hash = (uint32_t)skl_hash128(&r->key, all, sizeof(all)).lo;
 }
 
 static void see_entry(void *ctx, const skl_index_entry_t *e)
@@ -144,7 +144,7 @@ static void see_entry(void *ctx, const skl_index_entry_t *e)
         to_addresses(r, line);
     } else {
         line->networks = 1;
-        line->hash = skl_hash128(&r->key, e->value, e->value_len).lo;
+        line->hash = (uint32_t)skl_hash128(&r->key, e->value, e->value_len).lo;
     }
 }
 

@@ -637,11 +637,10 @@ typedef struct {
     uint32_t value_len, reason_len;
     uint32_t allow;
     uint32_t networks;
-    uint64_t hash;
     uint64_t first[2];
     uint64_t last[2];
     uint32_t family;
-    uint32_t pad;
+    uint32_t hash;
 } seckill_list_line_t;
 typedef struct {
     uint64_t file_bytes, bytes;

@@ -170,13 +170,14 @@ local LEDGER = {
 }
 
 local LIST = {
-    list_command("check", "FILE", "say whether an engine would load the file", { FILE },
-                 READING, {
+    list_command("check", "FILE", "say whether an engine would load the file",
+                 { FILE }, READING, {
         { name = "lines", short = "n", kind = "count", value = "N",
           default = 20, help = "show so many bad lines" },
         PROGRESS }),
-    list_command("build", "FILE", "load the file for a trial, tell time and memory",
-                 { FILE }, READING, {
+    list_command("build", "FILE",
+                 "load the file for a trial, tell time and memory", { FILE },
+                 READING, {
         { name = "shm-dir", kind = "string", value = "DIR",
           default = "/dev/shm", help = "where the index is built" } }),
     list_command("test", "FILE VALUE... | --name NAME --list LIST VALUE...",
@@ -195,7 +196,7 @@ local LIST = {
                    { name = "NEW", kind = "string" } }, READING, {
         { name = "lines", short = "n", kind = "count", value = "N",
           default = 10, help = "show so many of each sort" },
-        { name = "at-once", kind = "positive", value = "N", default = 500000,
+        { name = "at-once", kind = "positive", value = "N", default = 1000000,
           help = "entries in memory, about 200 bytes each; the\n"
               .. "files are read once for each so many" }, PROGRESS }),
 }

@@ -22,8 +22,7 @@ local tonumber = tonumber
 
 local _M = { _VERSION = "0.1.0" }
 
-local HALF = 2^32
-local WORD = 0x100000000ULL
+local WORD = 2^32
 
 
 -- A failed reading ends all of it.
@@ -57,12 +56,11 @@ end
 -- Of the same entry twice, the later line counts, as in a load.
 local function read_part(file, values, part, parts)
     local rests, lines = {}, {}
+    local from, to = part / parts * WORD, (part + 1) / parts * WORD
     local summary = read(file.path, values, function(batch, count)
         for i = 0, count - 1 do
             local line = batch[i]
-            if line.why == nil
-               and tonumber(line.hash / WORD) * parts >= part * HALF
-               and tonumber(line.hash / WORD) * parts < (part + 1) * HALF then
+            if line.hash >= from and line.hash < to and line.why == nil then
                 local key = (line.allow == 1 and "!" or "-")
                     .. list_file.key(line)
                 rests[key] = rest_of(line)
