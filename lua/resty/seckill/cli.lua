@@ -180,7 +180,7 @@ local LIST = {
                  READING, {
         { name = "shm-dir", kind = "string", value = "DIR",
           default = "/dev/shm", help = "where the index is built" } }),
-    list_command("test", "FILE VALUE... | --name NAME --list LIST VALUE...",
+    list_command("test", "FILE VALUE... | --list LIST VALUE...",
                  "say whether values are denied, and by what",
                  { { name = "VALUE", kind = "any", rest = true } }, READING,
                  ATTACH, {
