@@ -122,7 +122,8 @@ TEST(gives_all_lines_of_a_long_file)
         char want[20];
 
         snprintf(want, sizeof(want), "user-%d", i);
-        if (strcmp(want, seen.values[i]) != 0 || atoi(seen.reasons[i]) != i ||
+        if (strcmp(want, seen.values[i]) != 0 ||
+            strtoll(seen.reasons[i], NULL, 10) != i ||
             seen.lines[i].line != (uint64_t)i + 1) {
             CHECK(!"line differs");
         }

@@ -192,7 +192,9 @@ describe("examples/blacklist/nginx.conf", function()
         local res = post("networks", { { op = "add", value = "127.9.0.0/24" },
                                        { op = "add", value = "10.0.0.1/8" } })
         assert.equal(400, res.status)
-        assert.equal("bad_value", cjson.decode(res.body).code)
+        assert.same({ code = "bad_value", position = 2 },
+                    cjson.decode(res.body))
+        assert.equal(200, get_from("127.9.2.1"))
     end)
 
     it("takes over a file that is renamed under load", function()

@@ -42,6 +42,7 @@ local OPTIONS = { kind = "string", file = "string", watch = "boolean",
                   settle = "number" }
 local KINDS = { id = 1, ip = 2 }
 local OPS = { add = 1, remove = 2 }
+local OF_A_CHANGE = { bad_value = true, bad_time = true, bad_option = true }
 local FORMATS = { [1] = "text", [2] = "gzip" }
 
 -- Scratch: filled and read without a yield in between.
@@ -315,7 +316,8 @@ function _M:apply(list_of_changes, revision)
     if rc == OK then
         return true
     end
-    return nil, errname(rc)
+    local code = errname(rc)
+    return nil, code, OF_A_CHANGE[code] and position[0] + 1 or nil
 end
 
 

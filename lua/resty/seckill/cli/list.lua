@@ -171,10 +171,20 @@ local function stats_of(list)
 end
 
 
-local function print_stats(row)
-    local function text(value)
-        return value ~= "" and value or nil
+local function shown(value)
+    return value ~= "" and value or nil
+end
+
+
+local function print_table(rows)
+    for _, row in ipairs(rows) do
+        row.error = shown(row.error)
     end
+    output.table(COLUMNS, rows)
+end
+
+
+local function print_stats(row)
     output.pairs {
         { "list", row.list }, { "kind", row.kind }, { "file", row.file },
         { "entries", row.entries }, { "added", row.overlay },
@@ -186,9 +196,9 @@ local function print_stats(row)
         { "seconds", format("%.3f", row.load_seconds) },
         { "file time", row.generation > 0 and output.time(row.file_mtime)
           or nil },
-        { "format", row.format }, { "digest", text(row.digest) },
+        { "format", row.format }, { "digest", shown(row.digest) },
         { "revision", row.revision }, { "unsaved", row.overlay_unsaved },
-        { "unusable", row.overlay_unusable }, { "error", text(row.error) },
+        { "unusable", row.overlay_unusable }, { "error", shown(row.error) },
     }
 end
 
@@ -209,7 +219,7 @@ function _M.stats(values)
         elseif values.list then
             print_stats(rows[1])
         else
-            output.table(COLUMNS, rows)
+            print_table(rows)
         end
         return 0
     end)
