@@ -315,7 +315,11 @@ function _M:apply(list_of_changes, revision)
     if rc == OK then
         return true
     end
-    return nil, errname(rc)
+    local code = errname(rc)
+    if code == "bad_value" then -- not a network
+        return nil, code, position[0] + 1
+    end
+    return nil, code
 end
 
 
