@@ -249,6 +249,21 @@ describe("access list", function()
         assert.equal(8, list:stats().revision)
     end)
 
+    it("applies batches of networks, all or nothing", function()
+        local list = assert(open { kind = "ip" })
+        assert.same({ nil, "bad_value", 2 }, { list:apply({
+            { op = "add", value = "10.0.0.0/8" },
+            { op = "add", value = "10.0.0.1/8" } }, 5) })
+        assert.is_false(list:match("10.1.2.3"))
+        assert.equal(0, list:stats().revision)
+        assert.is_true(list:apply({
+            { op = "add", value = "10.0.0.0/8" },
+            { op = "remove", value = "10.1.0.0/16" } }, 5))
+        assert.is_true(list:match("10.2.3.4"))
+        assert.is_false(list:match("10.1.2.3"))
+        assert.equal(5, list:stats().revision)
+    end)
+
     it("says which change of a batch is wrong", function()
         local list = assert(open {})
         for code, change in pairs {

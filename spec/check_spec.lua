@@ -51,6 +51,20 @@ describe("several access lists", function()
                                     { "10.0.0.1", "vip" }) })
     end)
 
+    it("take ids and networks together", function()
+        local nets = assert(engine:access_list("nets", { kind = "ip" }))
+        local function ask(user, address)
+            return seckill.check({ users, nets }, { user, address })
+        end
+        assert(nets:add("192.0.2.0/24"))
+        assert.same({ true, nil, "nets" }, { ask("bob", "192.0.2.7") })
+        assert.same({ true, "stolen card", "users" },
+                    { ask("mallory", "192.0.2.7") })
+        assert.same({ false, "allow", "users" }, { ask("vip", "192.0.2.7") })
+        assert.same({ false }, { ask("bob", "192.0.3.7") })
+        assert.same({ nil, "bad_value" }, { ask("bob", "bob") })
+    end)
+
     it("answer wrong values, raise for wrong calls", function()
         for _, values in ipairs { { "bob" }, { "bob", "" }, { 5, "x" },
                                   { ("x"):rep(65), "x" } } do

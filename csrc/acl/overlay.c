@@ -748,7 +748,9 @@ static int copy_slot(const skl_overlay_slot_t *s, uint32_t list,
     out->state = state;
     out->fp = atomic_load(&s->fp);
     out->hi = atomic_load(&s->hi);
+#ifndef MUTANT_OVERLAY_LOST_LENGTH
     out->length = (uint16_t)atomic_load(&s->length);
+#endif
     out->list = (uint16_t)list;
     out->type = SKL_CHANGE_ENTRY;
     return is_live(state) && atomic_load(&s->list) == list &&

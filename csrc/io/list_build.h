@@ -10,8 +10,8 @@
  * Of ids the size is known from the counts: begin, then put. Networks are
  * collected in memory, at most 64 bytes for each and 1 GiB in all, before their
  * size is known: put, then begin (skl_list_build_gathers tells the two apart).
- * That memory is mapped, not allocated: a child of a process with threads may do
- * all of this. One thread.
+ * That memory is mapped, not allocated: all of this may go on in a child of a
+ * process with threads. One thread.
  */
 #ifndef SKL_IO_LIST_BUILD_H
 #define SKL_IO_LIST_BUILD_H

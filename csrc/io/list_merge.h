@@ -11,6 +11,9 @@
  * go. The slot then says from which generation on they are not needed; a
  * process that is behind maps that index before it answers.
  *
+ * Of a list of networks none go: an entry is a hash, and what the file says of
+ * a network depends on those around it.
+ *
  * Threads: one, but skl_list_merge_see, which is the builder's.
  */
 #ifndef SKL_IO_LIST_MERGE_H

@@ -70,17 +70,33 @@ static int no_space(void)
     return ENOSPC;
 }
 
-/* An engine whose list, "old", is watched by nobody, with threads. */
-static void begin(lists_t *p)
+/* What the list of `begin` has, and how the next values are written. */
+typedef struct {
+    uint32_t kind;
+    int pad;
+    const char *old, *form;
+} sort_t;
+
+static const sort_t ids = {SECKILL_LIST_ID, 0, "old", "v%d"};
+static const sort_t nets = {SECKILL_LIST_IP, 0, "192.0.2.1", "2001:db8::%d"};
+
+/* An engine whose list is watched by nobody, with threads. */
+static void begin_as(lists_t *p, const sort_t *s)
 {
     seckill_list_options_t o;
 
     lists_begin(p, 0, 16);
-    lists_text(p, "old\n");
+    p->kind = s->kind;
+    lists_text(p, s->old);
     o = lists_options(p);
     o.watch = 2;
     CHECK_INT(0, lists_open_as(p, "l", &o));
     CHECK_INT(0, lists_start(p));
+}
+
+static void begin(lists_t *p)
+{
+    begin_as(p, &ids);
 }
 
 static void end(lists_t *p)
@@ -98,13 +114,14 @@ static int no_children(void)
 /* The old list is in force, and the next load is a good one. */
 static void check_old(lists_t *p, const char *next)
 {
-    char line[32];
+    const char *old = p->kind == SECKILL_LIST_IP ? nets.old : ids.old;
+    char line[64];
 
     skl_os_fault = NULL;
-    CHECK_INT(1, lists_match(p, "old"));
+    CHECK_INT(1, lists_match(p, old));
     CHECK_INT(1, lists_files(p));
     CHECK(no_children());
-    snprintf(line, sizeof(line), "old\n%s\n", next);
+    snprintf(line, sizeof(line), "%s\n%s\n", old, next);
     lists_replace(p, line, strlen(line));
     CHECK_INT(0, lists_reload_async(p));
     CHECK_INT(1, lists_match(p, next));
@@ -114,16 +131,18 @@ static void check_old(lists_t *p, const char *next)
 
 /* ---- A child that does not do its work ----------------------------------- */
 
-TEST(kill_9_of_the_child_keeps_the_old_list)
+static int kill_child(const sort_t *s)
 {
-    const char *calls[] = {"open_source", "fstat",    "read", "stat",  "pread",
-                           "open",        "allocate", "map",  "random"};
+    const char *calls[] = {"open_source", "fstat",      "read",     "stat",
+                           "pread",       "open",       "allocate", "map",
+                           "random",      "map_private"}; /* of networks */
+    const size_t n = s->kind == SECKILL_LIST_IP ? 10 : 9;
     int kills = 0;
-    char next[16];
+    char next[32];
     lists_t p;
 
-    begin(&p);
-    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+    begin_as(&p, s);
+    for (size_t i = 0; i < n; i++) {
         for (int after = 0;; after++) {
             int rc;
 
@@ -136,12 +155,34 @@ TEST(kill_9_of_the_child_keeps_the_old_list)
             CHECK_INT(SECKILL_EIO, rc);
             CHECK(strstr(p.err, "ended by signal 9") != NULL);
             CHECK_STR(p.err, lists_stats(&p).error);
-            snprintf(next, sizeof(next), "v%d", ++kills);
+            snprintf(next, sizeof(next), s->form, ++kills);
             check_old(&p, next);
         }
     }
     printf("# %d kills\n", kills);
-    CHECK(kills >= 14);
+    end(&p);
+    return kills;
+}
+
+TEST(kill_9_of_the_child_keeps_the_old_list)
+{
+    CHECK(kill_child(&ids) >= 14);
+}
+
+TEST(kill_9_of_the_child_keeps_the_old_networks)
+{
+    CHECK(kill_child(&nets) >= 15); /* and while memory is mapped */
+}
+
+TEST(a_child_without_memory_for_networks_says_so)
+{
+    lists_t p;
+
+    begin_as(&p, &nets);
+    in_child("map_private", 0, no_memory);
+    CHECK_INT(SECKILL_ENOMEM, lists_reload_async(&p));
+    CHECK(strstr(p.err, "1 entries: ") != NULL);
+    check_old(&p, "2001:db8::9");
     end(&p);
 }
 

@@ -292,6 +292,25 @@ TEST(more_entries_than_allowed_are_refused)
     lists_lose(&p);
 }
 
+/* A range counts as the networks it consists of. */
+TEST(more_networks_than_allowed_are_refused)
+{
+    seckill_list_options_t o;
+    lists_t p;
+
+    lists_begin(&p, 0, 16);
+    p.kind = SECKILL_LIST_IP;
+    lists_text(&p, "10.0.0.1-10.0.0.6\n");
+    o = lists_options(&p);
+    o.max_entries = 3;
+    CHECK_INT(SECKILL_ETOOLARGE, lists_open_as(&p, "l", &o));
+    CHECK(strstr(p.err, "4 entries, max_entries is 3") != NULL);
+    o.max_entries = 4;
+    CHECK_INT(0, lists_open_as(&p, "l", &o));
+    CHECK_INT(4, lists_stats(&p).entries);
+    lists_lose(&p);
+}
+
 /* ---- Trailers ------------------------------------------------------------ */
 
 typedef struct {
@@ -338,6 +357,22 @@ TEST(trailer_cases_hold)
         }
         CHECK_INT(1, lists_match(&p, "a"));
     }
+    lists_lose(&p);
+}
+
+/* The trailer counts lines, whatever a range is worth. */
+TEST(a_trailer_counts_lines_of_networks)
+{
+    lists_t p;
+
+    lists_begin(&p, 0, 16);
+    p.kind = SECKILL_LIST_IP;
+    lists_text(&p, "10.0.0.1-10.0.0.6\n10.1.0.0/16\n#end 2\n");
+    CHECK_INT(0, lists_open(&p));
+    lists_text(&p, "10.0.0.1-10.0.0.6\n#end 4\n");
+    CHECK_INT(SECKILL_EBADFILE, lists_reload(&p));
+    CHECK(strstr(p.err, "#end says 4 lines, there are 1") != NULL);
+    CHECK_INT(1, lists_match(&p, "10.1.2.3"));
     lists_lose(&p);
 }
 

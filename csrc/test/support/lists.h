@@ -22,6 +22,7 @@ typedef struct {
     char log[120]; /* "": none */
     char file[120];
     uint32_t overlay;
+    uint32_t kind; /* of lists to be opened; 0: ids */
     seckill_t *sk;
     seckill_list_t *list;
     char err[256];
@@ -138,7 +139,8 @@ static inline void lists_replace(const lists_t *p, const void *bytes, size_t n)
 static inline seckill_list_options_t lists_options(const lists_t *p)
 {
     const seckill_list_options_t o = {.struct_size = sizeof(o),
-                                      .kind = SECKILL_LIST_ID,
+                                      .kind = p->kind != 0 ? p->kind
+                                                           : SECKILL_LIST_ID,
                                       .file = p->file,
                                       .settle_ms = 5};
 

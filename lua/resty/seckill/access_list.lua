@@ -42,7 +42,6 @@ local OPTIONS = { kind = "string", file = "string", watch = "boolean",
                   settle = "number" }
 local KINDS = { id = 1, ip = 2 }
 local OPS = { add = 1, remove = 2 }
-local OF_A_CHANGE = { bad_value = true, bad_time = true, bad_option = true }
 local FORMATS = { [1] = "text", [2] = "gzip" }
 
 -- Scratch: filled and read without a yield in between.
@@ -317,7 +316,10 @@ function _M:apply(list_of_changes, revision)
         return true
     end
     local code = errname(rc)
-    return nil, code, OF_A_CHANGE[code] and position[0] + 1 or nil
+    if code == "bad_value" then -- not a network
+        return nil, code, position[0] + 1
+    end
+    return nil, code
 end
 
 
