@@ -372,9 +372,15 @@ describe("list", function()
                 lines[i] = (random() < 0.3 and "!" or "") .. text .. "/" .. bits
                     .. (random() < 0.5 and "\t\treason " .. i or "")
             end
+            lines[#lines + 1] = "2001:db8::/32"
             for i = 1, 300 do
-                values[i] = ("10.%d.%d.%d"):format(random(0, 4),
-                    random(0, 255), random(0, 255))
+                values[i] = (i % 9 == 0 and "::ffff:%d.%d.%d.%d"
+                             or i % 10 == 0 and "[::ffff:%02x%02x:%02x%02x]"
+                             or i % 11 == 0 and "2001:db%d:%x:%x::%x"
+                             or "%d.%d.%d.%d")
+                    :format(i % 11 == 0 and i % 10 ~= 0 and i % 9 ~= 0 and 8
+                            or 10, random(0, 4), random(0, 255),
+                            random(0, 255))
             end
             local path = write("n", table.concat(lines, "\n"))
             local got = json(REFUSED, "test --kind ip " .. path .. " -",

@@ -116,22 +116,29 @@ local function user_of(text, number)
 end
 
 
+local function start(expect_failure)
+    local conf = read(harness.root .. "/examples/blacklist/nginx.conf")
+    local name = expect_failure and NAME .. "-x" or NAME
+    return harness.start {
+        workers = WORKERS, listen = "reuseport",
+        expect_failure = expect_failure,
+        env = { LISTS_DIR = dir, SECKILL_LIB = os.getenv("SECKILL_LIB") },
+        init = block(conf, "init_by_lua_block")
+            :gsub('name = "shop"', 'name = "' .. name .. '"')
+            :gsub('user = "www%-data",', ""),
+        init_worker = block(conf, "init_worker_by_lua_block"),
+        exit_worker = block(conf, "exit_worker_by_lua_block"),
+        server = block(conf, "server"):gsub("listen [^;]*;", "") .. WHICH,
+    }
+end
+
+
 describe("examples/blacklist/nginx.conf", function()
     setup(function()
         dir = shell("mktemp -d"):gsub("%s", "")
         assert.equal(3, select(2, shell(generator(100000, 5000, 1))
                                :gsub("entries", "")))
-        local conf = read(harness.root .. "/examples/blacklist/nginx.conf")
-        server = harness.start {
-            workers = WORKERS, listen = "reuseport",
-            env = { LISTS_DIR = dir, SECKILL_LIB = os.getenv("SECKILL_LIB") },
-            init = block(conf, "init_by_lua_block")
-                :gsub('name = "shop"', 'name = "' .. NAME .. '"')
-                :gsub('user = "www%-data",', ""),
-            init_worker = block(conf, "init_worker_by_lua_block"),
-            exit_worker = block(conf, "exit_worker_by_lua_block"),
-            server = block(conf, "server"):gsub("listen [^;]*;", "") .. WHICH,
-        }
+        server = start()
     end)
 
     teardown(function()
@@ -251,6 +258,16 @@ describe("examples/blacklist/nginx.conf", function()
         end, 20))
         assert.is_true(all_say("mallory", "true stolen card users"))
         assert.is_true(all_say(user_of(text, 80000), "true nil users"))
+    end)
+
+    it("does not start without its files", function()
+        local path = dir .. "/white.txt"
+        assert(os.rename(path, path .. ".away"))
+        local other, log = start(true)
+        assert(os.rename(path .. ".away", path))
+        require("resty.seckill").destroy(NAME .. "-x")
+        assert.is_nil(other)
+        assert.matches("white.txt: No such file", log, 1, true)
     end)
 
     it("is seen by the program", function()

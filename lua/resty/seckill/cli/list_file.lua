@@ -216,16 +216,65 @@ local function each_id(values, found)
 end
 
 
+-- An IPv4 address as a number; nil for what is written in another way.
+local function number_of(value)
+    local a, b, c, d = value:match("(%d+)%.(%d+)%.(%d+)%.(%d+)$")
+    return a and ((a * 256 + b) * 256 + c) * 256 + d
+end
+
+
+-- IPv4 values in order, and all others.
+local function sort_values(values)
+    local numbers, others = {}, {}
+    for _, value in ipairs(values) do
+        local number = number_of(value)
+        if number then
+            numbers[#numbers + 1] = { number, value }
+        else
+            others[#others + 1] = value
+        end
+    end
+    table.sort(numbers, function(a, b) return a[1] < b[1] end)
+    return numbers, others
+end
+
+
+-- The first of the sorted numbers that is not below `least`.
+local function search(numbers, least)
+    local from, to = 1, #numbers + 1
+    while from < to do
+        local middle = (from + to - (from + to) % 2) / 2
+        if numbers[middle][1] < least then
+            from = middle + 1
+        else
+            to = middle
+        end
+    end
+    return from
+end
+
+
 local function each_address(values, found)
+    local numbers, others = sort_values(values)
+    local function try(line, value)
+        local close = C.seckill_list_line_covers(line, value, #value)
+        if close > 0 then
+            note(found, value, line, close)
+        end
+    end
     return function(lines, count)
         for i = 0, count - 1 do
             local line = lines[i]
-            for v = 1, line.why == nil and #values or 0 do
-                local value = values[v]
-                local close = C.seckill_list_line_covers(line, value, #value)
-                if close > 0 then
-                    note(found, value, line, close)
+            if line.family == 4 then
+                local last = tonumber(line.last[1])
+                local at = search(numbers, tonumber(line.first[1]))
+                while numbers[at] and numbers[at][1] <= last do
+                    try(line, numbers[at][2])
+                    at = at + 1
                 end
+            end
+            for v = 1, line.family ~= 0 and #others or 0 do
+                try(line, others[v])
             end
         end
     end
