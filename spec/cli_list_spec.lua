@@ -419,7 +419,9 @@ describe("list", function()
             has(expect(OK, "stats" .. at), "black  id          4      1 ")
             has(expect(OK, "stats --list nets" .. at), "kind         ip\n")
             write("a", "#end 3\n")
-            assert.is_nil(list:reload())
+            -- list:reload() needs threads inside nginx.
+            assert.equal(lib.codes.bad_file,
+                         lib.C.seckill_list_reload(list.handle, nil, 0))
             has(json(OK, "stats --list black" .. at).error, "#end says 3")
             expect(NOT_FOUND, "stats --list none" .. at)
             expect(NOT_FOUND, "stats --name other --shm-dir " .. base)
@@ -481,6 +483,39 @@ describe("list", function()
                 "- ... 29 more\n")
             has(expect(REFUSED, "diff -n 0 " .. a .. " " .. b),
                 "changed  0\n")
+        end)
+
+        it("notices a file that changes meanwhile", function()
+            local list_diff = require("resty.seckill.cli.list_diff")
+            local list_file = require("resty.seckill.cli.list_file")
+            local a, b = write("a", "x\ny\n"), write("b", "x\nz\n")
+            local read, times = list_file.read, 0
+            list_file.read = function(...)
+                times = times + 1
+                if times == 4 then
+                    write("b", "x\nu\n")
+                end
+                return read(...)
+            end
+            local good, why = pcall(list_diff.compare, a, b,
+                                    { lines = 5, ["at-once"] = 10 })
+            list_file.read = read
+            assert.is_false(good)
+            assert.equal("bad_file", why.code)
+            has(why.detail, "/b: it changed meanwhile")
+        end)
+
+        it("lets no error through the library", function()
+            local list_file = require("resty.seckill.cli.list_file")
+            local path = write("a", GOOD)
+            for _ = 1, 3 do
+                local good, why = pcall(list_file.read, path, {}, function()
+                    error("stop", 0)
+                end)
+                assert.is_false(good)
+                assert.equal("stop", why)
+            end
+            assert.equal(5, list_file.read(path, {}, function() end).entries)
         end)
 
         it("needs two good files", function()
