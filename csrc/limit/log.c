@@ -211,21 +211,22 @@ static int free_slot(skl_limiter_t *lim, uint64_t key, uint64_t from,
     return slot != NULL && skl_slot_swap(slot, key, from, key, to);
 }
 
-/* A stamp shows the instant of its use, which is never the same twice. */
+/* A stamp shows the instant of its use, which is never the same twice. It is
+ * free again for those, too, whose clock is behind by less than the window. */
 int skl_log_undo(skl_limiter_t *lim, const skl_limit_ticket_t *ticket)
 {
     const uint64_t from = ticket->at + ticket->depth;
+    const uint64_t to = ticket->at - ticket->depth;
     int given = 0;
 
     skl_assert(ticket->key % SKL_LIMIT_LOG_MAX == 0);
-
     for (uint32_t i = 0; i < SKL_LIMIT_LOG_MAX; i++) {
         uint64_t key = ticket->key + i;
 
         if ((ticket->charge >> i & 1) != 0) {
-            given += free_slot(lim, key, from, ticket->at);
+            given += free_slot(lim, key, from, to);
         } else if ((ticket->charge >> (i + SKL_LIMIT_LOG_MAX) & 1) != 0) {
-            given += free_cell(lim, key, from, ticket->at);
+            given += free_cell(lim, key, from, to);
         }
     }
     return given > 0;

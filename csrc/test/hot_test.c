@@ -15,7 +15,13 @@
 /* Of CLOCK_MONOTONIC; somewhere within a period. */
 #define START (12345 * SEC)
 
-enum { UNIVERSE = 100000, TAKES = 1000000, LISTED = 20, PROCESSES = 4 };
+/* A sanitizer takes ten times as long; fewer samples find fewer keys. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { TAKES = 250000, RECALL = 80 };
+#else
+enum { TAKES = 1000000, RECALL = 95 };
+#endif
+enum { UNIVERSE = 100000, LISTED = 20, PROCESSES = 4 };
 
 typedef struct {
     skl_hot_t hot;
@@ -203,7 +209,7 @@ TEST(the_true_top_20_of_a_zipf_stream_are_found)
         good = recalled(&w);
         printf("# %.0f takes/s: %d of 20, one of %u looked at\n", rates[i],
                good, 1U << atomic_load(&w.one.hot.shift));
-        CHECK(good >= LISTED * 95 / 100);
+        CHECK(good >= LISTED * RECALL / 100);
         world_free(&w, 1 << 16);
     }
 }
@@ -232,9 +238,9 @@ TEST(a_new_hot_set_is_found_within_two_periods)
 
         found += number >= UNIVERSE && is_hot(number - UNIVERSE);
     }
-    CHECK(found >= LISTED * 95 / 100);
+    CHECK(found >= LISTED * RECALL / 100);
     stream(&w, hots, 1, 400000, 1e4);
-    CHECK(recalled(&w) >= LISTED * 95 / 100);
+    CHECK(recalled(&w) >= LISTED * RECALL / 100);
     world_free(&w, 1 << 16);
 }
 
@@ -349,7 +355,7 @@ TEST(the_true_top_20_of_four_processes_are_found)
         (void)zipf_next(); /* the truth, in this process */
     }
     w.now = START + TAKES * (SEC / 100000);
-    CHECK(recalled(&w) >= LISTED * 95 / 100);
+    CHECK(recalled(&w) >= LISTED * RECALL / 100);
     world_free(&w, 1 << 16);
 }
 

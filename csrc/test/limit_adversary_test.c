@@ -7,6 +7,8 @@
  * how much it got into one window at most. Buckets are attacked alike; their
  * bound burst + rate * L is checked for every pair of admissions, in integers.
  */
+
+/* variants: rel */
 #include "test/support/limits.h"
 #include "test/support/stepper.h"
 

@@ -1303,4 +1303,23 @@ TEST(limit_log_knows_its_stamps_at_the_end_of_time)
     world_free(&w);
 }
 
+TEST(limit_log_undo_frees_for_clocks_that_are_behind)
+{
+    seckill_limit_t limit = {.struct_size = sizeof(limit),
+                             .algorithm = SECKILL_SLIDING_LOG,
+                             .limit = 1,
+                             .window_ns = 60 * SEC};
+    skl_limit_ticket_t ticket;
+    skl_limiter_t *lim = NULL;
+    world_t w;
+
+    world_new(&w, 64, 2);
+    CHECK_INT(SECKILL_OK, skl_limits_open(&w.limits, "a", &limit, SEC, &lim));
+    CHECK_INT(SECKILL_OK, take_n(lim, "k", 1, HOUR, &ticket));
+    CHECK_INT(SECKILL_EREJECTED, take(lim, "k", HOUR - SEC));
+    CHECK_INT(1, skl_limiter_undo(lim, &ticket, HOUR));
+    CHECK_INT(SECKILL_OK, take(lim, "k", HOUR - SEC));
+    world_free(&w);
+}
+
 TAP_MAIN()

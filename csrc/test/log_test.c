@@ -3,6 +3,8 @@
  * all processes were killed, when the segment is gone, when the directory is
  * another one than it was. Waiting and failing disks: log_flush_test.c.
  */
+
+/* runs: alone */
 #include "test/support/logged.h"
 
 #include <fcntl.h>

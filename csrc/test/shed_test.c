@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-/* variants: rel asan */
+/* variants: rel */
 
 /* ---- The gauge ----------------------------------------------------------- */
 
