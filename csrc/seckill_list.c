@@ -17,7 +17,10 @@
 
 #define TTL_MAX_NS 1000000000000000000LL
 
-enum { MAP_TRIES = 2000 }; /* of 1 ms */
+enum {
+    MAP_TRIES = 2000, /* of 1 ms */
+    REASON_MAX = 255
+};
 
 /* ---- Opening ------------------------------------------------------------- */
 
@@ -254,6 +257,8 @@ int seckill_list_check(uint32_t n, seckill_list_t *const *lists,
                        int64_t now_ns, uint32_t *which, const char **reason,
                        size_t *reason_len)
 {
+    /* a lookup further on may drop what an earlier one pointed to */
+    static _Thread_local char kept[REASON_MAX];
     int verdict = 0;
 
     *which = 0;
@@ -277,7 +282,11 @@ int seckill_list_check(uint32_t n, seckill_list_t *const *lists,
         if (rc == 1 && verdict == 0) {
             verdict = 1;
             *which = i;
-            *reason = why;
+            skl_assert(why_len <= sizeof(kept));
+            if (why_len > 0) {
+                memcpy(kept, why, why_len);
+                *reason = kept;
+            }
             *reason_len = why_len;
         }
     }
