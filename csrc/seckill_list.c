@@ -20,7 +20,10 @@
 
 #define REVISION_MAX ((1ULL << 53) - 1)
 
-enum { MAP_TRIES = 2000 }; /* of 1 ms */
+enum {
+    MAP_TRIES = 2000, /* of 1 ms */
+    REASON_MAX = 255
+};
 
 skl_static_assert((int)SECKILL_LIST_APPLY_MAX <= (int)SKL_OVERLAY_BATCH,
                   "fits the ring");
@@ -271,6 +274,8 @@ int seckill_list_check(uint32_t n, seckill_list_t *const *lists,
                        int64_t now_ns, uint32_t *which, const char **reason,
                        size_t *reason_len)
 {
+    /* a lookup further on may drop what an earlier one pointed to */
+    static _Thread_local char kept[REASON_MAX];
     int verdict = 0;
 
     *which = 0;
@@ -294,7 +299,11 @@ int seckill_list_check(uint32_t n, seckill_list_t *const *lists,
         if (rc == 1 && verdict == 0) {
             verdict = 1;
             *which = i;
-            *reason = why;
+            skl_assert(why_len <= sizeof(kept));
+            if (why_len > 0) {
+                memcpy(kept, why, why_len);
+                *reason = kept;
+            }
             *reason_len = why_len;
         }
     }
