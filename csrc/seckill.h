@@ -994,7 +994,7 @@ typedef struct {
     uint64_t inflight[SECKILL_PRIORITIES];
     double cpu;         /* -1: nobody has sampled it */
     int64_t cpu_age_ns; /* -1: never */
-    double limit;       /* what the window says can be in flight */
+    double limit;       /* M: what the window says keeps it busy */
     int64_t min_rt_ns;  /* of that; 0: nothing was done in the window */
     uint32_t shedding;  /* 1: the CPU says so, now */
     uint32_t pad;

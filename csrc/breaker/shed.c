@@ -3,6 +3,8 @@
 
 #include "breaker/shed_numbers.h"
 
+#include <math.h>
+
 /* A bucket: {stamp; passes (20 bits), sum of their times (44 bits, 64 ns)}. */
 enum { TIME_BITS = 44, TIME_SHIFT = 6, PASS_MAX = (1 << 20) - 1 };
 #define TIME_MASK ((UINT64_C(1) << TIME_BITS) - 1)
@@ -15,6 +17,8 @@ enum { STAMP_BITS = 35 };
  * there is a queue. */
 #define DRIFT 0.01
 #define QUEUEING 1.5
+/* The line: standard deviations of how many come at once. */
+#define DEVIATIONS 3
 
 #define STAMP_MASK ((UINT64_C(1) << STAMP_BITS) - 1)
 
@@ -376,6 +380,18 @@ static int is_over(const inflight_t *q, uint32_t priority, double limit,
     return (double)q->all - 1 + kept > limit;
 }
 
+/* M in flight keep the host busy if they come evenly. They do not: without a
+ * line, the servers are idle after each gap. */
+static double with_line(double limit)
+{
+    skl_assert(limit >= 0);
+#ifdef MUTANT_SHED_NO_LINE
+    return limit;
+#else
+    return limit + DEVIATIONS * sqrt(limit);
+#endif
+}
+
 static int must_drop(skl_shed_t *s, const skl_shed_numbers_t *n,
                      uint32_t priority, int64_t now)
 {
@@ -394,7 +410,7 @@ static int must_drop(skl_shed_t *s, const skl_shed_numbers_t *n,
         return 1;
     }
     return shedding && sheddable &&
-           is_over(&q, priority, limit_of(s, n, now, &least), n);
+           is_over(&q, priority, with_line(limit_of(s, n, now, &least)), n);
 }
 
 static void note_drop(skl_shed_t *s, int64_t now)

@@ -10,10 +10,16 @@
  * in units of 64 ns: with whole milliseconds a service of 100 us gets a limit
  * that is ten times too high.
  *
- * Shed if q > max(1, M), while the CPU is at cpu_high; or at cpu_low, and the
- * last drop is less than `cool` ago. Every drop counts as the last. Requests
- * that failed or timed out are neither in P nor in R: if all of them do, M
- * goes to 0 within the window.
+ * Shed if q > max(1, M + 3 sqrt(M)), while the CPU is at cpu_high; or at
+ * cpu_low, and the last drop is less than `cool` ago. Every drop counts as the
+ * last. Requests that failed or timed out are neither in P nor in R: if all of
+ * them do, M goes to 0 within the window.
+ *
+ * The root is ours. Requests come as they like: where M are in the system on
+ * average, sqrt(M) is the standard deviation, and without room for it 8 servers
+ * at load 1 refuse 24 % (Erlang's loss formula); see Halfin, Whitt: "Heavy-
+ * traffic limits for queues with many exponential servers", 1981. With it 8 %,
+ * and who waits, waits for less than one mean time.
  *
  * Priorities 0 .. 3. A priority below 3 may use its own share of M whatever
  * the others do, and beyond it what the shares of the higher ones leave: the

@@ -73,7 +73,7 @@ static pid_t pid_of(const char *name)
 static void remove_dead(const char *dir)
 {
     const struct dirent *entry;
-    char path[SKL_WAKE_PATH_MAX + 64];
+    char path[SKL_WAKE_PATH_MAX + sizeof(entry->d_name)];
     DIR *d = opendir(dir);
 
     if (d == NULL) {

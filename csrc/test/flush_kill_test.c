@@ -26,6 +26,7 @@
  * SECKILL_FULL=1 samples far more. A stepped sanitizer proves nothing more:
  * variants: rel
  */
+/* runs: long */
 #include "io/recover.h"
 #include "io/wal_write.h"
 #include "stock/commit.h"

@@ -19,6 +19,7 @@
  * SECKILL_FULL=1 samples far more. A stepped sanitizer proves nothing more:
  * variants: rel
  */
+/* runs: long */
 #include "test/support/crash.h"
 #include "test/support/stepper.h"
 

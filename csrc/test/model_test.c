@@ -15,6 +15,7 @@
  * SECKILL_SEED=n repeats a run; SECKILL_FULL=1 makes 10^6 operations. One
  * thread.
  */
+/* runs: long */
 #include "test/support/ledger.h"
 
 #include <inttypes.h>

@@ -17,6 +17,7 @@
  *
  * SECKILL_FULL=1 takes every call, else a share of them. One thread.
  */
+/* runs: long */
 /* variants: rel asan */
 #include "test/support/simledger.h"
 #include "test/support/tap.h"

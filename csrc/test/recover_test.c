@@ -2,6 +2,7 @@
  * Tests of the replay: log and snapshot make the tables that were in use, byte
  * by byte; records that do not follow are refused.
  */
+/* runs: long */
 #include "io/recover.h"
 
 #include "io/snapshot.h"

@@ -2,6 +2,7 @@
  * Tests of the repair: what is cut off, what is kept, and that a log can be
  * opened afterwards, whatever was damaged.
  */
+/* runs: long */
 #include "io/repair.h"
 
 #include "io/recover.h"

@@ -380,7 +380,7 @@ TEST(shed_learns_while_the_value_of_the_cpu_is_stale)
 
 /* ---- When it sheds ------------------------------------------------------- */
 
-/* The window says 8; then so many more come as there is room for. */
+/* The window says 8, which with a line is 16.5; how many come in? */
 static int room(shed_world_t *w, skl_shed_t *s, uint32_t priority)
 {
     int n = 0;
@@ -414,7 +414,7 @@ TEST(shed_sheds_when_the_cpu_is_high_and_no_room_is_left)
     CHECK_INT(100, room(&w, s, 2));
     skl_sheds_reap(&w.sheds, 0);
     cpu_is(&w, 0.80);
-    CHECK_INT(9, room(&w, s, 2)); /* 8 and the one to come */
+    CHECK_INT(17, room(&w, s, 2)); /* 8 + 3 sqrt(8), and one to come */
     CHECK_INT(1, stats_of(&w, s).shedding);
     w.now += 3 * SEC; /* the value is too old */
     CHECK_INT(100, room(&w, s, 2));
@@ -434,7 +434,7 @@ TEST(shed_goes_on_after_the_last_drop)
     work(&w, s, 8, MS, 20 * SEC, 1);
     w.now += 10 * SEC;
     cpu_is(&w, 0.9);
-    CHECK_INT(9, room(&w, s, 2));
+    CHECK_INT(17, room(&w, s, 2));
     for (int i = 0; i < 50; i++) { /* 5 s of overload */
         w.now += 100 * MS;
         cpu_is(&w, 0.9);
@@ -463,7 +463,7 @@ TEST(shed_shadow_counts_and_refuses_nothing)
 
     cpu_is(&w, 0.9);
     CHECK_INT(100, room(&w, s, 2));
-    CHECK_INT(91, stats_of(&w, s).shadow);
+    CHECK_INT(83, stats_of(&w, s).shadow);
     CHECK_INT(0, stats_of(&w, s).shed[2]);
     CHECK_INT(100, stats_of(&w, s).inflight[2]);
     world_free(&w);
@@ -477,10 +477,10 @@ TEST(shed_lowest_priority_goes_first)
     skl_shed_t *s = with_limit_8(&w, o);
 
     cpu_is(&w, 0.9);
-    CHECK_INT(5, room(&w, s, 0)); /* 2 + 2 are kept for 1 and 2 */
-    CHECK_INT(2, room(&w, s, 1)); /* 2 are kept for 2 */
-    CHECK_INT(2, room(&w, s, 2));
-    CHECK_INT(21, room(&w, s, 3)); /* the hard limit alone */
+    CHECK_INT(9, room(&w, s, 0)); /* 4.1 + 4.1 are kept for 1 and 2 */
+    CHECK_INT(4, room(&w, s, 1)); /* 4.1 are kept for 2 */
+    CHECK_INT(4, room(&w, s, 2));
+    CHECK_INT(13, room(&w, s, 3)); /* the hard limit alone */
     world_free(&w);
 }
 
@@ -491,9 +491,9 @@ TEST(shed_low_priority_keeps_its_share)
     skl_shed_t *s = with_limit_8(&w, o);
 
     cpu_is(&w, 0.9);
-    CHECK_INT(9, room(&w, s, 2));
-    CHECK_INT(1, room(&w, s, 1));
-    CHECK_INT(2, room(&w, s, 0));
+    CHECK_INT(17, room(&w, s, 2));
+    CHECK_INT(2, room(&w, s, 1));
+    CHECK_INT(4, room(&w, s, 0));
     CHECK_INT(0, room(&w, s, 2));
     world_free(&w);
 }
@@ -690,7 +690,7 @@ static double simulate(int servers, int64_t service, double load, int shedding,
     return share;
 }
 
-static void simulate_loads(int servers, int64_t service, double share)
+static void simulate_loads(int servers, int64_t service)
 {
     static const double loads[] = {0.5, 0.8, 0.9, 1, 1.2, 1.5, 2, 3, 5};
     int64_t calm, p99;
@@ -702,21 +702,19 @@ static void simulate_loads(int servers, int64_t service, double share)
 
         printf("# %d servers, load %.1f: done %.3f, p99 %.2f x unloaded\n",
                servers, loads[i], done, (double)p99 / (double)calm);
-        CHECK(done >= share * due);
+        CHECK(done >= 0.9 * due);
         CHECK(p99 <= 2 * calm);
     }
 }
 
 TEST(shed_keeps_a_queue_of_64_servers_fast)
 {
-    simulate_loads(64, 10 * MS, 0.9);
+    simulate_loads(64, 10 * MS);
 }
 
-/* Without a line, so few servers cannot be busy all the time (Erlang's loss
- * formula: 24 % of the requests find all 8 busy at load 1). */
 TEST(shed_keeps_a_queue_of_8_servers_fast)
 {
-    simulate_loads(8, 2 * MS, 0.75);
+    simulate_loads(8, 2 * MS);
 }
 
 TEST(shed_is_what_keeps_it_fast)

@@ -2,6 +2,7 @@
  * Tests of the log's format and of reading it: names, headers, the end of a
  * log, damage at every byte, segments that come and go under a reader.
  */
+/* runs: long */
 #include "io/wal.h"
 
 #include "io/wal_read.h"

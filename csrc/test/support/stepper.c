@@ -103,6 +103,17 @@ int stepper_run(stepper_t *st, long n)
     return rc;
 }
 
+int stepper_finish(stepper_t *st)
+{
+    int sig = 0;
+
+    if (ptrace(PTRACE_CONT, st->pid, NULL, NULL) != 0 ||
+        stopped_by(st->pid, &sig) != 0) {
+        return -1;
+    }
+    return sig == SIGSTOP ? 0 : -1;
+}
+
 void stepper_kill(stepper_t *st)
 {
     int status;

@@ -27,6 +27,8 @@ int stepper_start(stepper_t *st, void (*run)(void *), void *ctx,
 int stepper_step(stepper_t *st);
 /* n instructions, or fewer at the end of the call. As stepper_step. */
 int stepper_run(stepper_t *st, long n);
+/* The rest of the call at full speed. 0; -1: the child has died. */
+int stepper_finish(stepper_t *st);
 /* SIGKILL, and wait until it is gone. */
 void stepper_kill(stepper_t *st);
 
