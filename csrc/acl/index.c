@@ -12,7 +12,10 @@ static const char MAGIC[8] = {'S', 'K', 'L', 'I', 'N', 'D', 'E', 'X'};
 skl_static_assert(sizeof(skl_index_header_t) <= SKL_INDEX_HEADER, "header");
 skl_static_assert(sizeof(skl_index_mark_t) == 32, "format");
 
-enum { BUCKET_BYTES = SKL_BUCKET_WORDS * 8 };
+enum {
+    BUCKET_BYTES = SKL_BUCKET_WORDS * 8,
+    BLOCK_BYTES = SKL_FILTER_WORDS * 8
+};
 
 /* ---- Layout -------------------------------------------------------------- */
 
@@ -26,16 +29,17 @@ static uint64_t marks_for(uint64_t marks)
     return marks == 0 ? 0 : marks * 4 / 3 + 1;
 }
 
-/* Offsets and size follow from the three counts; 0 when they are absurd. */
+/* Offsets and size follow from the counts; 0 when they are absurd. */
 static uint64_t lay_out(skl_index_header_t *h)
 {
     const uint64_t limit = UINT32_MAX;
 
-    if (h->buckets == 0 || h->buckets > limit || h->marks > limit ||
-        h->reasons_bytes > limit) {
+    if (h->blocks == 0 || h->blocks > limit || h->buckets == 0 ||
+        h->buckets > limit || h->marks > limit || h->reasons_bytes > limit) {
         return 0;
     }
-    h->marks_offset = SKL_INDEX_HEADER + h->buckets * BUCKET_BYTES;
+    h->words_offset = SKL_INDEX_HEADER + h->blocks * BLOCK_BYTES;
+    h->marks_offset = h->words_offset + h->buckets * BUCKET_BYTES;
     h->reasons_offset = h->marks_offset + h->marks * sizeof(skl_index_mark_t);
     return h->reasons_offset + h->reasons_bytes;
 }
@@ -43,6 +47,7 @@ static uint64_t lay_out(skl_index_header_t *h)
 static void plan_header(skl_index_header_t *h, const skl_index_plan_t *plan)
 {
     memset(h, 0, sizeof(*h));
+    h->blocks = skl_filter_blocks(plan->entries);
     h->buckets = buckets_for(plan->entries);
     h->marks = marks_for(plan->marks);
     h->reasons_bytes = plan->reasons_bytes;
@@ -94,6 +99,7 @@ static const char *check_header(const skl_index_header_t *h, uint64_t bytes)
     }
     again = *h;
     if (lay_out(&again) != bytes || h->bytes != bytes ||
+        h->words_offset != again.words_offset ||
         h->marks_offset != again.marks_offset ||
         h->reasons_offset != again.reasons_offset) {
         return "wrong size";
@@ -115,10 +121,11 @@ int skl_index_open(skl_index_t *index, const void *base, uint64_t bytes,
         return SECKILL_ECORRUPT;
     }
     index->header = h;
-    index->words =
-        (const uint64_t *)(const void *)((const char *)base + SKL_INDEX_HEADER);
+    index->filter = (const void *)((const char *)base + SKL_INDEX_HEADER);
+    index->words = (const void *)((const char *)base + h->words_offset);
     index->marks = (const void *)((const char *)base + h->marks_offset);
     index->reasons = (const unsigned char *)base + h->reasons_offset;
+    index->blocks = h->blocks;
     index->buckets = h->buckets;
     index->key = h->key;
     return SECKILL_OK;
@@ -167,6 +174,9 @@ int skl_index_find(const skl_index_t *index, const void *value, size_t len,
     uint64_t word = 0;
 
     skl_assert(len > 0 && at < index->buckets);
+    if (!skl_filter_has(index->filter, index->blocks, &hash)) {
+        return 0;
+    }
     for (uint64_t i = 0; i < index->buckets; i++) {
         const uint64_t *words = index->words + at * SKL_BUCKET_WORDS;
 
@@ -207,7 +217,8 @@ void skl_index_begin(skl_index_writer_t *w, void *base,
     plan_header(w->header, plan);
     skl_assert(w->header->bytes != 0);
     w->header->key = *key;
-    w->words = (uint64_t *)(void *)((char *)base + SKL_INDEX_HEADER);
+    w->filter = (void *)((char *)base + SKL_INDEX_HEADER);
+    w->words = (void *)((char *)base + w->header->words_offset);
     w->marks = (void *)((char *)base + w->header->marks_offset);
     skl_reasons_begin(&w->reasons,
                       (unsigned char *)base + w->header->reasons_offset,
@@ -285,6 +296,10 @@ static void place(skl_index_writer_t *w, const skl_index_put_t *put)
     }
     if (*word == 0) {
         w->header->entries++;
+#ifdef MUTANT_LIST_FILTER_PLAIN
+        if (put->plain)
+#endif
+            skl_filter_add(w->filter, w->header->blocks, &put->hash);
         *word = fingerprint(&put->hash) | !put->plain;
         if (!put->plain) {
             put_mark(w, put, 0);
@@ -332,6 +347,8 @@ void skl_index_put(skl_index_writer_t *w, const skl_index_entry_t *entry)
             ? skl_reasons_put(&w->reasons, entry->reason, entry->reason_len)
             : 0;
     put->plain = !entry->allow && put->reason == 0 && put->until == SKL_FOREVER;
+    __builtin_prefetch(
+        w->filter + skl_filter_block(&put->hash, w->header->blocks), 1);
     __builtin_prefetch(w->words +
                            (uint64_t)home(&put->hash, w->header->buckets) *
                                SKL_BUCKET_WORDS,

@@ -6,7 +6,8 @@
  * the list file), all offsets in bytes from the start:
  *
  *   0      header (skl_index_header_t), 4 KiB
- *   4096   buckets of 64 bytes: 8 words of 64 bits
+ *   4096   filter (acl/filter.h), blocks of 64 bytes
+ *   ...    buckets of 64 bytes: 8 words of 64 bits
  *   ...    marks (skl_index_mark_t) of entries with a ttl, a reason or `!`
  *   ...    reasons: one byte of length, then that many bytes
  *
@@ -19,8 +20,8 @@
  * probability below 2^-60 for a lookup: that is a false denial; a false
  * admission cannot be.
  *
- * Buckets have 4.5 of 8 words in use on average: 14.2 bytes for an entry. Marks
- * are a table of the same hash with linear probing, at most 3/4 full.
+ * Buckets have 4.5 of 8 words in use on average: 15.2 bytes for an entry, with
+ * its byte of the filter. Marks are a table of the same hash with linear probing, at most 3/4 full.
  *
  * Checked when it is opened: magic, version, layout, sizes, CRC-32C of header
  * and body. Reading stays inside the range whatever the bytes are.
@@ -28,13 +29,14 @@
 #ifndef SKL_ACL_INDEX_H
 #define SKL_ACL_INDEX_H
 
+#include "acl/filter.h"
 #include "acl/reasons.h"
 #include "base/hash.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SKL_INDEX_VERSION = 1, SKL_INDEX_HEADER = 4096, SKL_BUCKET_WORDS = 8 };
+enum { SKL_INDEX_VERSION = 2, SKL_INDEX_HEADER = 4096, SKL_BUCKET_WORDS = 8 };
 
 #define SKL_FOREVER INT64_MAX
 
@@ -47,8 +49,10 @@ typedef struct {
     uint64_t generation;
     skl_hash_key_t key;
     uint64_t entries; /* distinct values */
+    uint64_t blocks;  /* of the filter */
     uint64_t buckets;
     uint64_t marks; /* table size; 0: none */
+    uint64_t words_offset;
     uint64_t marks_offset;
     uint64_t reasons_offset;
     uint64_t reasons_bytes;
@@ -67,10 +71,11 @@ typedef struct {
 /* A reader: plain pointers into the range. */
 typedef struct {
     const skl_index_header_t *header;
+    const uint64_t *filter;
     const uint64_t *words;
     const skl_index_mark_t *marks;
     const unsigned char *reasons;
-    uint64_t buckets;
+    uint64_t blocks, buckets;
     skl_hash_key_t key;
 } skl_index_t;
 
@@ -108,6 +113,7 @@ typedef struct {
  * cache line has arrived. */
 typedef struct {
     skl_index_header_t *header;
+    uint64_t *filter;
     uint64_t *words;
     skl_index_mark_t *marks;
     skl_reasons_t reasons;
