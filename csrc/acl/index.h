@@ -21,7 +21,8 @@
  * admission cannot be.
  *
  * Buckets have 4.5 of 8 words in use on average: 15.2 bytes for an entry, with
- * its byte of the filter. Marks are a table of the same hash with linear probing, at most 3/4 full.
+ * its byte of the filter. Marks are a table of the same hash with linear
+ * probing, at most 3/4 full.
  *
  * Checked when it is opened: magic, version, layout, sizes, CRC-32C of header
  * and body. Reading stays inside the range whatever the bytes are.
