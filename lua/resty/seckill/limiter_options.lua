@@ -3,13 +3,17 @@
 --
 -- Used when a limiter is made or changed, never on a request.
 
+local bit = require("bit")
 local ffi = require("ffi")
+local args = require("resty.seckill.args")
 local lib = require("resty.seckill.lib")
 
 
+local concat = table.concat
 local error = error
 local format = string.format
 local ipairs = ipairs
+local pairs = pairs
 local tonumber = tonumber
 
 
@@ -76,14 +80,11 @@ local BUCKET = { rate = true, burst = true, warm_up = true,
 local LEAKY = { nodelay = true, max_delay = true }
 
 
--- NaN fails the comparison.
 local function check_ranges(opts, level)
     for _, range in ipairs(RANGES) do
         local name, min, max = range[1], range[2], range[3]
-        local value = opts[name]
-        if value ~= nil and not (value >= min and value <= max) then
-            error(format("option \"%s\": %g to %g expected, got %g", name,
-                         min, max, value), level + 1)
+        if opts[name] ~= nil then
+            args.range(opts[name], name, min, max, level + 1)
         end
     end
     if opts.limit and opts.limit % 1 ~= 0 then
@@ -93,23 +94,15 @@ local function check_ranges(opts, level)
 end
 
 
-local function check_choice(value, name, choices, expected, level)
-    if value ~= nil and not choices[value] then
-        error(format("option \"%s\": %s expected, got \"%s\"", name, expected,
-                     value), level + 1)
-    end
-end
-
-
 --- The C struct of options whose names and types are checked.
 ---@param opts seckill.limiter.options
 ---@param level integer as for error(), seen from the caller
 ---@return ffi.cdata* limit
 function _M.to_limit(opts, level)
-    check_choice(opts.algorithm, "algorithm", ALGORITHMS,
-                 "one of " .. table.concat(ALGORITHM_NAMES, ", "), level + 1)
-    check_choice(opts.mode, "mode", MODES,
-                 "\"enforce\", \"shadow\" or \"off\"", level + 1)
+    args.choice(opts.algorithm, "algorithm", ALGORITHMS,
+                "one of " .. concat(ALGORITHM_NAMES, ", "), level + 1)
+    args.choice(opts.mode, "mode", MODES,
+                "\"enforce\", \"shadow\" or \"off\"", level + 1)
     check_ranges(opts, level + 1)
     local limit = ffi.new("seckill_limit_t")
     limit.struct_size = ffi.sizeof("seckill_limit_t")
