@@ -4,6 +4,7 @@
 
 local process = require "spec.nginx.process"
 local seckill = require "resty.seckill"
+local raised = require "raised"
 
 local SMALL = { items = 8, reservations = 64, users = 64, requests = 256,
                 limit_keys = 64, limiters = 4, lists = 2, list_overlay = 64,
@@ -57,13 +58,6 @@ end
 -- No other process, no thread: only a sync call makes anything durable.
 local function undurable(engine)
     return engine:stats().log.lag_records
-end
-
-
-local function raised(...)
-    local ok, message = pcall(...)
-    assert.is_false(ok)
-    return message
 end
 
 
