@@ -55,6 +55,8 @@ describe("several access lists", function()
             function() return seckill.check({}, {}), 1 end,
             function() return seckill.check(users, {}), 1 end,
             function() return seckill.check({ users }, "bob"), 1 end,
+            function() return seckill.check({ users, {} }, { "bob", "x" }), 1
+            end,
         } do
             assert.matches("check_spec.*expected", raised(call))
         end

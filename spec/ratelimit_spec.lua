@@ -190,6 +190,14 @@ describe("ratelimit", function()
         } do
             assert.matches("ratelimit_spec.*result or list", raised(call))
         end
+        for _, call in ipairs {
+            function() return ratelimit.result({}), 1 end,
+            function() return ratelimit.result("x"), 1 end,
+            function() return ratelimit.results({ {} }), 1 end,
+        } do
+            assert.matches("ratelimit_spec.*limiter of the engine",
+                           raised(call))
+        end
     end)
 end)
 
