@@ -155,6 +155,7 @@ end)
 describe("admission options", function()
     local list = { match = function() end }
     local limiter = { incoming = function() end }
+    local own = { incoming = function() end, handle = true }
     local cases = {
         { "steps", function() return admission.new(), 1 end },
         { "steps", function() return admission.new {}, 1 end },
@@ -186,8 +187,11 @@ describe("admission options", function()
         { "field for each", function()
             return admission.combine({ limiter, limiter }, { "user" }), 1
         end },
-        { "field", function()
-            return admission.combine({ limiter }, { 5 }), 1
+        { "option \"field\"", function()
+            return admission.combine({ own }, { 5 }), 1
+        end },
+        { "limiter of the engine", function()
+            return admission.combine({ own, limiter }, { "ip", "user" }), 1
         end },
         { "colour", function()
             return admission.combine({ limiter }, { "ip" }, { colour = 1 }), 1

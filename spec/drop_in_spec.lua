@@ -521,8 +521,13 @@ describe("limit.traffic", function()
         lims[65] = lim
         assert.matches("drop_in_spec.*at most 64",
                        raised(function() traffic.combine(lims, many) end))
-        assert.matches("drop_in_spec.*list of limiters",
-                       raised(function() traffic.combine(lims, 5) end))
+        for _, call in ipairs {
+            function() traffic.combine(lims, 5) end,
+            function() traffic.combine({ lim }, 5) end,
+            function() traffic.combine(nil, { "k" }) end,
+        } do
+            assert.matches("drop_in_spec.*list of limiters", raised(call))
+        end
     end)
 end)
 

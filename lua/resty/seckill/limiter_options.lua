@@ -9,6 +9,8 @@ local args = require("resty.seckill.args")
 local lib = require("resty.seckill.lib")
 
 
+local C = lib.C
+local band = bit.band
 local concat = table.concat
 local error = error
 local format = string.format
@@ -51,6 +53,7 @@ for name, kind in pairs(_M.SET) do
     _M.OPEN[name] = kind
 end
 
+-- As C numbers them.
 local ALGORITHM_NAMES = { "token_bucket", "leaky_bucket", "fixed_window",
                           "sliding_window", "sliding_log", "concurrency" }
 local ALGORITHMS = {}
@@ -60,11 +63,15 @@ end
 local MODES = { enforce = 1, shadow = 2, off = 3 }
 local MODE_NAMES = { "enforce", "shadow", "off" }
 
--- Bits of seckill_limit_t.zeros: an option that comes to 0 in its field.
+-- option -> field, and the bit of seckill_limit_t.zeros that says that 0 in it
+-- is meant.
 local ZERO = {
-    burst = { 1, "burst" }, max_delay = { 2, "max_delay_ns" },
-    nodelay = { 4, "nodelay" }, limit = { 8, "limit" },
-    warm_up = { 16, "warm_up_ns" }, warm_up_at = { 32, "warm_up_at_ns" },
+    burst = { "burst", C.SECKILL_ZERO_BURST },
+    max_delay = { "max_delay_ns", C.SECKILL_ZERO_MAX_DELAY },
+    nodelay = { "nodelay", C.SECKILL_ZERO_NODELAY },
+    limit = { "limit", C.SECKILL_ZERO_LIMIT },
+    warm_up = { "warm_up_ns", C.SECKILL_ZERO_WARM_UP },
+    warm_up_at = { "warm_up_at_ns", C.SECKILL_ZERO_WARM_UP_AT },
 }
 
 -- In this order, so that the first mistake is named. { min, max }
@@ -118,8 +125,8 @@ function _M.to_limit(opts, level)
     limit.cold_factor = opts.cold_factor or 0
     limit.warm_up_at_ns = (opts.warm_up_at or 0) * NS
     for name, zero in pairs(ZERO) do
-        if opts[name] and limit[zero[2]] == 0 then
-            limit.zeros = limit.zeros + zero[1]
+        if opts[name] and limit[zero[1]] == 0 then
+            limit.zeros = limit.zeros + zero[2]
         end
     end
     return limit
@@ -211,7 +218,8 @@ function _M.from_limit(limit)
         end
         if algorithm == "leaky_bucket" then
             numbers.nodelay = limit.nodelay
-            if limit.max_delay_ns > 0 or bit.band(limit.zeros, 2) ~= 0 then
+            if limit.max_delay_ns > 0
+               or band(limit.zeros, C.SECKILL_ZERO_MAX_DELAY) ~= 0 then
                 numbers.max_delay = tonumber(limit.max_delay_ns) / NS
             end
         end
