@@ -74,17 +74,22 @@ local ZERO = {
     warm_up_at = { "warm_up_at_ns", C.SECKILL_ZERO_WARM_UP_AT },
 }
 
--- In this order, so that the first mistake is named. { min, max }
-local RANGES = {
-    { "rate", 1e-7, 1e7 }, { "burst", 0, 1e9 }, { "nodelay", 0, 1e9 },
-    { "max_delay", 0, 31 * DAY }, { "limit", 0, 1e12 },
-    { "window", 0.001, 31 * DAY }, { "warm_up", 0, 31 * DAY },
-    { "cold_factor", 1, 1000 }, { "warm_up_at", 0, 9e9 },
-}
+local BUCKETS = { token_bucket = true, leaky_bucket = true }
+local LEAKY = { leaky_bucket = true }
+local WINDOWS = { fixed_window = true, sliding_window = true,
+                  sliding_log = true }
+local COUNTS = { fixed_window = true, sliding_window = true,
+                 sliding_log = true, concurrency = true }
 
-local BUCKET = { rate = true, burst = true, warm_up = true,
-                 cold_factor = true, warm_up_at = true }
-local LEAKY = { nodelay = true, max_delay = true }
+-- { option, min, max, algorithms that have it }, in this order, so that the
+-- first mistake is named.
+local RANGES = {
+    { "rate", 1e-7, 1e7, BUCKETS }, { "burst", 0, 1e9, BUCKETS },
+    { "nodelay", 0, 1e9, LEAKY }, { "max_delay", 0, 31 * DAY, LEAKY },
+    { "limit", 0, 1e12, COUNTS }, { "window", 0.001, 31 * DAY, WINDOWS },
+    { "warm_up", 0, 31 * DAY, BUCKETS }, { "cold_factor", 1, 1000, BUCKETS },
+    { "warm_up_at", 0, 9e9, BUCKETS },
+}
 
 
 local function check_ranges(opts, level)
@@ -135,15 +140,8 @@ end
 
 local function misplaced(algorithm, opts)
     for _, range in ipairs(RANGES) do
-        local name = range[1]
-        local bucket = algorithm == "token_bucket"
-                       or algorithm == "leaky_bucket"
-        if opts[name] ~= nil
-           and (BUCKET[name] and not bucket
-                or LEAKY[name] and algorithm ~= "leaky_bucket"
-                or name == "limit" and bucket
-                or name == "window" and (bucket
-                                         or algorithm == "concurrency")) then
+        local name, algorithms = range[1], range[4]
+        if opts[name] ~= nil and not algorithms[algorithm] then
             return name
         end
     end
@@ -151,11 +149,9 @@ end
 
 
 local function missing(algorithm, opts)
-    if algorithm == "token_bucket" or algorithm == "leaky_bucket" then
-        return not opts.rate and "rate"
-    end
-    return not opts.limit and "limit"
-           or algorithm ~= "concurrency" and not opts.window and "window"
+    return BUCKETS[algorithm] and not opts.rate and "rate"
+           or COUNTS[algorithm] and not opts.limit and "limit"
+           or WINDOWS[algorithm] and not opts.window and "window"
 end
 
 
@@ -208,7 +204,7 @@ end
 function _M.from_limit(limit)
     local algorithm = ALGORITHM_NAMES[limit.algorithm]
     local numbers = { algorithm = algorithm, mode = MODE_NAMES[limit.mode] }
-    if algorithm == "token_bucket" or algorithm == "leaky_bucket" then
+    if BUCKETS[algorithm] then
         numbers.rate, numbers.burst = limit.rate, limit.burst
         if limit.warm_up_ns > 0 then
             numbers.warm_up = tonumber(limit.warm_up_ns) / NS
@@ -226,7 +222,7 @@ function _M.from_limit(limit)
         return numbers
     end
     numbers.limit = limit.limit
-    if algorithm ~= "concurrency" then
+    if WINDOWS[algorithm] then
         numbers.window = tonumber(limit.window_ns) / NS
     end
     return numbers
