@@ -15,7 +15,7 @@ local function reason(code, arg)
     if type(arg) == "number" then
         return text:format(arg)
     end
-    return text .. " " .. tostring(arg)
+    return arg and text .. " " .. tostring(arg) or text
 end
 
 
