@@ -37,6 +37,7 @@ local ROWS = {
     { "  two processes", "limiter_two_processes", 1e-6, "M/s" },
     { "a key", "memory_limiter_key", 1, "bytes", { "most", 32 } },
     { "  beside: multiply and modulo, LuaJIT", "calibration_lua", 1, "ns" },
+    { "  beside: one reading of the clock", "calibration_clock", 1, "ns" },
 
     { "limits in a worker of nginx, and resty.limit.* in the same" },
     { "token_bucket, one key", "loop_bucket_one", 1, "ns" },

@@ -4,18 +4,12 @@
 local lib = require "resty.seckill.lib"
 local breaker = require "resty.seckill.breaker"
 local seckill = require "resty.seckill"
-local traces = require "traces"
+local compiled = require "compiled"
+local raised = require "raised"
 
 local C = lib.C
 local NAME = "breaker_spec"
 local DAY = 86400
-
-
-local function raised(fn, ...)
-    local ok, message = pcall(fn, ...)
-    assert.is_false(ok)
-    return message
-end
 
 
 -- Until `seconds` have passed on the clock of the breakers.
@@ -294,9 +288,7 @@ describe("breaker", function()
                 error("never")
             end
         end
-        local made, bad = traces.compiled(body, 5000)
-        assert.same({}, bad)
-        assert.is_true(made > 0)
+        compiled.check(body, 5000)
         assert.is_true(brk:stats().rejected > 0)
         assert.is_true(brk:stats().opened > 0)
     end)

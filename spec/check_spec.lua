@@ -2,13 +2,7 @@
 
 local seckill = require "resty.seckill"
 local compiled = require "compiled"
-
-
-local function raised(fn, ...)
-    local ok, message = pcall(fn, ...)
-    assert.is_false(ok)
-    return message
-end
+local raised = require "raised"
 
 
 describe("several access lists", function()
@@ -75,6 +69,8 @@ describe("several access lists", function()
             function() return seckill.check({}, {}), 1 end,
             function() return seckill.check(users, {}), 1 end,
             function() return seckill.check({ users }, "bob"), 1 end,
+            function() return seckill.check({ users, {} }, { "bob", "x" }), 1
+            end,
         } do
             assert.matches("check_spec.*expected", raised(call))
         end
@@ -83,14 +79,12 @@ describe("several access lists", function()
     it("compile", function()
         local lists, values = { users, addresses }, { "", "10.0.0.2" }
         local denied = 0
-        local traces, bad = compiled(function(i)
+        compiled.check(function(i)
             values[1] = i % 3 == 0 and "mallory" or "bob"
             if seckill.check(lists, values) then
                 denied = denied + 1
             end
         end, 3000)
-        assert.same({}, bad)
-        assert.is_true(traces > 0)
         assert.equal(1000, denied)
     end)
 end)

@@ -2,8 +2,8 @@
 -- of Lua; and that the way to reserve is compiled. The large model is in C
 -- (csrc/test/model_test.c).
 
+local compiled = require("compiled")
 local seckill = require("resty.seckill")
-local vmdef = require("jit.vmdef")
 
 local IDS_PER_USER = 16 -- live ids of an item; none retires in here
 local T0 = 1767225600
@@ -190,34 +190,6 @@ local function run(seed)
 end
 
 
--- ---- Compiled ---------------------------------------------------------------
-
--- Run fn(i) n times; how many traces were made, and the aborts that mean that
--- something can never be compiled. Other aborts come and go.
-local function traced(fn, n)
-    local traces, never = 0, {}
-    local function watch(what, _, _, _, otr, oex)
-        if what == "stop" then
-            traces = traces + 1
-        elseif what == "abort" then
-            local text = vmdef.traceerr[otr] or ""
-            if text:find("NYI") or text:find("blacklisted") then
-                never[#never + 1] = text:format(oex)
-            end
-        end
-    end
-    jit.flush()
-    jit.opt.start("hotloop=10")
-    jit.attach(watch, "trace")
-    for i = 1, n do
-        fn(i)
-    end
-    jit.attach(watch)
-    jit.opt.start("hotloop=56")
-    return traces, never
-end
-
-
 describe("the stock, against a model", function()
     it("answers as the model does", function()
         local seed = tonumber(os.getenv("SECKILL_SEED")) or 11
@@ -243,9 +215,7 @@ describe("the hot path", function()
     end)
 
     local function compiles(fn)
-        local traces, never = traced(fn, 500)
-        assert.is_true(traces > 0)
-        assert.same({}, never)
+        compiled.check(fn, 500)
     end
 
     it("compiles when it sells", function()

@@ -3,6 +3,7 @@
 -- tests.
 
 local seckill = require "resty.seckill"
+local raised = require "raised"
 
 local count = 0
 local names = {}
@@ -61,13 +62,6 @@ local function remove_all()
     for _, name in ipairs(names) do
         seckill.destroy(name)
     end
-end
-
-
-local function raised(...)
-    local ok, message = pcall(...)
-    assert.is_false(ok)
-    return message
 end
 
 

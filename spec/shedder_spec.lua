@@ -4,17 +4,11 @@
 local ffi = require "ffi"
 local lib = require "resty.seckill.lib"
 local seckill = require "resty.seckill"
-local traces = require "traces"
+local compiled = require "compiled"
+local raised = require "raised"
 
 local C = lib.C
 local NAME = "shedder_spec"
-
-
-local function raised(fn, ...)
-    local ok, message = pcall(fn, ...)
-    assert.is_false(ok)
-    return message
-end
 
 
 describe("shedder", function()
@@ -208,9 +202,7 @@ describe("shedder", function()
                 at = at - 1
             end
         end
-        local made, bad = traces.compiled(body, 5000)
-        assert.same({}, bad)
-        assert.is_true(made > 0)
+        compiled.check(body, 5000)
     end)
 
     it("is in stats and metrics, by name", function()

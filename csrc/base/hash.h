@@ -50,4 +50,17 @@ static inline uint64_t skl_mix64(uint64_t x)
     return x;
 }
 
+/* A number for a layout in shared memory: the sizes and offsets in it, and a
+ * format for what they do not tell. */
+static inline uint64_t skl_mix_parts(uint64_t format, const uint64_t *parts,
+                                     size_t n)
+{
+    uint64_t mix = format;
+
+    for (size_t i = 0; i < n; i++) {
+        mix = skl_mix64(mix ^ parts[i]) + i;
+    }
+    return mix;
+}
+
 #endif

@@ -2,13 +2,12 @@
 #include "breaker/breaker.h"
 
 #include "base/hash.h"
+#include "breaker/merge.h"
 #include "breaker/numbers.h"
 
 #include <stdlib.h>
 
-#define MS 1000000LL
-#define SECOND (1000 * MS)
-#define DAY (86400 * SECOND)
+#define DAY (86400 * SKL_NS_PER_SEC)
 
 enum { COUNT_MAX = 1000000 };
 
@@ -35,12 +34,9 @@ uint64_t skl_breakers_signature(void)
         SKL_STAMP_BITS,
         SKL_GENERATION_BITS,
     };
-    uint64_t mix = 1; /* format of the words */
+    const uint64_t format = 1; /* of the words */
 
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-        mix = skl_mix64(mix ^ parts[i]) + i;
-    }
-    return mix;
+    return skl_mix_parts(format, parts, sizeof(parts) / sizeof(parts[0]));
 }
 
 void skl_breakers_init(void *section, uint32_t breakers)
@@ -111,74 +107,21 @@ skl_breaker_t *skl_breakers_at(skl_breakers_t *l, uint32_t i)
 
 /* ---- Numbers ------------------------------------------------------------- */
 
-/* Put a field over the one in force: 0 leaves it. 1, or 0: out of range. */
-static int merge_ns(int64_t *to, int64_t ns, int64_t min, int can_be_off)
-{
-    if (ns == 0) {
-        return 1;
-    }
-    if (ns == -1 && can_be_off) {
-        *to = 0;
-        return 1;
-    }
-    *to = ns;
-    return ns >= min && ns <= DAY;
-}
-
-static int merge_count(uint64_t *to, int64_t n, int64_t max, int can_be_off)
-{
-    if (n == 0) {
-        return 1;
-    }
-    if (n == -1 && can_be_off) {
-        *to = 0;
-        return 1;
-    }
-    *to = (uint64_t)n;
-    return n >= 1 && n <= max;
-}
-
-static int is_given(double x)
-{
-    return x < 0 || x > 0 || x != x; /* NaN is given */
-}
-
-static int merge_share(double *to, double share)
-{
-    if (!is_given(share)) {
-        return 1;
-    }
-    *to = share < 0 ? 0 : share;
-    return (share > 0 && share <= 1) || (share >= -1 && share <= -1);
-}
-
-static int merge_window(skl_breaker_numbers_t *n, int64_t window_ns)
-{
-    int64_t bucket_ns = window_ns / SKL_BREAKER_BUCKETS;
-
-    if (window_ns == 0 || bucket_ns == n->bucket_ns) {
-        return 1;
-    }
-    skl_assert(n->bucket_ns > 0);
-    n->bucket_ns = bucket_ns;
-    n->scale++; /* what was counted in buckets of another length is gone */
-    return bucket_ns >= MS && window_ns <= DAY;
-}
-
 static int merge(skl_breaker_numbers_t *n, const seckill_breaker_options_t *o)
 {
     const int good =
-        merge_window(n, o->window_ns) &&
-        merge_count(&n->min_calls, o->min_calls, COUNT_MAX, 0) &&
-        merge_count(&n->probes, o->probes, SKL_BREAKER_PROBES, 0) &&
-        merge_count(&n->consecutive, o->consecutive, COUNT_MAX, 1) &&
-        merge_share(&n->error_ratio, o->error_ratio) &&
-        merge_share(&n->slow_ratio, o->slow_ratio) &&
-        merge_share(&n->cpu, o->cpu) &&
-        merge_ns(&n->slow_ns, o->slow_ns, 1000, 0) &&
-        merge_ns(&n->open_ns, o->open_ns, MS, 0) &&
-        merge_ns(&n->ramp_ns, o->ramp_ns, MS, 1) &&
-        merge_ns(&n->lease_ns, o->probe_timeout_ns, MS, 0);
+        skl_merge_window(&n->scale, &n->bucket_ns, o->window_ns,
+                         SKL_BREAKER_BUCKETS, DAY) &&
+        skl_merge_count(&n->min_calls, o->min_calls, COUNT_MAX, 0) &&
+        skl_merge_count(&n->probes, o->probes, SKL_BREAKER_PROBES, 0) &&
+        skl_merge_count(&n->consecutive, o->consecutive, COUNT_MAX, 1) &&
+        skl_merge_share(&n->error_ratio, o->error_ratio) &&
+        skl_merge_share(&n->slow_ratio, o->slow_ratio) &&
+        skl_merge_share(&n->cpu, o->cpu) &&
+        skl_merge_ns(&n->slow_ns, o->slow_ns, 1000, DAY, 0) &&
+        skl_merge_ns(&n->open_ns, o->open_ns, SKL_NS_PER_MS, DAY, 0) &&
+        skl_merge_ns(&n->ramp_ns, o->ramp_ns, SKL_NS_PER_MS, DAY, 1) &&
+        skl_merge_ns(&n->lease_ns, o->probe_timeout_ns, SKL_NS_PER_MS, DAY, 0);
 
     if (!good || o->mode > SECKILL_LIMIT_SHADOW ||
         (n->slow_ratio > 0 && n->slow_ns == 0)) {
@@ -189,13 +132,13 @@ static int merge(skl_breaker_numbers_t *n, const seckill_breaker_options_t *o)
 }
 
 static const skl_breaker_numbers_t defaults = {
-    .bucket_ns = SECOND,
+    .bucket_ns = SKL_NS_PER_SEC,
     .min_calls = 20,
     .probes = 3,
     .mode = SECKILL_LIMIT_ENFORCE,
     .error_ratio = 0.5,
-    .open_ns = 5 * SECOND,
-    .lease_ns = 10 * SECOND,
+    .open_ns = 5 * SKL_NS_PER_SEC,
+    .lease_ns = 10 * SKL_NS_PER_SEC,
 };
 
 static int change(skl_breaker_record_t *r, const seckill_breaker_options_t *o)
@@ -301,11 +244,6 @@ int skl_breaker_set(skl_breaker_t *b, const seckill_breaker_options_t *options)
     return rc;
 }
 
-static double or_off(double x)
-{
-    return x > 0 ? x : -1;
-}
-
 void skl_breaker_get(skl_breaker_t *b, seckill_breaker_options_t *out)
 {
     skl_breaker_numbers_t n;
@@ -317,9 +255,9 @@ void skl_breaker_get(skl_breaker_t *b, seckill_breaker_options_t *out)
     out->window_ns = n.bucket_ns * SKL_BREAKER_BUCKETS;
     out->min_calls = (uint32_t)n.min_calls;
     out->probes = (uint32_t)n.probes;
-    out->error_ratio = or_off(n.error_ratio);
-    out->slow_ratio = or_off(n.slow_ratio);
-    out->cpu = or_off(n.cpu);
+    out->error_ratio = skl_share_or_off(n.error_ratio);
+    out->slow_ratio = skl_share_or_off(n.slow_ratio);
+    out->cpu = skl_share_or_off(n.cpu);
     out->consecutive = n.consecutive > 0 ? (int64_t)n.consecutive : -1;
     out->slow_ns = n.slow_ns;
     out->open_ns = n.open_ns;

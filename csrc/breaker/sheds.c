@@ -2,13 +2,12 @@
 #include "breaker/shed.h"
 
 #include "base/hash.h"
+#include "breaker/merge.h"
 #include "breaker/shed_numbers.h"
 
 #include <stdlib.h>
 
-#define MS 1000000LL
-#define SECOND (1000 * MS)
-#define HOUR (3600 * SECOND)
+#define HOUR (3600 * SKL_NS_PER_SEC)
 
 enum { INFLIGHT_MAX = 1000000 };
 
@@ -35,12 +34,9 @@ uint64_t skl_sheds_signature(void)
         sizeof(skl_shed_row_t),
         SKL_STAMP_BITS,
     };
-    uint64_t mix = 1; /* format of the words */
+    const uint64_t format = 1; /* of the words */
 
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-        mix = skl_mix64(mix ^ parts[i]) + i;
-    }
-    return mix;
+    return skl_mix_parts(format, parts, sizeof(parts) / sizeof(parts[0]));
 }
 
 void skl_sheds_init(void *section, uint32_t shedders)
@@ -113,54 +109,9 @@ skl_shed_t *skl_sheds_at(skl_sheds_t *l, uint32_t i)
 
 /* ---- Numbers ------------------------------------------------------------- */
 
-static int is_given(double x)
-{
-    return x < 0 || x > 0 || x != x; /* NaN is given */
-}
-
-/* Put a field over the one in force: 0 leaves it, -1 puts it off. 1, or 0: out
- * of range. */
-static int merge_share(double *to, double share)
-{
-    if (!is_given(share)) {
-        return 1;
-    }
-    *to = share < 0 ? 0 : share;
-    return (share > 0 && share <= 1) || (share >= -1 && share <= -1);
-}
-
-static int merge_window(skl_shed_numbers_t *n, int64_t window_ns)
-{
-    int64_t bucket_ns = window_ns / SKL_SHED_BUCKETS;
-
-    if (window_ns == 0 || bucket_ns == n->bucket_ns) {
-        return 1;
-    }
-    skl_assert(n->bucket_ns > 0);
-    n->bucket_ns = bucket_ns;
-    n->scale++; /* what was counted in buckets of another length is gone */
-    return bucket_ns >= MS && window_ns <= HOUR;
-}
-
-static int merge_cool(skl_shed_numbers_t *n, int64_t ns)
-{
-    n->cool_ns = ns == 0 ? n->cool_ns : ns;
-    return n->cool_ns >= MS && n->cool_ns <= HOUR;
-}
-
-static int merge_inflight(skl_shed_numbers_t *n, int64_t max)
-{
-    if (max == -1) {
-        n->max_inflight = 0;
-    } else if (max != 0) {
-        n->max_inflight = (uint64_t)max;
-    }
-    return max >= -1 && max <= INFLIGHT_MAX;
-}
-
 static int merge_cpu(skl_shed_numbers_t *n, const seckill_shedder_options_t *o)
 {
-    if (!merge_share(&n->cpu_high, o->cpu_high) ||
+    if (!skl_merge_share(&n->cpu_high, o->cpu_high) ||
         !(o->cpu_low >= 0 && o->cpu_low <= 1)) {
         return 0;
     }
@@ -177,7 +128,7 @@ static int merge_reserve(skl_shed_numbers_t *n,
     double sum = 0;
 
     for (int p = 0; p < SECKILL_PRIORITIES - 1; p++) {
-        if (!merge_share(&n->reserve[p], o->reserve[p])) {
+        if (!skl_merge_share(&n->reserve[p], o->reserve[p])) {
             return 0;
         }
         sum += n->reserve[p];
@@ -187,9 +138,14 @@ static int merge_reserve(skl_shed_numbers_t *n,
 
 static int merge(skl_shed_numbers_t *n, const seckill_shedder_options_t *o)
 {
-    if (!merge_window(n, o->window_ns) || !merge_cool(n, o->cool_ns) ||
-        !merge_inflight(n, o->max_inflight) || !merge_cpu(n, o) ||
-        !merge_reserve(n, o) || o->mode > SECKILL_LIMIT_SHADOW) {
+    const int good =
+        skl_merge_window(&n->scale, &n->bucket_ns, o->window_ns,
+                         SKL_SHED_BUCKETS, HOUR) &&
+        skl_merge_ns(&n->cool_ns, o->cool_ns, SKL_NS_PER_MS, HOUR, 0) &&
+        skl_merge_count(&n->max_inflight, o->max_inflight, INFLIGHT_MAX, 1) &&
+        merge_cpu(n, o) && merge_reserve(n, o);
+
+    if (!good || o->mode > SECKILL_LIMIT_SHADOW) {
         return SECKILL_EBADOPTION;
     }
     n->mode = o->mode != 0 ? o->mode : n->mode;
@@ -197,11 +153,11 @@ static int merge(skl_shed_numbers_t *n, const seckill_shedder_options_t *o)
 }
 
 static const skl_shed_numbers_t defaults = {
-    .bucket_ns = 100 * MS,
+    .bucket_ns = 100 * SKL_NS_PER_MS,
     .mode = SECKILL_LIMIT_ENFORCE,
     .cpu_high = 0.8,
     .cpu_low = 0.9 * 0.8,
-    .cool_ns = SECOND,
+    .cool_ns = SKL_NS_PER_SEC,
     .reserve = {0.1, 0.1, 0.1},
 };
 
@@ -310,12 +266,12 @@ void skl_shed_get(skl_shed_t *s, seckill_shedder_options_t *out)
     memset(out, 0, sizeof(*out));
     out->struct_size = sizeof(*out);
     out->mode = (uint32_t)n.mode;
-    out->cpu_high = n.cpu_high > 0 ? n.cpu_high : -1;
+    out->cpu_high = skl_share_or_off(n.cpu_high);
     out->cpu_low = n.cpu_low;
     out->cool_ns = n.cool_ns;
     out->window_ns = n.bucket_ns * SKL_SHED_BUCKETS;
     out->max_inflight = n.max_inflight > 0 ? (int64_t)n.max_inflight : -1;
     for (int p = 0; p < SECKILL_PRIORITIES - 1; p++) {
-        out->reserve[p] = n.reserve[p] > 0 ? n.reserve[p] : -1;
+        out->reserve[p] = skl_share_or_off(n.reserve[p]);
     }
 }

@@ -104,12 +104,9 @@ uint64_t skl_hot_signature(void)
                               SKL_HOT_WIDTH,
                               (uint64_t)SKL_HOT_PERIOD_NS,
                               COUNT_BITS};
-    uint64_t mix = 1; /* format */
+    const uint64_t format = 1;
 
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-        mix = skl_mix64(mix ^ parts[i]) + i;
-    }
-    return mix;
+    return skl_mix_parts(format, parts, sizeof(parts) / sizeof(parts[0]));
 }
 
 void skl_hot_init(void *section, uint32_t limit_keys)

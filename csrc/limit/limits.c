@@ -48,12 +48,9 @@ uint64_t skl_limits_signature(void)
         SKL_LIMIT_SHIFT,
         SKL_LIMIT_COUNTS,
     };
-    uint64_t mix = 3; /* format of the table */
+    const uint64_t format = 3; /* of the table */
 
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-        mix = skl_mix64(mix ^ parts[i]) + i;
-    }
-    return mix;
+    return skl_mix_parts(format, parts, sizeof(parts) / sizeof(parts[0]));
 }
 
 void skl_limits_init(void *section, const skl_limits_size_t *size)

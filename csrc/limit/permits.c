@@ -110,12 +110,9 @@ uint64_t skl_permits_signature(void)
         LAST_SEQ_SHIFT,
         SKL_PROCESSES,
     };
-    uint64_t mix = 2; /* format of the tables */
+    const uint64_t format = 2; /* of the tables */
 
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-        mix = skl_mix64(mix ^ parts[i]) + i;
-    }
-    return mix;
+    return skl_mix_parts(format, parts, sizeof(parts) / sizeof(parts[0]));
 }
 
 void skl_permits_init(void *section, uint32_t permits)

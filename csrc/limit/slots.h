@@ -19,6 +19,16 @@ static inline uint64_t skl_limit_depth(uint64_t instant, uint64_t now)
 #endif
 }
 
+/* May the slot be given to another key? It is empty, or as good as new. */
+static inline int skl_slot_is_reusable(uint64_t key, uint64_t tat, uint64_t now)
+{
+#ifdef MUTANT_LIMIT_EVICT_LIVE
+    return (key | tat | now) != 0;
+#else
+    return key == 0 || skl_limit_depth(tat, now) == 0;
+#endif
+}
+
 static inline int skl_slot_swap(skl_limit_slot_t *slot, uint64_t old_key,
                                 uint64_t old_tat, uint64_t key, uint64_t tat)
 {

@@ -306,15 +306,6 @@ typedef struct {
     uint64_t key, tat;
 } victim_t;
 
-static inline int is_reusable(uint64_t key, uint64_t tat, uint64_t now)
-{
-#ifdef MUTANT_LIMIT_EVICT_LIVE
-    return (key | tat | now) != 0;
-#else
-    return key == 0 || skl_limit_depth(tat, now) == 0;
-#endif
-}
-
 static int scan_group(const skl_limit_take_t *t, skl_limit_group_t *group,
                       victim_t *v)
 {
@@ -325,7 +316,7 @@ static int scan_group(const skl_limit_take_t *t, skl_limit_group_t *group,
         uint64_t key = atomic_load(&slot->half.key);
         uint64_t tat = atomic_load(&slot->half.tat);
 
-        if (is_reusable(key, tat, t->now) && free_slots++ == 0) {
+        if (skl_slot_is_reusable(key, tat, t->now) && free_slots++ == 0) {
             *v = (victim_t){slot, key, tat};
         }
     }
@@ -531,52 +522,6 @@ int skl_take_rule(skl_limiter_t *lim, uint64_t key, const void *own,
     return rule_of(lim, key, own, out);
 }
 
-/* ---- Cold start ---------------------------------------------------------- */
-
-static void read_store(skl_limit_record_t *r, uint64_t *words)
-{
-    uint64_t again;
-
-    do {
-        words[0] = atomic_load(&r->store.half.key);
-        words[1] = atomic_load(&r->store.half.tat);
-        again = atomic_load(&r->store.half.key);
-    } while (again != words[0]);
-}
-
-/* The price of now. The burst costs as much more as a token does. */
-static void price(skl_limit_take_t *t)
-{
-    uint64_t words[2];
-    double more;
-
-    read_store(t->lim->record, words);
-    memcpy(&t->store, words, sizeof(words));
-    more = skl_warm_cost(&t->rule, &t->store, t->ask->cost, t->now,
-                         &t->store_after);
-    t->charge = (uint64_t)((double)t->charge * more);
-    t->window = (uint64_t)((double)t->window * more);
-}
-
-static void draw_from_store(skl_limit_take_t *t)
-{
-    skl_limit_slot_t *s = &t->lim->record->store;
-    uint64_t old[2];
-    uint64_t new[2];
-
-    do {
-        memcpy(old, &t->store, sizeof(old));
-        memcpy(new, &t->store_after, sizeof(new));
-        if (skl_slot_swap(s, old[0], old[1], new[0], new[1])) {
-            return;
-        }
-        read_store(t->lim->record, old);
-        memcpy(&t->store, old, sizeof(old));
-        (void)skl_warm_cost(&t->rule, &t->store, t->ask->cost, t->now,
-                            &t->store_after);
-    } while (1);
-}
-
 /* ---- Take ---------------------------------------------------------------- */
 
 void skl_limiter_locate(const skl_limiter_t *lim, const char *key,
@@ -619,13 +564,13 @@ static inline __attribute__((always_inline)) int take_bucket(
     }
     t->window = t->rule.window;
     if (t->rule.warm == SKL_WARM_COLD_START) {
-        price(t);
+        skl_cold_price(t);
     }
     note_seen(t);
     rc = take_key(t);
     if (rc == SECKILL_OK && t->ask->commit &&
         t->rule.warm == SKL_WARM_COLD_START) {
-        draw_from_store(t);
+        skl_cold_draw(t);
     }
     return rc;
 }
@@ -789,67 +734,4 @@ int skl_limiter_take(skl_limiter_t *lim, const skl_limit_place_t *place,
         tally(&t, rc);
     }
     return rc;
-}
-
-/* ---- Sweep --------------------------------------------------------------- */
-
-static uint32_t sweep_group(skl_limit_group_t *group, uint64_t now)
-{
-    uint32_t emptied = 0;
-
-    for (int i = 0; i < SKL_LIMIT_WAYS; i++) {
-        skl_limit_slot_t *slot = &group->slots[i];
-        uint64_t key = atomic_load(&slot->half.key);
-        uint64_t tat = atomic_load(&slot->half.tat);
-
-        if (key != 0 && is_reusable(key, tat, now) &&
-            skl_slot_swap(slot, key, tat, 0, tat)) {
-            emptied++;
-        }
-    }
-    return emptied;
-}
-
-static void sweep_cells(skl_limit_record_t *r, uint64_t now)
-{
-    for (int i = 0; i < SKL_LIMIT_CELLS; i++) {
-        uint64_t tat = atomic_load(&r->cells[i]);
-
-        if (skl_limit_depth(tat, now) == 0) {
-            (void)atomic_compare_exchange_strong(&r->cells[i], &tat, now);
-        }
-    }
-}
-
-#define STORE_RESTS (INT64_C(1) << 60) /* 52 days: longer than any warm-up */
-
-/* A cold start's store that has been idle for so long is full: as new, and so
- * it stays, however long it will rest. */
-static void sweep_store(skl_limit_record_t *r, uint64_t now)
-{
-    uint64_t free_at = atomic_load(&r->store.half.key);
-    uint64_t missing = atomic_load(&r->store.half.tat);
-
-    if (free_at != 0 && (int64_t)(now - free_at) > STORE_RESTS) {
-        (void)skl_slot_swap(&r->store, free_at, missing, 0, 0);
-    }
-}
-
-uint32_t skl_limits_sweep(skl_limits_t *l, int64_t now_ns, uint32_t max)
-{
-    uint64_t now = skl_limit_units(now_ns);
-    uint64_t mask = l->shm->groups - 1;
-    uint64_t from = atomic_fetch_add(&l->shm->swept, max);
-    uint32_t count = skl_limits_count(l);
-    uint32_t emptied = 0;
-
-    for (uint32_t i = 0; i < max; i++) {
-        emptied += sweep_group(&l->groups[(from + i) & mask], now);
-    }
-    /* One limiter's cells each time: their number is small. */
-    if (count > 0 && max > 0) {
-        sweep_cells(&l->records[from / max % count], now);
-        sweep_store(&l->records[from / max % count], now);
-    }
-    return emptied;
 }

@@ -45,6 +45,11 @@ int skl_take_log(skl_limit_take_t *t);
 int skl_log_undo(skl_limiter_t *lim, const skl_limit_ticket_t *ticket);
 int skl_log_refund(skl_limiter_t *lim, uint64_t key, uint32_t cost,
                    uint64_t now);
+/* A cold start: raise charge and burst to the price of now; after the charge
+ * draw from the store; leave it full when it has been idle for long. */
+void skl_cold_price(skl_limit_take_t *t);
+void skl_cold_draw(skl_limit_take_t *t);
+void skl_cold_rest(skl_limit_record_t *r, uint64_t now);
 /* The rule of a key: the asker's, its own, or the limiter's. OK; ECONFLICT. */
 int skl_take_rule(skl_limiter_t *lim, uint64_t key, const void *own,
                   skl_limit_rule_t *out);

@@ -27,9 +27,8 @@ typedef void (*body_fn)(int number);
 
 static void begin(seckill_breaker_options_t o)
 {
-    world_new(&world, 1);
+    shared = one_breaker(&world, o);
     board = shared_pages(sizeof(*board));
-    shared = breaker_of(&world, "a", o);
     atomic_store(&board->now, world.now);
 }
 

@@ -309,8 +309,7 @@ static void begin(seckill_breaker_options_t o)
 {
     memset(&test, 0, sizeof(test));
     schedules = 0;
-    world_new(&test.w, 1);
-    test.b = breaker_of(&test.w, "a", o);
+    test.b = one_breaker(&test.w, o);
 }
 
 static void end(void)
@@ -348,8 +347,7 @@ TEST(breaker_steps_when_an_opening_ends)
 
     begin(small_options());
     take(permits, CALLS); /* of before: stale ones */
-    calls(&test.w, test.b, 2, 0);
-    pass_open(&test.w, test.b);
+    trip_and_pass(&test.w, test.b);
     explore_all("agb", permits);
     end();
 }
@@ -360,8 +358,7 @@ TEST(breaker_steps_of_two_probes)
 
     begin(small_options());
     take(&permits[2], 1);
-    calls(&test.w, test.b, 2, 0);
-    pass_open(&test.w, test.b);
+    trip_and_pass(&test.w, test.b);
     take(permits, 2);
     explore_all("agbc", permits);
     end();
@@ -373,8 +370,7 @@ TEST(breaker_steps_when_a_lease_ends)
 
     begin(small_options());
     take(&permits[2], 1);
-    calls(&test.w, test.b, 2, 0);
-    pass_open(&test.w, test.b);
+    trip_and_pass(&test.w, test.b);
     take(permits, 2);
     test.w.now += 300 * MS;
     explore_all("agbc", permits);
@@ -386,8 +382,7 @@ TEST(breaker_steps_of_one_probe_ended_twice)
     uint64_t permits[CALLS];
 
     begin(small_options());
-    calls(&test.w, test.b, 2, 0);
-    pass_open(&test.w, test.b);
+    trip_and_pass(&test.w, test.b);
     take(permits, 1);
     permits[1] = permits[2] = permits[0];
     explore_all("gbc", permits);
@@ -417,8 +412,7 @@ TEST(breaker_probe_is_not_taken_from_a_later_generation)
         int64_t retry, was;
 
         begin(small_options());
-        calls(&test.w, test.b, 2, 0);
-        pass_open(&test.w, test.b);
+        trip_and_pass(&test.w, test.b);
         out = allow(&test.w, test.b);
         CHECK(out != 0);
         was = test.w.now;

@@ -120,8 +120,7 @@ TEST(breaker_set_changes_nothing_when_it_is_refused)
     breaker_world_t w;
     skl_breaker_t *b;
 
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", small_options());
+    b = one_breaker(&w, small_options());
     CHECK_INT(SECKILL_EBADOPTION, skl_breaker_set(b, &bad));
     bad.struct_size = 4;
     CHECK_INT(SECKILL_EBADOPTION, skl_breaker_set(b, &bad));
@@ -132,16 +131,31 @@ TEST(breaker_set_changes_nothing_when_it_is_refused)
 
 /* ---- When it trips ------------------------------------------------------- */
 
-TEST(breaker_trips_at_the_ratio_and_the_volume)
+/* Small options, but it takes 10 calls. */
+static seckill_breaker_options_t ten_calls(void)
 {
     seckill_breaker_options_t o = small_options();
+
+    o.min_calls = 10;
+    return o;
+}
+
+static void use_every_bucket(breaker_world_t *w, skl_breaker_t *b)
+{
+    for (int i = 0; i < 2 * SKL_BREAKER_BUCKETS; i++) {
+        calls(w, b, 2, 1);
+        w->now += 100 * MS;
+    }
+}
+
+TEST(breaker_trips_at_the_ratio_and_the_volume)
+{
+    seckill_breaker_options_t o = ten_calls();
     breaker_world_t w;
     skl_breaker_t *b;
 
-    o.min_calls = 10;
     o.error_ratio = 0.3;
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", o);
+    b = one_breaker(&w, o);
     calls(&w, b, 3, 0);
     calls(&w, b, 6, 1);
     CHECK_INT(SECKILL_BREAKER_CLOSED, state(&w, b));
@@ -155,14 +169,12 @@ TEST(breaker_trips_at_the_ratio_and_the_volume)
 
 TEST(breaker_stays_closed_below_the_ratio)
 {
-    seckill_breaker_options_t o = small_options();
+    seckill_breaker_options_t o = ten_calls();
     breaker_world_t w;
     skl_breaker_t *b;
 
-    o.min_calls = 10;
     o.error_ratio = 0.3;
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", o);
+    b = one_breaker(&w, o);
     for (int i = 0; i < 1000; i++) {
         calls(&w, b, 8, 1);
         calls(&w, b, 2, 0);
@@ -181,8 +193,7 @@ TEST(breaker_trips_on_slow_calls)
 
     o.slow_ratio = 1;
     o.slow_ns = 50 * MS;
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", o);
+    b = one_breaker(&w, o);
     CHECK_INT(1, skl_breaker_report(b, allow(&w, b), 1, 50 * MS, w.now));
     CHECK_INT(1, skl_breaker_report(b, allow(&w, b), 1, 51 * MS, w.now));
     CHECK_INT(SECKILL_BREAKER_CLOSED, state(&w, b));
@@ -202,8 +213,7 @@ TEST(breaker_trips_on_failures_in_a_row)
 
     o.error_ratio = -1;
     o.consecutive = 3;
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", o);
+    b = one_breaker(&w, o);
     calls(&w, b, 2, 0);
     calls(&w, b, 1, 1);
     w.now += 100 * SEC;
@@ -223,8 +233,7 @@ TEST(breaker_trips_on_the_cpu_and_not_on_a_stale_one)
     skl_breaker_t *b;
 
     o.cpu = 0.8;
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", o);
+    b = one_breaker(&w, o);
     g = &w.breakers.shm->gauge;
     calls(&w, b, 2, 1);
     CHECK_INT(1, atomic_load(&g->stale_reads));
@@ -244,14 +253,12 @@ TEST(breaker_trips_on_the_cpu_and_not_on_a_stale_one)
 TEST(breaker_trips_on_a_burst_across_an_edge)
 {
     for (int edge = 0; edge < 20; edge++) {
-        seckill_breaker_options_t o = small_options();
         breaker_world_t w;
         skl_breaker_t *b;
 
-        o.min_calls = 10;
         world_new(&w, 1);
         w.now = BREAKER_T0 + edge * 100 * MS - 1;
-        b = breaker_of(&w, "a", o);
+        b = breaker_of(&w, "a", ten_calls());
         calls(&w, b, 5, 0);
         w.now += 1;
         CHECK_INT(SECKILL_BREAKER_CLOSED, state(&w, b));
@@ -265,14 +272,12 @@ TEST(breaker_trips_on_a_burst_across_an_edge)
 TEST(breaker_window_slides)
 {
     for (int from = 0; from < 1000; from += 7) {
-        seckill_breaker_options_t o = small_options();
         breaker_world_t w;
         skl_breaker_t *b;
 
-        o.min_calls = 10;
         world_new(&w, 1);
         w.now = BREAKER_T0 + from * MS;
-        b = breaker_of(&w, "a", o);
+        b = breaker_of(&w, "a", ten_calls());
         for (int i = 0; i < 9; i++) {
             calls(&w, b, 1, i % 2);
             w.now += 100 * MS;
@@ -291,12 +296,8 @@ TEST(breaker_trips_after_many_changes_of_the_window)
     breaker_world_t w;
     skl_breaker_t *b;
 
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", o);
-    for (int i = 0; i < 20; i++) {
-        calls(&w, b, 2, 1); /* every bucket was in use */
-        w.now += 100 * MS;
-    }
+    b = one_breaker(&w, o);
+    use_every_bucket(&w, b);
     for (int i = 0; i < 200; i++) {
         o.window_ns = i % 2 == 0 ? 2 * SEC : SEC;
         CHECK_INT(SECKILL_OK, skl_breaker_set(b, &o));
@@ -308,13 +309,10 @@ TEST(breaker_trips_after_many_changes_of_the_window)
 
 TEST(breaker_window_forgets)
 {
-    seckill_breaker_options_t o = small_options();
     breaker_world_t w;
     skl_breaker_t *b;
 
-    o.min_calls = 10;
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", o);
+    b = one_breaker(&w, ten_calls());
     calls(&w, b, 9, 0);
     w.now += SEC;
     CHECK_INT(0, stats_of(&w, b).calls);
@@ -325,13 +323,11 @@ TEST(breaker_window_forgets)
 
 TEST(breaker_window_of_another_length_begins_anew)
 {
-    seckill_breaker_options_t o = small_options();
+    seckill_breaker_options_t o = ten_calls();
     breaker_world_t w;
     skl_breaker_t *b;
 
-    o.min_calls = 10;
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", o);
+    b = one_breaker(&w, o);
     calls(&w, b, 9, 0);
     o.window_ns = 3 * SEC;
     CHECK_INT(SECKILL_OK, skl_breaker_set(b, &o));
@@ -348,8 +344,7 @@ TEST(breaker_rejected_calls_do_not_dilute)
     breaker_world_t w;
     skl_breaker_t *b;
 
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", small_options());
+    b = one_breaker(&w, small_options());
     calls(&w, b, 2, 0);
     for (int i = 0; i < 1000; i++) {
         CHECK_INT(0, allow(&w, b));
@@ -367,8 +362,7 @@ TEST(breaker_full_bucket_keeps_its_ratios)
     skl_breaker_t *b;
 
     o.error_ratio = 0.9;
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", o);
+    b = one_breaker(&w, o);
     for (int i = 0; i < 3000000; i++) {
         (void)skl_breaker_report(b, allow(&w, b), i % 4 != 0, 0, w.now);
     }
@@ -400,8 +394,7 @@ TEST(breaker_openings_double_and_vary)
         breaker_world_t w;
         skl_breaker_t *b;
 
-        world_new(&w, 1);
-        b = breaker_of(&w, "a", small_options());
+        b = one_breaker(&w, small_options());
         b->record->seed = (uint64_t)seed * 7919;
         for (int i = 0; i < 8; i++) {
             int64_t want = SEC << (i < 5 ? i : 5), got;
@@ -429,12 +422,8 @@ TEST(breaker_trips_after_any_number_of_openings)
     breaker_world_t w;
     skl_breaker_t *b;
 
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", small_options());
-    for (int i = 0; i < 20; i++) {
-        calls(&w, b, 2, 1); /* every bucket was in use */
-        w.now += 100 * MS;
-    }
+    b = one_breaker(&w, small_options());
+    use_every_bucket(&w, b);
     while (state(&w, b) == SECKILL_BREAKER_CLOSED) {
         calls(&w, b, 1, 0);
     }
@@ -459,8 +448,7 @@ TEST(breaker_opening_ends_to_the_nanosecond)
     breaker_world_t w;
     skl_breaker_t *b;
 
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", small_options());
+    b = one_breaker(&w, small_options());
     calls(&w, b, 2, 0);
     CHECK_INT(SECKILL_EOPEN, skl_breaker_allow(b, w.now, &permit, &retry));
     w.now += retry - 1;
@@ -479,10 +467,8 @@ TEST(breaker_closes_when_all_probes_are_good)
     breaker_world_t w;
     skl_breaker_t *b;
 
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", small_options());
-    calls(&w, b, 2, 0);
-    pass_open(&w, b);
+    b = one_breaker(&w, small_options());
+    trip_and_pass(&w, b);
     first = allow(&w, b);
     second = allow(&w, b);
     CHECK(first != 0 && second != 0);
@@ -501,10 +487,8 @@ TEST(breaker_that_has_closed_begins_anew)
     breaker_world_t w;
     skl_breaker_t *b;
 
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", small_options());
-    calls(&w, b, 2, 0);
-    pass_open(&w, b);
+    b = one_breaker(&w, small_options());
+    trip_and_pass(&w, b);
     calls(&w, b, 2, 1);
     CHECK_INT(SECKILL_BREAKER_CLOSED, state(&w, b));
     CHECK_INT(0, stats_of(&w, b).calls);
@@ -522,8 +506,7 @@ TEST(breaker_that_was_healthy_opens_for_the_first_period)
     breaker_world_t w;
     skl_breaker_t *b;
 
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", small_options());
+    b = one_breaker(&w, small_options());
     keep_failing(&w, b, 4);
     pass_open(&w, b);
     calls(&w, b, 2, 1);
@@ -541,10 +524,8 @@ TEST(breaker_slow_probe_is_a_bad_one)
 
     o.slow_ratio = 0.9;
     o.slow_ns = 50 * MS;
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", o);
-    calls(&w, b, 2, 0);
-    pass_open(&w, b);
+    b = one_breaker(&w, o);
+    trip_and_pass(&w, b);
     CHECK_INT(1, skl_breaker_report(b, allow(&w, b), 1, 60 * MS, w.now));
     CHECK_INT(SECKILL_BREAKER_OPEN, state(&w, b));
     world_free(&w);
@@ -558,10 +539,8 @@ TEST(breaker_ramp_lets_more_and_more_through)
     skl_breaker_t *b;
 
     o.ramp_ns = 4 * SEC;
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", o);
-    calls(&w, b, 2, 0);
-    pass_open(&w, b);
+    b = one_breaker(&w, o);
+    trip_and_pass(&w, b);
     calls(&w, b, 2, 1);
     for (int i = 0; i < 5; i++) {
         int passed = 0;
@@ -590,10 +569,8 @@ TEST(breaker_ramp_says_when_it_ends)
     skl_breaker_t *b;
 
     o.ramp_ns = 4 * SEC;
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", o);
-    calls(&w, b, 2, 0);
-    pass_open(&w, b);
+    b = one_breaker(&w, o);
+    trip_and_pass(&w, b);
     calls(&w, b, 2, 1);
     w.now += 500 * MS;
     while (skl_breaker_allow(b, w.now, &permit, &retry) == SECKILL_OK) {
@@ -613,8 +590,7 @@ TEST(breaker_stale_success_does_not_close)
     breaker_world_t w;
     skl_breaker_t *b;
 
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", small_options());
+    b = one_breaker(&w, small_options());
     for (int i = 0; i < 3; i++) {
         old[i] = allow(&w, b);
     }
@@ -637,13 +613,11 @@ TEST(breaker_stale_failure_does_not_open)
     breaker_world_t w;
     skl_breaker_t *b;
 
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", small_options());
+    b = one_breaker(&w, small_options());
     for (int i = 0; i < 8; i++) {
         old[i] = allow(&w, b);
     }
-    calls(&w, b, 2, 0);
-    pass_open(&w, b);
+    trip_and_pass(&w, b);
     probe[0] = allow(&w, b);
     probe[1] = allow(&w, b);
     for (int i = 0; i < 4; i++) {
@@ -669,10 +643,8 @@ TEST(breaker_stale_probe_does_not_decide)
     skl_breaker_t *b;
 
     for (int ok = 0; ok < 2; ok++) {
-        world_new(&w, 1);
-        b = breaker_of(&w, "a", small_options());
-        calls(&w, b, 2, 0);
-        pass_open(&w, b);
+        b = one_breaker(&w, small_options());
+        trip_and_pass(&w, b);
         old = allow(&w, b);
         w.now += 300 * MS; /* its lease ends */
         CHECK_INT(SECKILL_BREAKER_OPEN, state(&w, b));
@@ -696,10 +668,8 @@ TEST(breaker_lost_probe_counts_as_failed)
     breaker_world_t w;
     skl_breaker_t *b;
 
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", small_options());
-    calls(&w, b, 2, 0);
-    pass_open(&w, b);
+    b = one_breaker(&w, small_options());
+    trip_and_pass(&w, b);
     lost = allow(&w, b);
     CHECK_INT(1, report(&w, b, allow(&w, b), 1));
     w.now += 300 * MS - 1;
@@ -720,10 +690,8 @@ TEST(breaker_late_probe_has_failed_whoever_sees_it_first)
     breaker_world_t w;
     skl_breaker_t *b;
 
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", small_options());
-    calls(&w, b, 2, 0);
-    pass_open(&w, b);
+    b = one_breaker(&w, small_options());
+    trip_and_pass(&w, b);
     late = allow(&w, b);
     w.now += 300 * MS;
     CHECK_INT(1, report(&w, b, late, 1));
@@ -738,10 +706,8 @@ TEST(breaker_cancelled_probe_can_be_had_again)
     breaker_world_t w;
     skl_breaker_t *b;
 
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", small_options());
-    calls(&w, b, 2, 0);
-    pass_open(&w, b);
+    b = one_breaker(&w, small_options());
+    trip_and_pass(&w, b);
     first = allow(&w, b);
     CHECK(allow(&w, b) != 0);
     CHECK_INT(0, allow(&w, b));
@@ -826,8 +792,7 @@ TEST(breaker_forced_open_refuses_until_it_is_released)
     breaker_world_t w;
     skl_breaker_t *b;
 
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", small_options());
+    b = one_breaker(&w, small_options());
     before = allow(&w, b);
     CHECK_INT(SECKILL_OK,
               skl_breaker_force(b, SECKILL_BREAKER_FORCED_OPEN, w.now));
@@ -851,8 +816,7 @@ TEST(breaker_forced_closed_counts_and_does_not_trip)
     breaker_world_t w;
     skl_breaker_t *b;
 
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", small_options());
+    b = one_breaker(&w, small_options());
     calls(&w, b, 2, 0);
     CHECK_INT(SECKILL_OK,
               skl_breaker_force(b, SECKILL_BREAKER_FORCED_CLOSED, w.now));
@@ -873,8 +837,7 @@ TEST(breaker_disabled_lets_all_through_and_looks_away)
     breaker_world_t w;
     skl_breaker_t *b;
 
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", small_options());
+    b = one_breaker(&w, small_options());
     CHECK_INT(SECKILL_OK,
               skl_breaker_force(b, SECKILL_BREAKER_DISABLED, w.now));
     for (int i = 0; i < 100; i++) {
@@ -894,8 +857,7 @@ TEST(breaker_released_switch_ramps_up)
     skl_breaker_t *b;
 
     o.ramp_ns = SEC;
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", o);
+    b = one_breaker(&w, o);
     CHECK_INT(SECKILL_OK,
               skl_breaker_force(b, SECKILL_BREAKER_FORCED_OPEN, w.now));
     CHECK_INT(SECKILL_OK, skl_breaker_force(b, 0, w.now));
@@ -914,8 +876,7 @@ TEST(breaker_shadow_counts_and_refuses_nothing)
     skl_breaker_t *b;
 
     o.mode = SECKILL_LIMIT_SHADOW;
-    world_new(&w, 1);
-    b = breaker_of(&w, "a", o);
+    b = one_breaker(&w, o);
     calls(&w, b, 2, 0);
     CHECK_INT(SECKILL_BREAKER_OPEN, state(&w, b));
     for (int i = 0; i < 10; i++) {
@@ -1210,9 +1171,8 @@ static void search_from(const char *beginning, int depth)
     breaker_world_t w;
 
     memset(&s, 0, sizeof(s));
-    world_new(&w, 1);
     s.w = &w;
-    s.b = breaker_of(&w, "a", small_options());
+    s.b = one_breaker(&w, small_options());
     s.m.kind = SECKILL_BREAKER_CLOSED;
     s.m.changed = w.now;
     s.most_calls = CALLS;

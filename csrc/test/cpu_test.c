@@ -168,6 +168,16 @@ static void clear(void)
     CHECK_INT(0, system(command));
 }
 
+#define IDLE_HOST "cpu  100 0 0 900 0 0 0 0 0 0\n"
+
+/* A host, and of which group this process is. */
+static void begin(const char *groups)
+{
+    clear();
+    put("/proc", "stat", IDLE_HOST);
+    put("/proc/self", "cgroup", groups);
+}
+
 static int is_about(double want, double got)
 {
     return fabs(want - got) < 1e-6;
@@ -181,7 +191,7 @@ TEST(cpu_share_of_the_host)
     clear();
     CHECK_INT(0, skl_cpu_sample(&c, scratch_dir(), T0, &share));
     CHECK_INT(SKL_CPU_NONE, c.source);
-    put("/proc", "stat", "cpu  100 0 0 900 0 0 0 0 0 0\n");
+    put("/proc", "stat", IDLE_HOST);
     CHECK_INT(0, skl_cpu_sample(&c, scratch_dir(), T0, &share));
     CHECK_INT(SKL_CPU_STAT, c.source);
     put("/proc", "stat", "cpu  150 0 10 930 0 0 0 10 0 0\n");
@@ -200,9 +210,7 @@ TEST(cpu_share_of_a_quota)
     skl_cpu_t c = {.cpus = 2};
     double share = -1;
 
-    clear();
-    put("/proc", "stat", "cpu  100 0 0 900 0 0 0 0 0 0\n");
-    put("/proc/self", "cgroup", "0::/pod/box\n");
+    begin("0::/pod/box\n");
     put("/sys/fs/cgroup/pod/box", "cpu.max", "max 100000\n");
     put("/sys/fs/cgroup/pod", "cpu.max", "150000 100000\n");
     put("/sys/fs/cgroup/pod", "cpu.stat", "usage_usec 1000000\n");
@@ -231,9 +239,7 @@ TEST(cpu_without_a_quota_is_the_host)
     skl_cpu_t c = {0};
     double share = -1;
 
-    clear();
-    put("/proc", "stat", "cpu  100 0 0 900 0 0 0 0 0 0\n");
-    put("/proc/self", "cgroup", "1:cpu:/\n0::/\n");
+    begin("1:cpu:/\n0::/\n");
     put("/sys/fs/cgroup/unified", "cpu.stat", "usage_usec 1000000\n");
     CHECK_INT(0, skl_cpu_sample(&c, scratch_dir(), T0, &share));
     CHECK_INT(SKL_CPU_STAT, c.source);
@@ -251,9 +257,7 @@ TEST(cpu_quota_of_more_than_the_machine_has_is_none)
     skl_cpu_t c = {.cpus = 2};
     double share = -1;
 
-    clear();
-    put("/proc", "stat", "cpu  100 0 0 900 0 0 0 0 0 0\n");
-    put("/proc/self", "cgroup", "0::/\n");
+    begin("0::/\n");
     put("/sys/fs/cgroup", "cpu.max", "400000 100000\n");
     put("/sys/fs/cgroup", "cpu.stat", "usage_usec 1000000\n");
     CHECK_INT(0, skl_cpu_sample(&c, scratch_dir(), T0, &share));

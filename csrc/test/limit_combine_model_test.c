@@ -17,8 +17,6 @@
 #include "test/support/limits.h"
 #include "test/support/stepper.h"
 
-#include <signal.h>
-#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -506,21 +504,14 @@ static void pair_check(pair_t *p, long k1, long k2)
 /* n steps, unless it has ended; n < 0: at full speed to its end. 0: it died. */
 static int go_on(stepper_t *st, int *ended, long n)
 {
-    int status = 0;
     int rc;
 
     if (*ended) {
         return 1;
     }
-    if (n >= 0) {
-        rc = stepper_run(st, n);
-        *ended = rc != 1;
-        return rc >= 0;
-    }
-    *ended = 1;
-    return ptrace(PTRACE_CONT, st->pid, NULL, NULL) == 0 &&
-           waitpid(st->pid, &status, 0) == st->pid && WIFSTOPPED(status) &&
-           WSTOPSIG(status) == SIGSTOP;
+    rc = n < 0 ? stepper_finish(st) : stepper_run(st, n);
+    *ended = rc != 1;
+    return rc >= 0;
 }
 
 /* The first goes k1 steps, the second k2, then both to the end. */

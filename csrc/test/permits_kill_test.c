@@ -33,7 +33,6 @@
 
 #include <linux/futex.h>
 #include <pthread.h>
-#include <sys/ptrace.h>
 
 enum {
     KEY = 77,
@@ -168,28 +167,40 @@ static void reaper(void *arg)
     (void)skl_processes_reap(&t->w.processes, NULL, NULL);
 }
 
-/* Let it run until it stops itself. 1, or 0: it has died. */
-static int run_on(stepper_t *st)
-{
-    int status;
-
-    return ptrace(PTRACE_CONT, st->pid, NULL, NULL) == 0 &&
-           waitpid(st->pid, &status, 0) == st->pid && WIFSTOPPED(status) &&
-           WSTOPSIG(status) == SIGSTOP;
-}
-
-/* A child that is about to make the call. */
+/* A child that is about to make the call, which begins when it stops itself. */
 static int start(run_t *t, stepper_t *st)
 {
     const char *why = "";
 
     memset(t->told, 0, sizeof(*t->told));
-    if (!stepper_start(st, child, t, &why) || !run_on(st)) {
+    if (!stepper_start(st, child, t, &why) || stepper_finish(st) != 0) {
         fault(t, why, -1, -1);
         return 0;
     }
     t->before = permits_count(&t->w, KEY);
     return 1;
+}
+
+/* The same, but the thread that made it ready has ended: to whoever looks it is
+ * dead. */
+static int start_in_thread(run_t *t, stepper_t *st)
+{
+    int good;
+
+    t->in_thread = 1;
+    good = start(t, st);
+    t->in_thread = 0;
+    return good;
+}
+
+/* Step until the count of the key changes. 0: it does not. */
+static int step_to_change(run_t *t, stepper_t *st, uint64_t key)
+{
+    const uint32_t before = permits_count(&t->w, key);
+
+    while (permits_count(&t->w, key) == before && stepper_step(st) == 1) {
+    }
+    return permits_count(&t->w, key) != before;
 }
 
 /* ---- Checks -------------------------------------------------------------- */
@@ -336,11 +347,9 @@ static void race_at(run_t *t, long n, int gives_back)
     int going;
 
     restore(t, 0);
-    t->in_thread = 1;
-    going = start(t, &st) && stepper_run(&st, n) == 1;
-    t->in_thread = 0;
+    going = start_in_thread(t, &st) && stepper_run(&st, n) == 1;
     (void)skl_processes_reap(&t->w.processes, NULL, NULL);
-    if (going && !run_on(&st)) {
+    if (going && stepper_finish(&st) != 0) {
         fault(t, "it does not end", n, -1);
     }
     t->raced++;
@@ -362,7 +371,7 @@ static void run_through(run_t *t)
 
     restore(t, 0);
     if (start(t, &st)) {
-        CHECK(run_on(&st));
+        CHECK_INT(0, stepper_finish(&st));
         t->after = permits_count(&t->w, KEY);
         stepper_kill(&st);
     }
@@ -510,16 +519,12 @@ static void give_second(run_t *t)
 static void kill_in(run_t *t, const case_t *other, uint64_t key)
 {
     const case_t *c = t->c;
-    uint32_t before;
     stepper_t st;
 
     t->c = other;
     t->key = key;
     if (start(t, &st)) {
-        before = permits_count(&t->w, key);
-        while (permits_count(&t->w, key) == before && stepper_step(&st) == 1) {
-        }
-        CHECK(permits_count(&t->w, key) != before);
+        CHECK(step_to_change(t, &st, key));
         stepper_kill(&st);
     }
     t->c = c;
@@ -666,7 +671,6 @@ TEST(killed_in_the_reuse_of_a_slot_after_a_release_that_died)
 /* Clean up until a count has changed, then let the other one go on. */
 static void reap_around(run_t *t, stepper_t *other, long m)
 {
-    const uint32_t before = permits_count(&t->w, KEY);
     const char *why = "";
     stepper_t st;
 
@@ -674,10 +678,8 @@ static void reap_around(run_t *t, stepper_t *other, long m)
         fault(t, why, m, -3);
         return;
     }
-    while (permits_count(&t->w, KEY) == before && stepper_step(&st) == 1) {
-    }
-    t->states += permits_count(&t->w, KEY) != before;
-    if (!run_on(other)) {
+    t->states += step_to_change(t, &st, KEY);
+    if (stepper_finish(other) != 0) {
         fault(t, "it does not end", m, -3);
     }
     stepper_kill(&st);
@@ -693,9 +695,7 @@ static int refuse_at(run_t *t, long m)
     int going;
 
     restore(t, 0);
-    t->in_thread = 1;
-    going = start(t, &st);
-    t->in_thread = 0;
+    going = start_in_thread(t, &st);
     while (going && skl_permits_held(&t->w.permits) == 2) {
         going = stepper_step(&st) == 1;
     }

@@ -83,6 +83,14 @@ static inline skl_breaker_t *breaker_of(breaker_world_t *w, const char *name,
     return b;
 }
 
+/* A new world with one breaker. */
+static inline skl_breaker_t *one_breaker(breaker_world_t *w,
+                                         seckill_breaker_options_t o)
+{
+    world_new(w, 1);
+    return breaker_of(w, "a", o);
+}
+
 static inline seckill_breaker_stats_t stats_of(breaker_world_t *w,
                                                skl_breaker_t *b)
 {
@@ -128,6 +136,13 @@ static inline void calls(breaker_world_t *w, skl_breaker_t *b, int n, int ok)
 static inline void pass_open(breaker_world_t *w, skl_breaker_t *b)
 {
     w->now += stats_of(w, b).retry_ns;
+}
+
+/* It trips, with small options, and its opening is over: probes come next. */
+static inline void trip_and_pass(breaker_world_t *w, skl_breaker_t *b)
+{
+    calls(w, b, 2, 0);
+    pass_open(w, b);
 }
 
 #endif

@@ -14,13 +14,14 @@
 local args = require("resty.seckill.args")
 local combine = require("resty.seckill.combine")
 local ratelimit = require("resty.seckill.ratelimit")
+local unroll = require("resty.seckill.unroll")
 
 
 local assert = assert
 local concat = table.concat
 local error = error
+local fill = unroll.fill
 local format = string.format
-local gsub = string.gsub
 local insert = table.insert
 local ipairs = ipairs
 local load = load
@@ -91,11 +92,6 @@ end
 
 return enter_all, undo_before
 ]]
-
-
-local function fill(template, values)
-    return (gsub(template, "%${(%w+)}", values))
-end
 
 
 local function compile(steps)
@@ -258,7 +254,7 @@ function Limiter:undo()
 end
 
 
-local LIMITER_OPTIONS = { cost = "number", ticket = "cdata", name = "string" }
+local LIMITER_OPTIONS = { cost = "number", name = "string" }
 
 
 -- The ticket of a step is used again by the next request: a permit that is held
@@ -287,11 +283,10 @@ function _M.limiter(limiter, field, opts)
     opts = opts or {}
     args.check(opts, LIMITER_OPTIONS, 2)
     local cost = args.integer(opts.cost, "cost", 1, 2 ^ 31 - 1, 2) or 1
-    local ticket = opts.ticket or require("resty.seckill").ticket()
     return setmetatable({ name = opts.name or "limiter", limiter = limiter,
                           field = check_field(field, "user"), cost = cost,
                           result = limiter.handle and {},
-                          ticket = ticket }, limiter_mt)
+                          ticket = combine.ticket() }, limiter_mt)
 end
 
 
@@ -332,8 +327,10 @@ local COMBINE_OPTIONS = { name = "string" }
 ---@param opts { name: string? }?
 ---@return table step
 function _M.combine(limiters, fields, opts)
-    if type(limiters) ~= "table" or #limiters < 1 or #limiters > 8 then
-        error("list of 1 to 8 limiters expected", 2)
+    if type(limiters) ~= "table" or #limiters < 1
+       or #limiters > combine.RULES_MAX then
+        error(format("list of 1 to %d limiters expected", combine.RULES_MAX),
+              2)
     end
     if type(fields) ~= "table" or #fields ~= #limiters then
         error("list of a field for each limiter expected", 2)
@@ -343,6 +340,9 @@ function _M.combine(limiters, fields, opts)
     local rules, names = {}, {}
     for i, limiter in ipairs(limiters) do
         check_limiter(limiter, 2)
+        if not limiter.handle then
+            error("limiter of the engine expected", 2)
+        end
         rules[i] = limiter
         names[i] = check_field(fields[i], nil)
     end

@@ -33,6 +33,37 @@ function _M.check(opts, spec, level)
 end
 
 
+--- Raise unless `value`, a number, is within min..max (NaN is not).
+---@param value number
+---@param name string
+---@param min number
+---@param max number
+---@param level integer
+---@param whole boolean? an integer is wanted
+function _M.range(value, name, min, max, level, whole)
+    local good = value >= min and value <= max
+    if not good or whole and value % 1 ~= 0 then
+        error(format("option \"%s\": %s%g to %g expected, got %g", name,
+                     whole and "integer of " or "", min, max, value),
+              (level or 1) + 1)
+    end
+end
+
+
+--- Raise unless `value` is nil or a key of `choices`.
+---@param value string?
+---@param name string
+---@param choices table
+---@param expected string the choices in words
+---@param level integer
+function _M.choice(value, name, choices, expected, level)
+    if value ~= nil and not choices[value] then
+        error(format("option \"%s\": %s expected, got \"%s\"", name, expected,
+                     value), (level or 1) + 1)
+    end
+end
+
+
 --- Raise unless `value` is nil or an integer within min..max.
 ---@param value integer?
 ---@param name string

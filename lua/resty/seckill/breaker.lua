@@ -5,7 +5,7 @@
 -- clock. A permit is a number: pass it on as it is, to one report or cancel.
 
 local ffi = require("ffi")
-local args = require("resty.seckill.args")
+local guard = require("resty.seckill.guard")
 local lib = require("resty.seckill.lib")
 
 
@@ -14,8 +14,9 @@ local OK = lib.OK
 local OPEN = lib.codes.open
 local error = error
 local errname = lib.errname
-local format = string.format
-local pairs = pairs
+local is_permit = guard.is_permit
+local latency_ns = guard.latency_ns
+local not_a_permit = guard.not_a_permit
 local setmetatable = setmetatable
 local tonumber = tonumber
 local tostring = tostring
@@ -30,11 +31,9 @@ local mt = { __index = _M }
 
 local NS = 1e9
 local DAY = 86400
--- What a latency may be in C: 292 years.
-local LATENCY_MAX = 9e9
 
--- option -> field, least, most, factor; off: 0 or false turns it off.
-local OPTIONS = {
+-- As guard.lua has it.
+local NUMBERS = {
     window = { "window_ns", 0.01, DAY, NS },
     min_calls = { "min_calls", 1, 1e6, 1, integer = true },
     probes = { "probes", 1, 16, 1, integer = true },
@@ -47,75 +46,22 @@ local OPTIONS = {
     ramp = { "ramp_ns", 0.001, DAY, NS, off = true },
     probe_timeout = { "probe_timeout_ns", 0.001, DAY, NS },
 }
-local MODES = { enforce = 1, shadow = 2 }
-local MODE_NAMES = { "enforce", "shadow" }
+local TYPES = guard.types(NUMBERS)
+
 local STATES = { "closed", "open", "half_open", "forced_open", "closed",
                  "disabled" }
 local FORCED = { [4] = "open", [5] = "closed", [6] = "disabled" }
 local FORCE = { open = 4, closed = 5, disabled = 6 }
-
-local TYPES = { mode = "string" }
-for name in pairs(OPTIONS) do
-    TYPES[name] = "number"
-end
 
 -- Scratch: filled and read without a yield in between.
 local permit_out = ffi.new("uint64_t[1]")
 local retry = ffi.new("int64_t[1]")
 
 
--- NaN fails the comparison.
-local function check_number(value, name, spec, level)
-    local good = value >= spec[2] and value <= spec[3]
-    if not good or spec.integer and value % 1 ~= 0 then
-        error(format("option \"%s\": %s%g to %g expected, got %g", name,
-                     spec.integer and "integer of " or "", spec[2], spec[3],
-                     value), level + 1)
-    end
-end
-
-
--- `false` is 0: off.
-local function without_false(opts)
-    local copy = {}
-    for name, value in pairs(opts) do
-        local spec = OPTIONS[name]
-        copy[name] = value == false and spec and spec.off and 0 or value
-    end
-    return copy
-end
-
-
-local function set_field(o, name, value, level)
-    local spec = OPTIONS[name]
-    if spec.off and value == 0 then
-        o[spec[1]] = -1
-        return
-    end
-    check_number(value, name, spec, level + 1)
-    o[spec[1]] = value * spec[4]
-end
-
-
 -- The C struct of checked options; 0 stands for absent.
 local function to_options(opts, level)
-    if type(opts) == "table" then
-        opts = without_false(opts)
-    end
-    args.check(opts, TYPES, level + 1)
-    local o = ffi.new("seckill_breaker_options_t")
-    o.struct_size = ffi.sizeof(o)
-    for name, value in pairs(opts) do
-        if name == "mode" then
-            if not MODES[value] then
-                error(format("option \"mode\": \"enforce\" or \"shadow\""
-                             .. " expected, got \"%s\"", value), level + 1)
-            end
-            o.mode = MODES[value]
-        else
-            set_field(o, name, value, level + 1)
-        end
-    end
+    local o = guard.to_struct("seckill_breaker_options_t", opts, NUMBERS,
+                              TYPES, level + 1)
     return o
 end
 
@@ -190,19 +136,6 @@ function _M:allow()
 end
 
 
-local function not_a_permit(permit)
-    error("permit of this breaker expected, got "
-          .. (type(permit) == "number" and format("%.17g", permit)
-              or type(permit)), 3)
-end
-
-
-local function is_permit(permit)
-    return type(permit) == "number" and permit >= 1 and permit < 2^53
-        and permit % 1 == 0
-end
-
-
 --- The call has ended.
 ---
 --- Phases: any.
@@ -212,20 +145,13 @@ end
 ---@return boolean counted false: too late, it is in the statistics only
 function _M:report(permit, ok, latency)
     if not is_permit(permit) then
-        not_a_permit(permit)
+        not_a_permit(permit, "breaker")
     end
-    local ns = 0
-    if latency ~= nil then
-        if type(latency) ~= "number" then
-            error("latency: number expected, got " .. type(latency), 2)
-        end
-        local most = latency < LATENCY_MAX and latency or LATENCY_MAX
-        ns = latency > 0 and most * NS or 0 -- of NaN: 0
-    end
+    local ns = latency == nil and 0 or latency_ns(latency)
     local rc = C.seckill_breaker_report(self.handle, permit, ok and 1 or 0,
                                         ns, 0)
     if rc < 0 then
-        not_a_permit(permit)
+        not_a_permit(permit, "breaker")
     end
     return rc == 1
 end
@@ -238,11 +164,11 @@ end
 ---@return boolean counted
 function _M:cancel(permit)
     if not is_permit(permit) then
-        not_a_permit(permit)
+        not_a_permit(permit, "breaker")
     end
     local rc = C.seckill_breaker_cancel(self.handle, permit, 0)
     if rc < 0 then
-        not_a_permit(permit)
+        not_a_permit(permit, "breaker")
     end
     return rc == 1
 end
@@ -294,17 +220,6 @@ function _M:set(opts)
 end
 
 
-local function from_ns(ns)
-    return ns > 0 and tonumber(ns) / NS or nil
-end
-
-
-local function unless_off(x)
-    x = tonumber(x)
-    return x > 0 and x or nil
-end
-
-
 --- The numbers in force; what is off is nil.
 ---
 --- Phases: any.
@@ -312,15 +227,9 @@ end
 function _M:get()
     local o = ffi.new("seckill_breaker_options_t")
     C.seckill_breaker_get(self.handle, o)
-    return {
-        name = self.name, mode = MODE_NAMES[o.mode],
-        window = from_ns(o.window_ns), min_calls = o.min_calls,
-        probes = o.probes, error_ratio = unless_off(o.error_ratio),
-        slow_ratio = unless_off(o.slow_ratio), slow = from_ns(o.slow_ns),
-        cpu = unless_off(o.cpu), consecutive = unless_off(o.consecutive),
-        open = from_ns(o.open_ns), ramp = from_ns(o.ramp_ns),
-        probe_timeout = from_ns(o.probe_timeout_ns),
-    }
+    local numbers = guard.from_struct(o, NUMBERS)
+    numbers.name = self.name
+    return numbers
 end
 
 

@@ -19,10 +19,13 @@ local LISTS_MAX = 8
 
 local SOURCE = [[
 local C, errname, handles, values, lens, which, reason, reason_len,
-      ffi_string, type, tonumber = ...
+      ffi_string, error, type, tonumber = ...
 
 return function(lists, names)
     ${locals}
+    if not (${objects}) then
+        error("list of access lists of the engine expected", 3)
+    end
     if ${wrong} then
         return nil, "bad_value"
     end
@@ -53,12 +56,12 @@ local reason_len = ffi.new("size_t[1]")
 
 
 local calls = unroll.compile(SOURCE, LISTS_MAX, "check", {
-    locals = { "local v$i = names[$i]\n", "" },
+    locals = { "local h$i, v$i = lists[$i].handle, names[$i]\n", "" },
+    objects = { "h$i", " and " },
     wrong = { "type(v$i) ~= \"string\"", " or " },
-    fill = { "handles[$j] = lists[$i].handle\nvalues[$j] = v$i\n"
-             .. "lens[$j] = #v$i\n", "" },
+    fill = { "handles[$j], values[$j], lens[$j] = h$i, v$i, #v$i\n", "" },
 }, lib.C, lib.errname, handles, values, lens, which, reason, reason_len,
-   ffi.string, type, tonumber)
+   ffi.string, error, type, tonumber)
 
 
 --- Look values up, each in a list, and answer once: an allow of any list wins

@@ -9,7 +9,9 @@ local limiter = require("resty.seckill.limiter")
 local unroll = require("resty.seckill.unroll")
 
 
+local C = lib.C
 local error = error
+local ffi_istype = ffi.istype
 local format = string.format
 local type = type
 
@@ -17,13 +19,20 @@ local type = type
 local _M = { _VERSION = "0.1.0" }
 
 local RULES_MAX = 8
+_M.RULES_MAX = RULES_MAX
+_M.ticket = limiter.ticket
+
+local ticket_t = limiter.ticket_t
 
 local SOURCE = [[
 local C, OK, REJECTED, failed, verdict, handles, keys, lens, huge,
-      type, tonumber = ...
+      error, type, tonumber = ...
 
 return function(limiters, names, commit, t)
     ${locals}
+    if not (${objects}) then
+        error("list of limiters of the engine expected", 3)
+    end
     if ${wrong} then
         return nil, "bad_key"
     end
@@ -49,12 +58,12 @@ local lens = ffi.new("size_t[?]", RULES_MAX)
 
 
 local calls = unroll.compile(SOURCE, RULES_MAX, "combine", {
-    locals = { "local k$i = names[$i]\n", "" },
+    locals = { "local h$i, k$i = limiters[$i].handle, names[$i]\n", "" },
+    objects = { "h$i", " and " },
     wrong = { "type(k$i) ~= \"string\"", " or " },
-    fill = { "handles[$j] = limiters[$i].handle\nkeys[$j] = k$i\n"
-             .. "lens[$j] = #k$i\n", "" },
-}, lib.C, lib.OK, lib.codes.rejected, limiter.failed, limiter.verdict, handles,
-   keys, lens, math.huge, type, tonumber)
+    fill = { "handles[$j], keys[$j], lens[$j] = h$i, k$i, #k$i\n", "" },
+}, C, lib.OK, lib.codes.rejected, limiter.failed, limiter.verdict, handles,
+   keys, lens, math.huge, error, type, tonumber)
 
 
 local function check(limiters, names, t)
@@ -64,18 +73,20 @@ local function check(limiters, names, t)
     if type(names) ~= "table" then
         error("list of keys expected, got " .. type(names), 3)
     end
-    if t ~= nil and not ffi.istype(limiter.ticket_t, t) then
+    if t ~= nil and not ffi_istype(ticket_t, t) then
         error("ticket expected, got " .. type(t), 3)
     end
 end
 
+
+-- No tail calls in these two: the level of an error counts their frames.
 
 --- Ask several limiters at one instant: all are charged or none is. What one
 --- refuses changes nothing in the others, whatever their order.
 ---
 --- Phases: any.
 ---@param limiters seckill.limiter[] 1 to 8, of one engine
----@param keys string[] a key for each
+---@param names string[] a key for each
 ---@param t seckill.ticket? what was taken of all of them
 ---@return number? delay seconds to wait before going on, or nil
 ---@return string? code rejected, bad_key, full
@@ -92,21 +103,17 @@ end
 --- The same, without charging anything.
 --- Phases: any.
 ---@param limiters seckill.limiter[]
----@param keys string[]
+---@param names string[]
 ---@return number? delay
 ---@return string? code
 ---@return number? retry_after
 ---@return integer? mask
 function _M.peek(limiters, names)
     check(limiters, names, nil)
-    return calls[#limiters](limiters, names, 0, nil)
+    local delay, code, retry_after, mask =
+        calls[#limiters](limiters, names, 0, nil)
+    return delay, code, retry_after, mask
 end
-
-
-local C = lib.C
-local ticket_t = limiter.ticket_t
-
-_M.ticket = limiter.ticket
 
 
 --- Give back what a ticket took, of all limiters; empties it.
@@ -114,7 +121,7 @@ _M.ticket = limiter.ticket
 ---@param t seckill.ticket
 ---@return boolean given
 function _M.uncommit(t)
-    if not ffi.istype(ticket_t, t) then
+    if not ffi_istype(ticket_t, t) then
         error("ticket expected, got " .. type(t), 2)
     end
     return C.seckill_ticket_undo(t, 0) > 0
@@ -127,7 +134,7 @@ end
 ---@param t seckill.ticket
 ---@return boolean ok
 function _M.leaving(t)
-    if not ffi.istype(ticket_t, t) then
+    if not ffi_istype(ticket_t, t) then
         error("ticket expected, got " .. type(t), 2)
     end
     C.seckill_ticket_leave(t)

@@ -40,10 +40,8 @@ local limiters_t = ffi.typeof("seckill_limiter_t *[1]")
 
 --- What take_as writes. Of all calls of this Lua VM: nothing yields between
 --- filling and reading it.
-_M.verdict = limiter.verdict
-
---- The longest key.
-_M.KEY_MAX = KEY_MAX
+local verdict = limiter.verdict
+_M.verdict = verdict
 
 -- A ticket for one call.
 local scratch = ticket_t()
@@ -130,6 +128,17 @@ function _M.limiter_name(kind, dict, window)
 end
 
 
+--- Numbers of which all but the algorithm are absent.
+---@param algorithm integer
+---@return ffi.cdata* limit seckill_limit_t
+function _M.numbers(algorithm)
+    local numbers = ffi.new("seckill_limit_t")
+    numbers.struct_size = ffi.sizeof("seckill_limit_t")
+    numbers.algorithm = algorithm
+    return numbers
+end
+
+
 -- Attach to the limiter; it is made with the given numbers where there is
 -- none. Those of one that is there are left alone: they are not used.
 local function open_limiter(name, limit)
@@ -138,9 +147,8 @@ local function open_limiter(name, limit)
         return nil, code
     end
     local out = limiters_t()
-    local bare = ffi.new("seckill_limit_t")
-    bare.struct_size = ffi.sizeof("seckill_limit_t")
-    bare.algorithm, bare.window_ns = limit.algorithm, limit.window_ns
+    local bare = _M.numbers(limit.algorithm)
+    bare.window_ns = limit.window_ns
     local rc = C.seckill_limiter_open(engine.handle, name, bare, out)
     if rc == lib.codes.bad_option then
         rc = C.seckill_limiter_open(engine.handle, name, limit, out)
@@ -161,20 +169,13 @@ local function remember(kind, window, dict, handle)
 end
 
 
--- A name that is no dict of anybody.
+-- Can it be the name of a dict?
 local function is_name(dict)
     return type(dict) == "string" and #dict >= 1 and #dict <= KEY_MAX
 end
 
 
---- The limiter for a dict.
----@param kind string
----@param dict string
----@param window number 0: none
----@param limit ffi.cdata* seckill_limit_t, used where it must be made
----@return ffi.cdata*? handle
----@return string? code
-function _M.attach(kind, dict, window, limit)
+local function attach(kind, dict, window, limit)
     if not is_name(dict) then
         return nil, "shared dict not found"
     end
@@ -187,14 +188,33 @@ function _M.attach(kind, dict, window, limit)
 end
 
 
---- The limiter for a dict where this VM has it already, else nil.
-function _M.known(kind, dict, window)
+-- The limiter for a dict where this VM has it already, else nil.
+local function look_up(kind, dict, window)
     if not current or current.closed then
         return nil
     end
     local windows = handles[kind]
     local dicts = windows and windows[window]
     return dicts and dicts[dict]
+end
+
+
+--- The limiter for a dict; where there is none, it is made with the numbers of
+--- `make(a, b)`.
+---@param kind string
+---@param dict string
+---@param window number 0: none
+---@param make fun(a: number, b: number): ffi.cdata* seckill_limit_t
+---@param a number
+---@param b number?
+---@return ffi.cdata*? handle
+---@return string? code
+function _M.find(kind, dict, window, make, a, b)
+    local handle, code = look_up(kind, dict, window), nil
+    if not handle then
+        handle, code = attach(kind, dict, window, make(a, b))
+    end
+    return handle, code
 end
 
 
@@ -289,6 +309,43 @@ function _M.load(part)
     scratch.count = 1
     ffi_copy(scratch.parts, part, part_size)
     return scratch
+end
+
+
+--- Ask the limiter of an object { handle, rule, now_ns, part, key }. What was
+--- admitted last is kept in part and key, for give_back.
+---@param object table
+---@param key string
+---@param commit boolean?
+---@return integer rc
+function _M.take(object, key, commit)
+    local rc = C.seckill_limiter_take_as(object.handle, object.rule, key, #key,
+                                         1, commit and 1 or 0, object.now_ns,
+                                         scratch, verdict)
+    if commit and rc == OK then
+        object.key = key
+        _M.save(object.part)
+    end
+    return rc
+end
+
+
+--- Give back a request of a key: the one that is kept, by its ticket; of
+--- another key, any.
+---@param object table
+---@param key string
+---@return integer rc 1 when something was given back
+function _M.give_back(object, key)
+    local rc
+    if key == object.key then
+        object.key = nil
+        rc = C.seckill_limiter_undo(object.handle, _M.load(object.part),
+                                    object.now_ns)
+    else
+        rc = C.seckill_limiter_refund(object.handle, object.rule, key, #key, 1,
+                                      object.now_ns)
+    end
+    return rc
 end
 
 

@@ -1,9 +1,9 @@
 --- limiter.lua - limits for any number of keys, shared by all workers.
 --
--- A thin object over the C functions (docs/api/limiter.md). A method neither
--- yields (but sleep), allocates nor makes a system call; C reads the clock.
--- What comes from requests (key, cost) never raises: it is answered with
--- `nil, "bad_..."`.
+-- A thin object over the C functions (docs/api/limiter.md). incoming, uncommit
+-- and leaving neither yield, allocate nor make a system call; C reads the
+-- clock. What comes from requests (key, cost) never raises: it is answered
+-- with `nil, "bad_..."`.
 
 local ffi = require("ffi")
 local args = require("resty.seckill.args")
@@ -90,7 +90,7 @@ local function not_a_ticket(t)
 end
 
 
-local function check_cost(cost)
+local function is_cost(cost)
     return type(cost) == "number" and cost % 1 == 0 and cost >= 1
            and cost <= COST_MAX
 end
@@ -126,7 +126,7 @@ function _M:incoming(key, commit, cost, t)
     end
     if cost == nil then
         cost = 1
-    elseif not check_cost(cost) then
+    elseif not is_cost(cost) then
         return nil, "bad_qty"
     end
     local rc = C.seckill_limiter_take(self.handle, key, #key, cost,

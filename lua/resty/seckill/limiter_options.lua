@@ -3,13 +3,19 @@
 --
 -- Used when a limiter is made or changed, never on a request.
 
+local bit = require("bit")
 local ffi = require("ffi")
+local args = require("resty.seckill.args")
 local lib = require("resty.seckill.lib")
 
 
+local C = lib.C
+local band = bit.band
+local concat = table.concat
 local error = error
 local format = string.format
 local ipairs = ipairs
+local pairs = pairs
 local tonumber = tonumber
 
 
@@ -47,6 +53,7 @@ for name, kind in pairs(_M.SET) do
     _M.OPEN[name] = kind
 end
 
+-- As C numbers them.
 local ALGORITHM_NAMES = { "token_bucket", "leaky_bucket", "fixed_window",
                           "sliding_window", "sliding_log", "concurrency" }
 local ALGORITHMS = {}
@@ -56,34 +63,40 @@ end
 local MODES = { enforce = 1, shadow = 2, off = 3 }
 local MODE_NAMES = { "enforce", "shadow", "off" }
 
--- Bits of seckill_limit_t.zeros: an option that comes to 0 in its field.
+-- option -> field, and the bit of seckill_limit_t.zeros that says that 0 in it
+-- is meant.
 local ZERO = {
-    burst = { 1, "burst" }, max_delay = { 2, "max_delay_ns" },
-    nodelay = { 4, "nodelay" }, limit = { 8, "limit" },
-    warm_up = { 16, "warm_up_ns" }, warm_up_at = { 32, "warm_up_at_ns" },
+    burst = { "burst", C.SECKILL_ZERO_BURST },
+    max_delay = { "max_delay_ns", C.SECKILL_ZERO_MAX_DELAY },
+    nodelay = { "nodelay", C.SECKILL_ZERO_NODELAY },
+    limit = { "limit", C.SECKILL_ZERO_LIMIT },
+    warm_up = { "warm_up_ns", C.SECKILL_ZERO_WARM_UP },
+    warm_up_at = { "warm_up_at_ns", C.SECKILL_ZERO_WARM_UP_AT },
 }
 
--- In this order, so that the first mistake is named. { min, max }
+local BUCKETS = { token_bucket = true, leaky_bucket = true }
+local LEAKY = { leaky_bucket = true }
+local WINDOWS = { fixed_window = true, sliding_window = true,
+                  sliding_log = true }
+local COUNTS = { fixed_window = true, sliding_window = true,
+                 sliding_log = true, concurrency = true }
+
+-- { option, min, max, algorithms that have it }, in this order, so that the
+-- first mistake is named.
 local RANGES = {
-    { "rate", 1e-7, 1e7 }, { "burst", 0, 1e9 }, { "nodelay", 0, 1e9 },
-    { "max_delay", 0, 31 * DAY }, { "limit", 0, 1e12 },
-    { "window", 0.001, 31 * DAY }, { "warm_up", 0, 31 * DAY },
-    { "cold_factor", 1, 1000 }, { "warm_up_at", 0, 9e9 },
+    { "rate", 1e-7, 1e7, BUCKETS }, { "burst", 0, 1e9, BUCKETS },
+    { "nodelay", 0, 1e9, LEAKY }, { "max_delay", 0, 31 * DAY, LEAKY },
+    { "limit", 0, 1e12, COUNTS }, { "window", 0.001, 31 * DAY, WINDOWS },
+    { "warm_up", 0, 31 * DAY, BUCKETS }, { "cold_factor", 1, 1000, BUCKETS },
+    { "warm_up_at", 0, 9e9, BUCKETS },
 }
 
-local BUCKET = { rate = true, burst = true, warm_up = true,
-                 cold_factor = true, warm_up_at = true }
-local LEAKY = { nodelay = true, max_delay = true }
 
-
--- NaN fails the comparison.
 local function check_ranges(opts, level)
     for _, range in ipairs(RANGES) do
         local name, min, max = range[1], range[2], range[3]
-        local value = opts[name]
-        if value ~= nil and not (value >= min and value <= max) then
-            error(format("option \"%s\": %g to %g expected, got %g", name,
-                         min, max, value), level + 1)
+        if opts[name] ~= nil then
+            args.range(opts[name], name, min, max, level + 1)
         end
     end
     if opts.limit and opts.limit % 1 ~= 0 then
@@ -93,23 +106,15 @@ local function check_ranges(opts, level)
 end
 
 
-local function check_choice(value, name, choices, expected, level)
-    if value ~= nil and not choices[value] then
-        error(format("option \"%s\": %s expected, got \"%s\"", name, expected,
-                     value), level + 1)
-    end
-end
-
-
 --- The C struct of options whose names and types are checked.
 ---@param opts seckill.limiter.options
 ---@param level integer as for error(), seen from the caller
 ---@return ffi.cdata* limit
 function _M.to_limit(opts, level)
-    check_choice(opts.algorithm, "algorithm", ALGORITHMS,
-                 "one of " .. table.concat(ALGORITHM_NAMES, ", "), level + 1)
-    check_choice(opts.mode, "mode", MODES,
-                 "\"enforce\", \"shadow\" or \"off\"", level + 1)
+    args.choice(opts.algorithm, "algorithm", ALGORITHMS,
+                "one of " .. concat(ALGORITHM_NAMES, ", "), level + 1)
+    args.choice(opts.mode, "mode", MODES,
+                "\"enforce\", \"shadow\" or \"off\"", level + 1)
     check_ranges(opts, level + 1)
     local limit = ffi.new("seckill_limit_t")
     limit.struct_size = ffi.sizeof("seckill_limit_t")
@@ -125,8 +130,8 @@ function _M.to_limit(opts, level)
     limit.cold_factor = opts.cold_factor or 0
     limit.warm_up_at_ns = (opts.warm_up_at or 0) * NS
     for name, zero in pairs(ZERO) do
-        if opts[name] and limit[zero[2]] == 0 then
-            limit.zeros = limit.zeros + zero[1]
+        if opts[name] and limit[zero[1]] == 0 then
+            limit.zeros = limit.zeros + zero[2]
         end
     end
     return limit
@@ -135,15 +140,8 @@ end
 
 local function misplaced(algorithm, opts)
     for _, range in ipairs(RANGES) do
-        local name = range[1]
-        local bucket = algorithm == "token_bucket"
-                       or algorithm == "leaky_bucket"
-        if opts[name] ~= nil
-           and (BUCKET[name] and not bucket
-                or LEAKY[name] and algorithm ~= "leaky_bucket"
-                or name == "limit" and bucket
-                or name == "window" and (bucket
-                                         or algorithm == "concurrency")) then
+        local name, algorithms = range[1], range[4]
+        if opts[name] ~= nil and not algorithms[algorithm] then
             return name
         end
     end
@@ -151,11 +149,9 @@ end
 
 
 local function missing(algorithm, opts)
-    if algorithm == "token_bucket" or algorithm == "leaky_bucket" then
-        return not opts.rate and "rate"
-    end
-    return not opts.limit and "limit"
-           or algorithm ~= "concurrency" and not opts.window and "window"
+    return BUCKETS[algorithm] and not opts.rate and "rate"
+           or COUNTS[algorithm] and not opts.limit and "limit"
+           or WINDOWS[algorithm] and not opts.window and "window"
 end
 
 
@@ -208,7 +204,7 @@ end
 function _M.from_limit(limit)
     local algorithm = ALGORITHM_NAMES[limit.algorithm]
     local numbers = { algorithm = algorithm, mode = MODE_NAMES[limit.mode] }
-    if algorithm == "token_bucket" or algorithm == "leaky_bucket" then
+    if BUCKETS[algorithm] then
         numbers.rate, numbers.burst = limit.rate, limit.burst
         if limit.warm_up_ns > 0 then
             numbers.warm_up = tonumber(limit.warm_up_ns) / NS
@@ -218,14 +214,15 @@ function _M.from_limit(limit)
         end
         if algorithm == "leaky_bucket" then
             numbers.nodelay = limit.nodelay
-            if limit.max_delay_ns > 0 or bit.band(limit.zeros, 2) ~= 0 then
+            if limit.max_delay_ns > 0
+               or band(limit.zeros, C.SECKILL_ZERO_MAX_DELAY) ~= 0 then
                 numbers.max_delay = tonumber(limit.max_delay_ns) / NS
             end
         end
         return numbers
     end
     numbers.limit = limit.limit
-    if algorithm ~= "concurrency" then
+    if WINDOWS[algorithm] then
         numbers.window = tonumber(limit.window_ns) / NS
     end
     return numbers

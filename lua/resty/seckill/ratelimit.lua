@@ -35,6 +35,7 @@ local gsub = string.gsub
 local huge = math.huge
 local max_of = math.max
 local min_of = math.min
+local pairs = pairs
 local random = math.random
 local setmetatable = setmetatable
 local tonumber = tonumber
@@ -109,11 +110,7 @@ end
 
 -- What a client has to know of a result that was asked: how long until more.
 local function wait_of(result)
-    local retry = result.retry_after
-    if retry then
-        return retry
-    end
-    return result.reset
+    return result.retry_after or result.reset
 end
 
 
@@ -213,8 +210,16 @@ local function limit_policy(out, window, unit)
 end
 
 
+local function not_a_limiter()
+    error("limiter of the engine expected", 4)
+end
+
+
 -- quota, window, unit; own is the quota as a verdict has it.
 local function read_policy(lim, out)
+    if type(lim) ~= "table" or not lim.handle then
+        not_a_limiter()
+    end
     C.seckill_limiter_get(lim.handle, numbers)
     local algorithm = numbers.algorithm
     out.name, out.unit = lim.name, nil

@@ -6,6 +6,7 @@
 
 local ffi = require("ffi")
 local args = require("resty.seckill.args")
+local guard = require("resty.seckill.guard")
 local lib = require("resty.seckill.lib")
 
 
@@ -14,7 +15,9 @@ local OK = lib.OK
 local OVERLOADED = lib.codes.overloaded
 local error = error
 local errname = lib.errname
-local format = string.format
+local is_permit = guard.is_permit
+local latency_ns = guard.latency_ns
+local not_a_permit = guard.not_a_permit
 local pairs = pairs
 local setmetatable = setmetatable
 local tonumber = tonumber
@@ -28,63 +31,23 @@ local _M = { _VERSION = "0.1.0" }
 local mt = { __index = _M }
 
 local NS = 1e9
-local LATENCY_MAX = 9e9
 local PRIORITIES = 4
 local NORMAL = 2
 
--- option -> field, least, most, factor; off: 0 or false turns it off; zero:
--- what 0 is in C, where it stands for absent.
-local OPTIONS = {
+-- As guard.lua has it.
+local NUMBERS = {
     cpu_high = { "cpu_high", 0, 1, 1, off = true },
     cpu_low = { "cpu_low", 0, 1, 1, zero = 1e-9 },
     cool = { "cool_ns", 0.001, 3600, NS },
     window = { "window_ns", 0.05, 3600, NS },
     max_inflight = { "max_inflight", 1, 1e6, 1, integer = true, off = true },
 }
-local MODES = { enforce = 1, shadow = 2 }
-local MODE_NAMES = { "enforce", "shadow" }
-
-local TYPES = { mode = "string", reserve = "table" }
-for name in pairs(OPTIONS) do
-    TYPES[name] = "number"
-end
+local TYPES = guard.types(NUMBERS)
+TYPES.reserve = "table"
 
 -- Scratch: filled and read without a yield in between.
 local permit_out = ffi.new("uint64_t[1]")
 local retry = ffi.new("int64_t[1]")
-
-
--- NaN fails the comparison.
-local function check_number(value, name, least, most, integer, level)
-    local good = value >= least and value <= most
-    if not good or integer and value % 1 ~= 0 then
-        error(format("option \"%s\": %s%g to %g expected, got %g", name,
-                     integer and "integer of " or "", least, most, value),
-              level + 1)
-    end
-end
-
-
--- `false` is 0: off.
-local function without_false(opts)
-    local copy = {}
-    for name, value in pairs(opts) do
-        local spec = OPTIONS[name]
-        copy[name] = value == false and spec and spec.off and 0 or value
-    end
-    return copy
-end
-
-
-local function set_field(o, name, value, level)
-    local spec = OPTIONS[name]
-    if spec.off and value == 0 then
-        o[spec[1]] = -1
-        return
-    end
-    check_number(value, name, spec[2], spec[3], spec.integer, level + 1)
-    o[spec[1]] = value == 0 and spec.zero or value * spec[4]
-end
 
 
 -- Shares of priorities 0, 1, 2: reserve[0], [1], [2].
@@ -96,7 +59,7 @@ local function set_reserve(o, reserve, level)
             error("option \"reserve\": shares of priorities 0, 1 and 2"
                   .. " expected", level + 1)
         end
-        check_number(share, "reserve", 0, 1, false, level + 1)
+        args.range(share, "reserve", 0, 1, level + 1)
         o.reserve[priority] = share == 0 and -1 or share
         sum = sum + share
     end
@@ -106,31 +69,12 @@ local function set_reserve(o, reserve, level)
 end
 
 
-local function set_mode(o, mode, level)
-    if not MODES[mode] then
-        error(format("option \"mode\": \"enforce\" or \"shadow\" expected,"
-                     .. " got \"%s\"", mode), level + 1)
-    end
-    o.mode = MODES[mode]
-end
-
-
 -- The C struct of checked options; 0 stands for absent.
 local function to_options(opts, level)
-    if type(opts) == "table" then
-        opts = without_false(opts)
-    end
-    args.check(opts, TYPES, level + 1)
-    local o = ffi.new("seckill_shedder_options_t")
-    o.struct_size = ffi.sizeof(o)
-    for name, value in pairs(opts) do
-        if name == "mode" then
-            set_mode(o, value, level + 1)
-        elseif name == "reserve" then
-            set_reserve(o, value, level + 1)
-        else
-            set_field(o, name, value, level + 1)
-        end
+    local o = guard.to_struct("seckill_shedder_options_t", opts, NUMBERS,
+                              TYPES, level + 1)
+    if opts.reserve then
+        set_reserve(o, opts.reserve, level + 1)
     end
     return o
 end
@@ -211,19 +155,6 @@ function _M:admit(priority)
 end
 
 
-local function not_a_permit(permit)
-    error("permit of this shedder expected, got "
-          .. (type(permit) == "number" and format("%.17g", permit)
-              or type(permit)), 3)
-end
-
-
-local function is_permit(permit)
-    return type(permit) == "number" and permit >= 1 and permit < 2^53
-        and permit % 1 == 0
-end
-
-
 --- The request is done. `ok = false` (it failed, or timed out) says nothing on
 --- what the host can do.
 ---
@@ -234,20 +165,13 @@ end
 ---@return boolean was_in_flight
 function _M:done(permit, ok, latency)
     if not is_permit(permit) then
-        not_a_permit(permit)
+        not_a_permit(permit, "shedder")
     end
-    local ns = -1 -- C knows
-    if latency ~= nil then
-        if type(latency) ~= "number" then
-            error("latency: number expected, got " .. type(latency), 2)
-        end
-        local most = latency < LATENCY_MAX and latency or LATENCY_MAX
-        ns = latency > 0 and most * NS or 0 -- of NaN: 0
-    end
+    local ns = latency == nil and -1 or latency_ns(latency) -- -1: C knows
     local rc = C.seckill_shedder_done(self.handle, permit,
                                       ok == false and 0 or 1, ns, 0)
     if rc < 0 then
-        not_a_permit(permit)
+        not_a_permit(permit, "shedder")
     end
     return rc == 1
 end
@@ -260,11 +184,11 @@ end
 ---@return boolean was_in_flight
 function _M:cancel(permit)
     if not is_permit(permit) then
-        not_a_permit(permit)
+        not_a_permit(permit, "shedder")
     end
     local rc = C.seckill_shedder_cancel(self.handle, permit)
     if rc < 0 then
-        not_a_permit(permit)
+        not_a_permit(permit, "shedder")
     end
     return rc == 1
 end
@@ -294,19 +218,15 @@ end
 function _M:get()
     local o = ffi.new("seckill_shedder_options_t")
     C.seckill_shedder_get(self.handle, o)
-    local reserve = {}
+    local numbers = guard.from_struct(o, NUMBERS)
+    numbers.name = self.name
+    numbers.cpu_low = numbers.cpu_high and numbers.cpu_low
+    numbers.reserve = {}
     for priority = 0, PRIORITIES - 2 do
         local share = o.reserve[priority]
-        reserve[priority] = share > 0 and share or 0
+        numbers.reserve[priority] = share > 0 and share or 0
     end
-    return {
-        name = self.name, mode = MODE_NAMES[o.mode],
-        cpu_high = o.cpu_high > 0 and o.cpu_high or nil,
-        cpu_low = o.cpu_high > 0 and o.cpu_low or nil,
-        cool = tonumber(o.cool_ns) / NS, window = tonumber(o.window_ns) / NS,
-        max_inflight = o.max_inflight > 0 and tonumber(o.max_inflight) or nil,
-        reserve = reserve,
-    }
+    return numbers
 end
 
 

@@ -24,9 +24,7 @@ local floor = math.floor
 local max_of = math.max
 local setmetatable = setmetatable
 local tonumber = tonumber
-local type = type
 
-local KEY_MAX = limit.KEY_MAX
 local check = limit.check
 local part_t = limit.part_t
 local ticket = limit.ticket
@@ -118,9 +116,8 @@ end
 -- ---- The object ----------------------------------------------------------
 
 local function make_limit(permits)
-    local numbers = ffi.new("seckill_limit_t")
-    numbers.struct_size = ffi.sizeof("seckill_limit_t")
-    numbers.algorithm = C.SECKILL_CONCURRENCY
+    local numbers = limit.numbers(C.SECKILL_CONCURRENCY)
+    permits = floor(permits)
     numbers.limit = permits
     numbers.zeros = permits == 0 and C.SECKILL_ZERO_LIMIT or 0
     return numbers
@@ -131,7 +128,7 @@ local rule_of = limit.rules(function(max, burst, level)
     check(max, "max", TINY, CONN_MAX, level + 1)
     check(burst, "burst", 0, CONN_MAX, level + 1)
     check(max + burst, "max + burst", TINY, CONN_MAX, level + 1)
-    local rule = limit.prepare(make_limit(floor(max + burst)),
+    local rule = limit.prepare(make_limit(max + burst),
                                "max, burst: out of range", level + 1)
     return rule
 end)
@@ -152,14 +149,10 @@ local any = limit.prepare(make_limit(CONN_MAX), "", 1)
 function _M.new(dict_name, max, burst, default_conn_delay)
     local rule = rule_of(max, burst, 2)
     check(default_conn_delay, "default_conn_delay", TINY, 1e9, 2)
-    local handle = limit.known("conn", dict_name, 0)
+    local handle, err = limit.find("conn", dict_name, 0, make_limit,
+                                   max + burst)
     if not handle then
-        local err
-        handle, err = limit.attach("conn", dict_name, 0,
-                                   make_limit(floor(max + burst)))
-        if not handle then
-            return nil, err
-        end
+        return nil, err
     end
     return setmetatable({ handle = handle, store = store_of(handle),
                           rule = rule, max = max, burst = burst,
@@ -193,11 +186,9 @@ end
 function _M:incoming(key, commit)
     local rc, err
     self.committed = false
-    if type(key) ~= "string" or #key == 0 or #key > KEY_MAX then
-        key, err = to_key(key)
-        if not key then
-            return nil, err
-        end
+    key, err = to_key(key)
+    if not key then
+        return nil, err
     end
     if commit then
         rc = take(self, key)

@@ -4,7 +4,6 @@
 -- changes nothing; what is given back is given back in its own window only
 -- (docs/api/drop_in.md). Nothing yields or allocates after `new`.
 
-local ffi = require("ffi")
 local lib = require("resty.seckill.lib")
 local limit = require("resty.seckill.limit")
 
@@ -15,12 +14,11 @@ local REJECTED = lib.codes.rejected
 local errname = lib.errname
 local floor = math.floor
 local setmetatable = setmetatable
-local type = type
 
-local KEY_MAX = limit.KEY_MAX
 local check = limit.check
+local give_back = limit.give_back
 local part_t = limit.part_t
-local ticket = limit.ticket
+local take = limit.take
 local to_key = limit.key
 local verdict = limit.verdict
 
@@ -36,10 +34,8 @@ local TINY = 2 ^ -1022
 
 
 local function make_limit(count, window)
-    local numbers = ffi.new("seckill_limit_t")
+    local numbers = limit.numbers(C.SECKILL_FIXED_WINDOW)
     count = floor(count)
-    numbers.struct_size = ffi.sizeof("seckill_limit_t")
-    numbers.algorithm = C.SECKILL_FIXED_WINDOW
     numbers.limit = count
     numbers.zeros = count == 0 and C.SECKILL_ZERO_LIMIT or 0
     numbers.window_ns = window * NS
@@ -66,14 +62,10 @@ end)
 ---@return string? err
 function _M.new(dict_name, count, window)
     local rule = rule_of(count, window, 2)
-    local handle = limit.known("count", dict_name, window)
+    local handle, err = limit.find("count", dict_name, window, make_limit,
+                                   count, window)
     if not handle then
-        local err
-        handle, err = limit.attach("count", dict_name, window,
-                                   make_limit(count, window))
-        if not handle then
-            return nil, err
-        end
+        return nil, err
     end
     return setmetatable({ handle = handle, rule = rule, part = part_t(),
                           key = nil, now_ns = 0 }, mt)
@@ -89,40 +81,18 @@ end
 ---@return number|string remaining
 function _M:incoming(key, commit)
     local err
-    if type(key) ~= "string" or #key == 0 or #key > KEY_MAX then
-        key, err = to_key(key)
-        if not key then
-            return nil, err
-        end
+    key, err = to_key(key)
+    if not key then
+        return nil, err
     end
-    local rc = C.seckill_limiter_take_as(self.handle, self.rule, key, #key, 1,
-                                         commit and 1 or 0, self.now_ns,
-                                         ticket, verdict)
+    local rc = take(self, key, commit)
     if rc == OK then
-        if commit then
-            self.key = key
-            limit.save(self.part)
-        end
         return 0, verdict.remaining
     end
     if rc == REJECTED then
         return nil, "rejected"
     end
     return nil, errname(rc)
-end
-
-
-local function give_back(self, key)
-    local rc
-    if key == self.key then
-        self.key = nil
-        rc = C.seckill_limiter_undo(self.handle, limit.load(self.part),
-                                    self.now_ns)
-    else
-        rc = C.seckill_limiter_refund(self.handle, self.rule, key, #key, 1,
-                                      self.now_ns)
-    end
-    return rc
 end
 
 

@@ -3,7 +3,6 @@
 -- A leaky bucket of the engine, exact over all workers (docs/api/drop_in.md
 -- has what differs). Nothing yields or allocates after `new`.
 
-local ffi = require("ffi")
 local lib = require("resty.seckill.lib")
 local limit = require("resty.seckill.limit")
 
@@ -15,12 +14,11 @@ local errname = lib.errname
 local floor = math.floor
 local setmetatable = setmetatable
 local tonumber = tonumber
-local type = type
 
-local KEY_MAX = limit.KEY_MAX
 local check = limit.check
+local give_back = limit.give_back
 local part_t = limit.part_t
-local ticket = limit.ticket
+local take = limit.take
 local to_key = limit.key
 local verdict = limit.verdict
 
@@ -34,9 +32,7 @@ local NS = 1e9
 
 
 local function make_limit(rate, burst)
-    local numbers = ffi.new("seckill_limit_t")
-    numbers.struct_size = ffi.sizeof("seckill_limit_t")
-    numbers.algorithm = C.SECKILL_LEAKY_BUCKET
+    local numbers = limit.numbers(C.SECKILL_LEAKY_BUCKET)
     numbers.rate, numbers.burst = rate, burst
     numbers.zeros = burst == 0 and C.SECKILL_ZERO_BURST or 0
     return numbers
@@ -62,14 +58,10 @@ end)
 ---@return string? err
 function _M.new(dict_name, rate, burst)
     local rule = rule_of(rate, burst, 2)
-    local handle = limit.known("req", dict_name, 0)
+    local handle, err = limit.find("req", dict_name, 0, make_limit, rate,
+                                   burst)
     if not handle then
-        local err
-        handle, err = limit.attach("req", dict_name, 0,
-                                   make_limit(rate, burst))
-        if not handle then
-            return nil, err
-        end
+        return nil, err
     end
     return setmetatable({ handle = handle, rule = rule, rate = rate,
                           burst = burst, part = part_t(), key = nil,
@@ -86,20 +78,12 @@ end
 ---@return number|string excess requests over the rate, with this one
 function _M:incoming(key, commit)
     local err
-    if type(key) ~= "string" or #key == 0 or #key > KEY_MAX then
-        key, err = to_key(key)
-        if not key then
-            return nil, err
-        end
+    key, err = to_key(key)
+    if not key then
+        return nil, err
     end
-    local rc = C.seckill_limiter_take_as(self.handle, self.rule, key, #key, 1,
-                                         commit and 1 or 0, self.now_ns,
-                                         ticket, verdict)
+    local rc = take(self, key, commit)
     if rc == OK then
-        if commit then
-            self.key = key
-            limit.save(self.part)
-        end
         local delay = tonumber(verdict.delay_ns) / NS
         -- In thousandths, as the original: a ns of rounding is no excess.
         return delay, floor(delay * self.rate * 1000 + 0.5) / 1000
@@ -108,21 +92,6 @@ function _M:incoming(key, commit)
         return nil, "rejected"
     end
     return nil, errname(rc)
-end
-
-
--- 1 when something was given back.
-local function give_back(self, key)
-    local rc
-    if key == self.key then
-        self.key = nil
-        rc = C.seckill_limiter_undo(self.handle, limit.load(self.part),
-                                    self.now_ns)
-    else
-        rc = C.seckill_limiter_refund(self.handle, self.rule, key, #key, 1,
-                                      self.now_ns)
-    end
-    return rc
 end
 
 

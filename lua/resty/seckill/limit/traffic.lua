@@ -12,12 +12,14 @@
 
 local lib = require("resty.seckill.lib")
 local limiter = require("resty.seckill.limiter")
+local unroll = require("resty.seckill.unroll")
 
 
 local C = lib.C
 local assert = assert
 local concat = table.concat
 local error = error
+local fill = unroll.fill
 local format = string.format
 local getmetatable = getmetatable
 local load = load
@@ -83,11 +85,6 @@ local function uncommit(lim, key)
 end
 
 
-local function fill(template, values)
-    return (template:gsub("%${(%w+)}", values))
-end
-
-
 local function compile(n)
     local look, charge, undo, names, states = {}, {}, {}, {}, {}
     for i = 1, n - 1 do
@@ -107,23 +104,17 @@ local function compile(n)
 end
 
 
-local function nothing()
-    return 0
-end
-
-
 -- By the number of limiters.
-local passes = {}
+local passes = { [0] = function() return 0 end }
 
 
-local function check(limiters, keys, n)
-    if type(limiters) ~= "table" or type(keys) ~= "table" then
-        error("list of limiters and list of keys expected", 3)
-    end
+local function make_pass(n)
     if n > LIMITERS_MAX then
         error(format("at most %d limiters expected, got %d", LIMITERS_MAX, n),
               3)
     end
+    passes[n] = compile(n)
+    return passes[n]
 end
 
 
@@ -136,13 +127,11 @@ end
 ---@return number? delay the longest
 ---@return string? err the first refusal
 function _M.combine(limiters, keys, states)
-    local n = #limiters
-    local pass = passes[n]
-    if not pass then
-        check(limiters, keys, n)
-        pass = n == 0 and nothing or compile(n)
-        passes[n] = pass
+    if type(limiters) ~= "table" or type(keys) ~= "table" then
+        error("list of limiters and list of keys expected", 2)
     end
+    local n = #limiters
+    local pass = passes[n] or make_pass(n)
     return pass(limiters, keys, states)
 end
 
