@@ -7,7 +7,7 @@
 # Here nginx may use all cores, as it does by itself. What binds a worker to one
 # binds the child that it builds an index in, too.
 
-LIST_IDS=1000000
+LIST_IDS=10000000
 LIST_FIRST=100000000
 LISTED_FIRST=1000000
 LIST_RENAMES=3
