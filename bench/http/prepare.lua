@@ -18,7 +18,8 @@ local LISTED = tonumber(arg[3])
 local KEY = assert(os.getenv("BENCH_JWT_KEY"), "BENCH_JWT_KEY is not set")
 local LIFE = 86400
 local SERVERS = { "reference", "seckill", "usual", "redis", "coroutines",
-                  "limits", "saturated", "redis_always", "redis_everysec" }
+                  "limits", "saturated", "lists",
+                  "redis_always", "redis_everysec" }
 local ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
                  .. "0123456789-_"
 

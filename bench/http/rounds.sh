@@ -1,5 +1,5 @@
-# rounds.sh: the HTTP part of bench/run, which reads it in; log.sh and limits.sh
-# use its functions, too.
+# rounds.sh: the HTTP part of bench/run, which reads it in; log.sh, limits.sh
+# and lists.sh use its functions, too.
 #
 # Each handler has an nginx of its own (one worker, one core), wrk and Redis
 # share the other core. The handlers take turns within a round, so that what
@@ -68,7 +68,7 @@ start_server() {
     ln -sfn "$ROOT/lua" "$prefix/lua"
     ln -sfn "$BUILD" "$prefix/lib"
     cp http/main.conf http/http.conf http/items.lua http/usual.lua \
-        http/coroutines.lua http/limits.lua "$prefix"
+        http/coroutines.lua http/limits.lua http/lists.lua "$prefix"
     ln -sfn "${SECKILL_LIMIT_TRAFFIC:-none}" "$prefix/limit-traffic"
     cp "http/$1.conf" "$prefix/nginx.conf"
     cp "$BENCH_DIR/listen.$1" "$prefix/listen.conf"

@@ -24,10 +24,11 @@ function request()
 end
 
 
-function done(summary)
+function done(summary, latency)
     local errors = summary.errors
     print(("result {\"requests\":%d,\"seconds\":%.6f,\"refused\":%d,"
-           .. "\"broken\":%d}")
+           .. "\"broken\":%d,\"p50\":%d,\"p99\":%d}")
         :format(summary.requests, summary.duration / 1e6, errors.status,
-                errors.connect + errors.read + errors.write + errors.timeout))
+                errors.connect + errors.read + errors.write + errors.timeout,
+                latency:percentile(50), latency:percentile(99)))
 end
