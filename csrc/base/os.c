@@ -25,12 +25,6 @@ static int fault(const char *call)
     return skl_os_fault != NULL ? skl_os_fault(call) : 0;
 }
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-
-enum { LARGE_PAGE = 1 << 21 };
-
 #define FAULT(call)                                                            \
     do {                                                                       \
         int injected = fault(call);                                            \
@@ -117,64 +111,22 @@ int skl_os_allocate(int fd, uint64_t bytes)
     return -rc;
 }
 
-/* Where a mapping of a file may have large pages: reserve more, and keep a
- * part that begins at a multiple of theirs. NULL: wherever it fits. */
-static void *aligned_room(uint64_t bytes)
-{
-    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-    const uint64_t more = bytes + LARGE_PAGE + page;
-    uintptr_t at, end, begin;
-    void *room;
-
-    if (bytes < LARGE_PAGE) {
-        return NULL;
-    }
-    room =
-        mmap(NULL, (size_t)more, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (room == MAP_FAILED) {
-        return NULL;
-    }
-    begin = (uintptr_t)room;
-    at = (begin + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
-    end = at + (uintptr_t)((bytes + page - 1) / page * page);
-    skl_assert(end <= begin + more);
-    if (at > begin) {
-        (void)munmap(room, at - begin);
-    }
-    if (begin + more > end) {
-        (void)munmap((char *)room + (end - begin), begin + more - end);
-    }
-    return (char *)room + (at - begin);
-}
-
 int skl_os_map(int fd, uint64_t bytes, int writable, void **out)
 {
     int prot = PROT_READ | (writable ? PROT_WRITE : 0);
-    void *base, *room;
+    void *base;
 
     skl_assert(fd >= 0 && bytes > 0);
     FAULT("map");
-    room = aligned_room(bytes);
-    base = mmap(room, (size_t)bytes, prot,
-                MAP_SHARED | (room != NULL ? MAP_FIXED : 0), fd, 0);
+    base = mmap(NULL, (size_t)bytes, prot, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED) {
-        const int error = errno;
-
-        if (room != NULL) {
-            (void)munmap(room, (size_t)bytes);
-        }
-        return -error;
+        return -errno;
     }
     /* Both are wishes: a kernel that cannot grant them is fine. */
     (void)madvise(base, (size_t)bytes, MADV_DONTDUMP);
     (void)madvise(base, (size_t)bytes, MADV_HUGEPAGE);
     *out = base;
     return 0;
-}
-
-void skl_os_collapse(void *base, uint64_t bytes)
-{
-    (void)madvise(base, (size_t)bytes, MADV_COLLAPSE);
 }
 
 void skl_os_populate(void *base, uint64_t bytes)

@@ -31,9 +31,6 @@ int skl_os_map(int fd, uint64_t bytes, int writable, void **out);
 /* Make page tables and zeroed pages of a writable mapping now, not in a
  * request; only a wish (Linux 5.14). 0.2 s for each GB, in each process. */
 void skl_os_populate(void *base, uint64_t bytes);
-/* Move what is in a mapping of a file in memory to large pages, for all who map
- * it; only a wish (Linux 6.1). 5 s for each GB. */
-void skl_os_collapse(void *base, uint64_t bytes);
 /* Zeroed private memory, in large pages where there are any: freed by
  * skl_os_unmap. -errno. */
 int skl_os_map_private(uint64_t bytes, void **out);

@@ -340,7 +340,6 @@ static int build(skl_load_t *ld)
         skl_list_build_end(&ld->build, skl_list_owner(ld->env->lists, ld->slot),
                            skl_list_generation(ld->word));
     ld->made->entries = ld->build.entries;
-    skl_os_collapse(ld->base, ld->made->bytes);
     return rc == SECKILL_OK ? rc : differs(ld);
 }
 
