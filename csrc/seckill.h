@@ -1072,7 +1072,8 @@ typedef struct {
 
 /** Create the list or attach to it. A file that was never loaded is loaded at
  *  once (a bad file: the code, and `err` says why with line numbers; the list
- *  exists then, empty, and *out is set). EBADNAME, EBADOPTION, ECONFLICT (other
+ *  exists then, empty, and *out is set). An index of other processes that this
+ *  one cannot map: EIO, ENOMEM, and *out is NULL. EBADNAME, EBADOPTION, ECONFLICT (other
  *  kind or file), EFULL, EBADFILE, ETOOLARGE, EIO. Makes system calls. */
 SECKILL_API int seckill_list_open(seckill_t *sk, const char *name,
                                   const seckill_list_options_t *options,
@@ -1082,7 +1083,8 @@ SECKILL_API int seckill_list_open(seckill_t *sk, const char *name,
  * Look a value up. 1: denied, 0: not listed, 2: allowed by an allow entry (it
  * wins over deny). now_ns: ledger time, or 0 to read the clock where an entry
  * with a ttl is met. `*reason` points to at most 255 bytes owned by the list,
- * valid until the next call of this thread, NULL for none. EBADVALUE.
+ * valid until the next call of this thread, NULL for none. EBADVALUE. EIO: this
+ * process could never map what others loaded.
  * In a list of networks the value is the text of an address, in brackets or
  * with a zone perhaps, and the most specific network that contains it decides.
  * Threads: one at a time in each process; never blocks.

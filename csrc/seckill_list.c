@@ -109,8 +109,8 @@ static int load(struct seckill_list *list, int flags, char *err, size_t size)
     return rc;
 }
 
-/* This thread is the reader: what is in force is in use when it returns. */
-static void take_over(struct seckill_list *list)
+/* This thread is the reader: what is in force is in use when it returns OK. */
+static int take_over(struct seckill_list *list)
 {
     int rc = SECKILL_EBUSY;
 
@@ -125,6 +125,24 @@ static void take_over(struct seckill_list *list)
     if (!skl_lists_threaded(list->lists)) {
         skl_list_unmap_retired(list);
     }
+    return rc < 0 ? rc : SECKILL_OK;
+}
+
+/* After a load: what came of it, or that this process cannot map it. */
+static int after_load(int rc, int mapped, char *err, size_t size)
+{
+    return rc == SECKILL_OK && mapped != SECKILL_OK
+               ? fail(mapped, err, size, SKL_LIST_UNMAPPED, NULL)
+               : rc;
+}
+
+/* There are entries, and this process could not map them: to say that a value
+ * is in no list would let in who is denied. */
+static int lacks_index(const struct seckill_list *list)
+{
+    const uint64_t word = atomic_load(&list->slot->current);
+
+    return word != 0 && word == atomic_load(&list->failed_word);
 }
 
 static int find_list(seckill_t *sk, const char *name,
@@ -158,7 +176,7 @@ int seckill_list_open(seckill_t *sk, const char *name,
                       seckill_list_t **out, char *err, size_t err_size)
 {
     struct seckill_list *list = NULL;
-    int rc;
+    int rc, mapped;
 
     if (err_size > 0) {
         err[0] = '\0';
@@ -173,12 +191,12 @@ int seckill_list_open(seckill_t *sk, const char *name,
     if (rc != SECKILL_OK) {
         return rc; /* without its log it would let in what was denied */
     }
-    *out = list;
     if (atomic_load(&list->slot->has_file)) {
         rc = load(list, SKL_LOAD_IF_CHANGED, err, err_size);
     }
-    take_over(list);
-    return rc;
+    mapped = take_over(list);
+    *out = mapped != SECKILL_OK && list->view == NULL ? NULL : list;
+    return after_load(rc, mapped, err, err_size);
 }
 
 int seckill_list_reload(seckill_list_t *list, char *err, size_t err_size)
@@ -190,8 +208,7 @@ int seckill_list_reload(seckill_list_t *list, char *err, size_t err_size)
                     NULL);
     }
     rc = load(list, 0, err, err_size);
-    take_over(list);
-    return rc;
+    return after_load(rc, take_over(list), err, err_size);
 }
 
 int seckill_list_reload_async(seckill_list_t *list, uint64_t *ticket)
@@ -258,12 +275,15 @@ int seckill_list_match(seckill_list_t *list, const char *value,
     if (!skl_lists_threaded(list->lists)) {
         follow(list);
     }
+    if (list->view == NULL && lacks_index(list)) {
+        return SECKILL_EIO;
+    }
     known = skl_list_find(list, value, value_len, &hit);
     if (skl_list_is_behind(list) &&
         atomic_load(&list->failed_word) != atomic_load(&list->slot->current)) {
         /* Entries of the overlay went over into an index that this process has
          * not mapped within seconds: before anything is let in, it does. */
-        take_over(list);
+        (void)take_over(list);
         known = skl_list_find(list, value, value_len, &hit);
     }
     return known <= 0 ? known : answer(list, &hit, now_ns, reason, reason_len);

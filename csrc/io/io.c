@@ -26,6 +26,8 @@
 #define TICK_NS (100 * SKL_NS_PER_MS)
 #define BUSY_NS (20 * SKL_NS_PER_MS)
 #define JOB_NS (10 * SKL_NS_PER_SEC)
+/* An index that could not be mapped is tried again so often. */
+#define MAP_NS SKL_NS_PER_SEC
 
 enum {
     STACK_BYTES = 512 * 1024,
@@ -67,7 +69,7 @@ struct skl_io {
     int segment_wd;
     int reader_fd;
     int has_role[SKL_ROLE_COUNT];
-    int64_t tick_at, sweep_at, watch_at;
+    int64_t tick_at, sweep_at, watch_at, map_at;
     skl_wake_t wake;
     skl_list_child_t child; /* that loads a list */
     skl_watcher_t watcher;
@@ -194,7 +196,7 @@ static int64_t env_now(void *ctx)
     return io->config.now(io->config.ctx);
 }
 
-static void map_list(skl_io_t *io, struct seckill_list *list, int again)
+static int map_list(skl_io_t *io, struct seckill_list *list, int again)
 {
     int rc = skl_list_map(io->config.segment, list, again);
 
@@ -203,14 +205,19 @@ static void map_list(skl_io_t *io, struct seckill_list *list, int again)
                       list->slot->name);
     }
     skl_list_unmap_retired(list);
+    return rc;
 }
 
-static void map_lists(skl_io_t *io, int again)
+static void map_lists(skl_io_t *io, int64_t now)
 {
     struct seckill_list *list = atomic_load(&io->config.lists->first);
+    const int again = now >= io->map_at;
 
     for (; list != NULL; list = list->next) {
-        map_list(io, list, again);
+        (void)map_list(io, list, again);
+    }
+    if (again) {
+        io->map_at = now + MAP_NS;
     }
 }
 
@@ -226,7 +233,7 @@ static void watch_done(void *ctx, struct seckill_list *list, int rc,
                        text);
         skl_cq_notice(&io->cq, SECKILL_EVENT_LIST, rc, line);
     }
-    map_list(io, list, 1);
+    (void)map_list(io, list, 1);
 }
 
 /* One try of a job; 1 when it is over. */
@@ -236,6 +243,7 @@ static int run_job(skl_io_t *io, job_t *job, int64_t now)
     char err[240] = "";
     int rc = skl_list_child_load(&io->child, &io->env, job->list, last,
                                  job->ticket, now, err, sizeof(err));
+    int mapped;
 
     if (rc == SKL_LOAD_RUNS || rc == SKL_LOAD_WAITS ||
         (rc == SECKILL_EBUSY && now < job->deadline)) {
@@ -249,7 +257,12 @@ static int run_job(skl_io_t *io, job_t *job, int64_t now)
         return 0;
     }
     skl_count_result(io->config.counters, SKL_OP_list_reload, rc);
-    map_list(io, job->list, 1);
+    mapped = map_list(io, job->list, 1);
+    /* EBUSY: the program's thread is at it. */
+    if (rc == SECKILL_OK && mapped < 0 && mapped != SECKILL_EBUSY) {
+        rc = mapped;
+        (void)snprintf(err, sizeof(err), SKL_LIST_UNMAPPED);
+    }
     skl_cq_done(&io->cq, job->ticket, rc, err);
     return 1;
 }
@@ -418,7 +431,7 @@ static int64_t step(skl_io_t *io)
     if (io->has_role[SKL_ROLE_LOADER] && now >= io->watch_at) {
         io->watch_at = skl_watcher_step(&io->watcher, now);
     }
-    map_lists(io, 0);
+    map_lists(io, now);
     next = min_ns(next, io->tick_at);
     if (io->has_role[SKL_ROLE_LOADER]) {
         next = min_ns(next, io->watch_at);
@@ -583,7 +596,7 @@ static int start_threads(skl_io_t *io, char *err, size_t size)
     skl_assert(io->command_fd >= 0 && io->wake.fd >= 0);
     skl_assert(io->job_count == 0);
     atomic_store(&io->stop, 0);
-    io->tick_at = io->sweep_at = io->watch_at = 0;
+    io->tick_at = io->sweep_at = io->watch_at = io->map_at = 0;
     skl_watcher_init(&io->watcher, &io->env, &io->child, io->inotify_fd,
                      io->segment_wd, watch_done, io);
     rc = make_thread(&io->io_thread, io_main, io, "seckill-io");

@@ -26,6 +26,7 @@ uint64_t skl_list_owner(const skl_lists_t *l, const skl_list_slot_t *slot);
  * be mapped is tried again only where `again` is set. */
 int skl_list_map(const skl_segment_t *seg, struct seckill_list *list,
                  int again);
+#define SKL_LIST_UNMAPPED "the index in force could not be mapped"
 /* Unmap what the reader has left. */
 void skl_list_unmap_retired(struct seckill_list *list);
 /* 1 when the index file of the generation in force can be opened. */

@@ -258,6 +258,34 @@ TEST(a_child_holds_nothing_of_its_parent)
     end(&p);
 }
 
+/* ---- A thread that cannot map what is in force --------------------------- */
+
+static _Atomic int maps_to_fail;
+
+static int fail_maps_here(const char *call)
+{
+    return getpid() == hook_parent && strcmp(call, "map") == 0 &&
+                   atomic_fetch_sub(&maps_to_fail, 1) > 0
+               ? ENOMEM
+               : 0;
+}
+
+TEST(the_thread_maps_later_what_it_could_not_map)
+{
+    lists_t p;
+
+    begin(&p);
+    lists_replace(&p, "new\n", 4);
+    hook_parent = getpid();
+    atomic_store(&maps_to_fail, 2);
+    skl_os_fault = fail_maps_here;
+    CHECK_INT(SECKILL_EIO, lists_reload_async(&p));
+    CHECK_INT(1, lists_await(&p, "new", 1));
+    CHECK_INT(0, lists_match(&p, "old"));
+    CHECK_INT(2, lists_stats(&p).generation);
+    end(&p);
+}
+
 /* ---- The thread goes on -------------------------------------------------- */
 
 static int wait_for_file(void)

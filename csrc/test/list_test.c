@@ -10,8 +10,10 @@
 
 #include <errno.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -397,6 +399,86 @@ TEST(failing_calls_keep_the_old_list)
     CHECK_INT(0, seckill_list_reload(list, err, sizeof(err)));
     CHECK_INT(1, match(list, "new"));
     CHECK_STR("", stats(list).error);
+    place_close(&p);
+}
+
+/* Files written before are not new any more: see "Versions of a file". */
+static void pass_a_tick(void)
+{
+    const struct timespec ts = {0, 30000000};
+
+    nanosleep(&ts, NULL);
+}
+
+/* ---- An index that cannot be mapped -------------------------------------- */
+
+/* Another process loaded the file; here the index does not fit. */
+static void load_elsewhere(const place_t *p)
+{
+    seckill_list_options_t o = with_file(p);
+    seckill_list_t *list;
+    char err[256];
+    int status = -1;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        _exit(seckill_list_open(p->sk, "l", &o, &list, err, 256) != 0);
+    }
+    CHECK_INT(pid, waitpid(pid, &status, 0));
+    CHECK_INT(0, status);
+}
+
+static void fail_maps(void)
+{
+    fault_call = "map";
+    fault_errno = ENOMEM;
+    fault_after = 0;
+    skl_os_fault = inject;
+}
+
+TEST(an_index_that_cannot_be_mapped_admits_nobody)
+{
+    seckill_list_options_t o;
+    seckill_list_t *list = NULL, *same = NULL;
+    char err[256];
+    place_t p;
+
+    place_open(&p);
+    write_file(p.file, "bad\n");
+    pass_a_tick();
+    load_elsewhere(&p);
+    o = with_file(&p);
+    fail_maps();
+    CHECK_INT(SECKILL_EIO, open_list(&p, "l", &o, &list, err));
+    skl_os_fault = NULL;
+    CHECK(list == NULL && strstr(err, "index") != NULL);
+    CHECK_INT(0, seckill_list_at(p.sk, 0, &same));
+    CHECK_INT(SECKILL_EIO, match(same, "bad"));
+    CHECK_INT(0, open_list(&p, "l", &o, &list, err));
+    CHECK(list == same);
+    CHECK_INT(1, match(list, "bad"));
+    place_close(&p);
+}
+
+TEST(a_reload_that_cannot_be_mapped_is_no_success)
+{
+    seckill_list_options_t o;
+    seckill_list_t *list;
+    char err[256];
+    place_t p;
+
+    place_open(&p);
+    write_file(p.file, "old\n");
+    o = with_file(&p);
+    CHECK_INT(0, open_list(&p, "l", &o, &list, err));
+    replace_file(p.file, "new\n");
+    fail_maps();
+    fault_after = 1; /* the loader's own mapping */
+    CHECK_INT(SECKILL_EIO, seckill_list_reload(list, err, sizeof(err)));
+    skl_os_fault = NULL;
+    CHECK_INT(1, match(list, "old"));
+    CHECK_INT(0, open_list(&p, "l", &o, &list, err));
+    CHECK_INT(1, match(list, "new"));
     place_close(&p);
 }
 
