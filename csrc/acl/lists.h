@@ -68,6 +68,7 @@ enum { SKL_PROOF_TRAILER = 1, SKL_PROOF_DIGEST = 2 };
 typedef struct {
     skl_file_id_t file;
     uint64_t generation; /* that was in force then */
+    uint64_t options;    /* that refused it, in one word */
     uint64_t failures, bad_lines;
     int64_t rc;
     char error[256];

@@ -35,8 +35,9 @@ struct skl_load {
     int flags;
     int pad;
     int64_t started_ns;
-    uint64_t word; /* to publish */
-    void *base;    /* of the index, writable; NULL */
+    uint64_t options; /* when it began */
+    uint64_t word;    /* to publish */
+    void *base;       /* of the index, writable; NULL */
     char dir[SKL_PATH_MAX + 16];
     char temp[SKL_LIST_PATH_MAX];
     skl_text_t text;
@@ -77,19 +78,39 @@ void skl_list_file_id(const skl_list_slot_t *slot, skl_file_id_t *out)
     }
 }
 
-int skl_list_known(const skl_list_slot_t *slot, const skl_file_id_t *id)
+/* A file that was refused may be good with other options. */
+static uint64_t options_word(const skl_list_slot_t *slot)
 {
-    uint64_t word = atomic_load(&slot->current);
+    uint64_t word = skl_mix64(atomic_load(&slot->max_bytes));
+
+    word = skl_mix64(word ^ atomic_load(&slot->max_entries));
+    word = skl_mix64(word ^ atomic_load(&slot->max_bad_lines));
+    return skl_mix64(word ^ atomic_load(&slot->allow_empty));
+}
+
+static int is_in_force(const skl_list_slot_t *slot, const skl_file_id_t *id)
+{
     skl_list_good_t good;
-    skl_list_bad_t bad;
 
     skl_list_good(slot, &good);
-    if (word != 0 && same_id(&good.file, id)) {
-        return 1;
-    }
-    skl_list_bad(slot, &bad);
-    return bad.failures > 0 && bad.generation == skl_list_generation(word) &&
-           same_id(&bad.file, id);
+    return atomic_load(&slot->current) != 0 && same_id(&good.file, id);
+}
+
+static int was_refused(const skl_list_slot_t *slot, const skl_file_id_t *id,
+                       skl_list_bad_t *bad)
+{
+    const uint64_t word = atomic_load(&slot->current);
+
+    skl_list_bad(slot, bad);
+    return bad->failures > 0 && bad->generation == skl_list_generation(word) &&
+           bad->options == options_word(slot) && same_id(&bad->file, id);
+}
+
+int skl_list_known(const skl_list_slot_t *slot, const skl_file_id_t *id)
+{
+    skl_list_bad_t bad;
+
+    return is_in_force(slot, id) || was_refused(slot, id, &bad);
 }
 
 /* ---- Reading ------------------------------------------------------------- */
@@ -345,6 +366,17 @@ static int build(skl_load_t *ld)
 
 /* ---- Putting it in force ------------------------------------------------- */
 
+/* A change that seems to be still to come was made before the clock was put
+ * back, or by the clock of another host: the next one has another time. */
+static int is_racy(const skl_load_t *ld, const skl_list_made_t *made)
+{
+    const int64_t now = skl_clock_wall_ns();
+    const int64_t took = skl_clock_mono_ns() - ld->started_ns;
+
+    return made->changed_ns > now - RACY_NS - took &&
+           made->changed_ns < now + RACY_NS;
+}
+
 static void note_good(const skl_load_t *ld, const skl_list_made_t *made)
 {
     skl_list_good_t good, old;
@@ -353,8 +385,7 @@ static void note_good(const skl_load_t *ld, const skl_list_made_t *made)
     memset(&good, 0, sizeof(good));
     good.file = made->id;
     good.file_mtime_ns = made->id.mtime_ns;
-    if (made->changed_ns > skl_clock_wall_ns() - RACY_NS -
-                               (skl_clock_mono_ns() - ld->started_ns)) {
+    if (is_racy(ld, made)) {
         good.file.mtime_ns = -1; /* matches no version: looked at again */
     }
     good.entries = made->entries;
@@ -402,9 +433,11 @@ static void note_bad(const skl_load_t *ld, const skl_list_made_t *made)
     skl_list_bad(ld->slot, &old);
     memset(&bad, 0, sizeof(bad));
     bad.file = made->id;
-    if (made->rc != SECKILL_EBADFILE && made->rc != SECKILL_ETOOLARGE) {
-        bad.file.mtime_ns = -1; /* not the file's fault: try it again */
+    if ((made->rc != SECKILL_EBADFILE && made->rc != SECKILL_ETOOLARGE) ||
+        is_racy(ld, made)) {
+        bad.file.mtime_ns = -1; /* not the file's fault, or not all of it */
     }
+    bad.options = ld->options;
     bad.generation = skl_list_generation(atomic_load(&ld->slot->current));
     bad.failures = old.failures + 1;
     bad.bad_lines = made->bad_lines;
@@ -496,6 +529,7 @@ static skl_load_t *new_load(const skl_list_env_t *env,
     ld->slot = list->slot;
     ld->flags = flags;
     ld->started_ns = skl_clock_mono_ns();
+    ld->options = options_word(ld->slot);
     ld->source =
         skl_source_new(list->slot->file, atomic_load(&list->slot->max_bytes));
     if (ld->source == NULL) {
@@ -505,16 +539,35 @@ static skl_load_t *new_load(const skl_list_env_t *env,
     return ld;
 }
 
+/* Nothing to do where the file is in force, or was refused before: why. */
+static int see_known(const skl_load_t *ld, char *err, size_t err_size)
+{
+    skl_file_id_t id;
+    skl_list_bad_t bad;
+
+    skl_list_file_id(ld->slot, &id);
+    if (!skl_list_reachable(ld->env->segment, ld->slot)) {
+        return SECKILL_OK;
+    }
+    if (is_in_force(ld->slot, &id)) {
+        return SKL_LOAD_NOTHING;
+    }
+    if (was_refused(ld->slot, &id, &bad)) {
+        (void)snprintf(err, err_size, "%s", bad.error);
+        return (int)bad.rc;
+    }
+    return SECKILL_OK;
+}
+
 static int prepare(skl_load_t *ld, char *err, size_t err_size)
 {
     skl_list_made_t made = {0};
-    skl_file_id_t id;
 
     if (ld->flags & SKL_LOAD_IF_CHANGED) {
-        skl_list_file_id(ld->slot, &id);
-        if (skl_list_known(ld->slot, &id) &&
-            skl_list_reachable(ld->env->segment, ld->slot)) {
-            return SKL_LOAD_NOTHING;
+        const int rc = see_known(ld, err, err_size);
+
+        if (rc != SECKILL_OK) {
+            return rc;
         }
     }
     made.rc = choose_dir(ld, &made);

@@ -87,7 +87,8 @@ int skl_list_load(const skl_list_env_t *env, struct seckill_list *list,
                   int flags, char *err, size_t err_size);
 /* Which version the file is now; zero when it cannot be told. */
 void skl_list_file_id(const skl_list_slot_t *slot, skl_file_id_t *out);
-/* 1 when the last load, good or bad, was of this version. */
+/* 1 when the last load, good or bad, was of this version; one that was refused
+ * is known as long as the options are the same. */
 int skl_list_known(const skl_list_slot_t *slot, const skl_file_id_t *id);
 
 #endif

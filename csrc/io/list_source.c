@@ -121,11 +121,10 @@ static int64_t ns_of(const struct timespec *t)
     return (int64_t)t->tv_sec * SKL_NS_PER_SEC + t->tv_nsec;
 }
 
+/* mtime is what somebody says, perhaps of the future. */
 static int64_t changed_of(const struct stat *st)
 {
-    const int64_t m = ns_of(&st->st_mtim), c = ns_of(&st->st_ctim);
-
-    return m > c ? m : c;
+    return ns_of(&st->st_ctim);
 }
 
 static void to_id(const struct stat *st, skl_file_id_t *out)

@@ -3,7 +3,9 @@
  * loading, replacing while others read, a loader that is killed, files that
  * are torn, missing, too large, or that do not fit.
  */
+#include "base/clock.h"
 #include "base/os.h"
+#include "io/list_file.h"
 #include "seckill.h"
 #include "seckill_internal.h"
 #include "test/support/tap.h"
@@ -479,6 +481,125 @@ TEST(a_reload_that_cannot_be_mapped_is_no_success)
     CHECK_INT(1, match(list, "old"));
     CHECK_INT(0, open_list(&p, "l", &o, &list, err));
     CHECK_INT(1, match(list, "new"));
+    place_close(&p);
+}
+
+/* ---- Versions ------------------------------------------------------------ */
+
+TEST(a_file_from_the_future_is_loaded_once)
+{
+    const struct timespec times[2] = {{4102444800, 0}, {4102444800, 0}};
+    seckill_list_options_t o;
+    seckill_list_t *list;
+    char err[256];
+    place_t p;
+
+    place_open(&p);
+    write_file(p.file, "a\t3600\n");
+    CHECK_INT(0, utimensat(AT_FDCWD, p.file, times, 0));
+    pass_a_tick();
+    o = with_file(&p);
+    CHECK_INT(0, open_list(&p, "l", &o, &list, err));
+    CHECK_INT(0, open_list(&p, "l", &o, &list, err));
+    CHECK_INT(1, stats(list).generation);
+    place_close(&p);
+}
+
+static int64_t now_of(void *ctx)
+{
+    return seckill_now(ctx);
+}
+
+/* 1 when a file that changed so long after now is known once it is loaded. */
+static int is_known_when_changed(int64_t ahead_ns)
+{
+    seckill_list_options_t o;
+    seckill_list_t *list;
+    skl_list_made_t made;
+    skl_list_env_t env;
+    skl_file_id_t id;
+    skl_load_t *load;
+    char err[256];
+    place_t p;
+    int known;
+
+    place_open(&p);
+    write_file(p.file, "a\n");
+    o = with_file(&p);
+    CHECK_INT(0, open_list(&p, "l", &o, &list, err));
+    env = (skl_list_env_t){&p.sk->segment, &p.sk->lists, p.sk, now_of};
+    CHECK_INT(0, skl_load_begin(&env, list, 0, 0, &load, err, sizeof(err)));
+    skl_load_make(load, &made);
+    made.changed_ns = skl_clock_wall_ns() + ahead_ns;
+    CHECK_INT(0, skl_load_end(load, &made, err, sizeof(err)));
+    skl_list_file_id(list->slot, &id);
+    known = skl_list_known(list->slot, &id);
+    place_close(&p);
+    return known;
+}
+
+/* A clock that was put back is not a file that changes all the time. */
+TEST(a_clock_that_was_put_back_makes_no_new_version)
+{
+    CHECK_INT(1, is_known_when_changed(3600 * SKL_NS_PER_SEC));
+    CHECK_INT(0, is_known_when_changed(0));
+    CHECK_INT(1, is_known_when_changed(-3600 * SKL_NS_PER_SEC));
+}
+
+/* Options that refused a file may be changed with the next start of nginx. */
+TEST(a_refused_file_is_tried_again_with_other_options)
+{
+    seckill_list_options_t o;
+    seckill_list_t *list;
+    char err[256];
+    place_t p;
+
+    place_open(&p);
+    write_file(p.file, "old\n");
+    o = with_file(&p);
+    o.max_bytes = 10;
+    CHECK_INT(0, open_list(&p, "l", &o, &list, err));
+    replace_file(p.file, "new\nnewer\nnewest\n");
+    pass_a_tick();
+    CHECK_INT(SECKILL_ETOOLARGE, open_list(&p, "l", &o, &list, err));
+    CHECK_INT(SECKILL_ETOOLARGE, open_list(&p, "l", &o, &list, err));
+    CHECK(strstr(err, "max_bytes is 10") != NULL);
+    CHECK_INT(1, stats(list).failures);
+    CHECK_INT(1, match(list, "old"));
+    o.max_bytes = 100;
+    CHECK_INT(0, open_list(&p, "l", &o, &list, err));
+    CHECK_INT(1, match(list, "newest"));
+    CHECK_INT(2, stats(list).generation);
+    place_close(&p);
+}
+
+/* It may have been changed again without a trace in its times. */
+TEST(a_bad_file_that_was_just_written_is_read_again)
+{
+    seckill_list_options_t o;
+    uint64_t failures;
+    int64_t start;
+    seckill_list_t *list;
+    char err[256];
+    place_t p;
+
+    place_open(&p);
+    write_file(p.file, "old\n");
+    o = with_file(&p);
+    o.max_bytes = 10;
+    CHECK_INT(0, open_list(&p, "l", &o, &list, err));
+    do { /* as soon as it was written */
+        start = skl_clock_mono_ns();
+        write_file(p.file, "longer than 10\n");
+        CHECK_INT(SECKILL_ETOOLARGE,
+                  seckill_list_reload(list, err, sizeof(err)));
+    } while (skl_clock_mono_ns() - start > 8000000);
+    failures = stats(list).failures;
+    pass_a_tick();
+    CHECK_INT(SECKILL_ETOOLARGE, open_list(&p, "l", &o, &list, err));
+    CHECK_INT(failures + 1, stats(list).failures);
+    CHECK_INT(SECKILL_ETOOLARGE, open_list(&p, "l", &o, &list, err));
+    CHECK_INT(failures + 1, stats(list).failures);
     place_close(&p);
 }
 
