@@ -409,9 +409,12 @@ void skl_list_adopt_slow(struct seckill_list *list)
 skl_list_view_t *skl_list_offer(struct seckill_list *list,
                                 skl_list_view_t *view)
 {
-    skl_assert(view != NULL);
-    atomic_store(&list->seen_word, view->word);
-    return atomic_exchange(&list->pending, view);
+    const uint64_t word = view->word;
+    skl_list_view_t *old = atomic_exchange(&list->pending, view);
+
+    /* Last: a child forked in between maps it once more, and not never. */
+    atomic_store(&list->seen_word, word);
+    return old;
 }
 
 skl_list_view_t *skl_list_retired(struct seckill_list *list)

@@ -8,6 +8,7 @@
 #include "acl/text.h"
 #include "test/support/tap.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -634,6 +635,55 @@ TEST(overlay_survives_writers_killed_at_any_time)
         CHECK_INT(scan(&o, l), skl_overlay_live(&o, l));
     }
     free_overlay(base, 60);
+}
+
+/* ---- Views and fork() ---------------------------------------------------- */
+
+typedef struct {
+    struct seckill_list list;
+    skl_list_view_t views[4];
+    _Atomic int stop;
+} offers_t;
+
+static void *offer_views(void *ctx)
+{
+    offers_t *o = ctx;
+
+    for (uint64_t word = 1; !atomic_load(&o->stop); word++) {
+        skl_list_view_t *view = &o->views[word % 4];
+
+        view->word = word;
+        (void)skl_list_offer(&o->list, view);
+    }
+    return NULL;
+}
+
+/* A child forked at any moment has what it thinks it has, or something newer;
+ * else it would never map what is missing. */
+TEST(a_child_has_the_view_it_has_seen)
+{
+    static offers_t o;
+    pthread_t thread;
+    int wrong = 0;
+
+    REQUIRE(pthread_create(&thread, NULL, offer_views, &o) == 0);
+    while (atomic_load(&o.list.pending) == NULL) {
+    }
+    for (int i = 0; i < 500; i++) {
+        int status = -1;
+        const pid_t pid = fork();
+
+        if (pid == 0) {
+            const skl_list_view_t *view = atomic_load(&o.list.pending);
+
+            _exit(view->word < atomic_load(&o.list.seen_word));
+        }
+        waitpid(pid, &status, 0);
+        wrong += status != 0;
+    }
+    atomic_store(&o.stop, 1);
+    pthread_join(thread, NULL);
+    CHECK_INT(0, wrong);
 }
 
 TAP_MAIN()
