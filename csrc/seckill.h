@@ -1073,8 +1073,9 @@ typedef struct {
 /** Create the list or attach to it. A file that was never loaded is loaded at
  *  once (a bad file: the code, and `err` says why with line numbers; the list
  *  exists then, empty, and *out is set). An index of other processes that this
- *  one cannot map: EIO, ENOMEM, and *out is NULL. EBADNAME, EBADOPTION, ECONFLICT (other
- *  kind or file), EFULL, EBADFILE, ETOOLARGE, EIO. Makes system calls. */
+ *  one cannot map: EIO, ENOMEM, and *out is NULL. EBADNAME, EBADOPTION,
+ *  ECONFLICT (other kind or file), EFULL, EBADFILE, ETOOLARGE, EIO. Makes
+ *  system calls. */
 SECKILL_API int seckill_list_open(seckill_t *sk, const char *name,
                                   const seckill_list_options_t *options,
                                   seckill_list_t **out, char *err,
