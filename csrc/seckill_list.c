@@ -22,6 +22,7 @@
 
 enum {
     MAP_TRIES = 2000, /* of 1 ms */
+    MAP_AGAIN = 4096, /* lookups */
     REASON_MAX = 255
 };
 
@@ -223,16 +224,18 @@ int seckill_list_reload_async(seckill_list_t *list, uint64_t *ticket)
 
 /* ---- Lookup -------------------------------------------------------------- */
 
-/* Without threads nobody else maps a new generation. */
+/* Without threads nobody else maps a new generation. What could not be mapped
+ * is tried again now and then. */
 static void follow(struct seckill_list *list)
 {
     uint64_t word =
         atomic_load_explicit(&list->slot->current, memory_order_relaxed);
 
     if (word != atomic_load_explicit(&list->seen_word, memory_order_relaxed) &&
-        word !=
-            atomic_load_explicit(&list->failed_word, memory_order_relaxed)) {
-        (void)skl_list_map(&list->engine->segment, list, 0);
+        (word !=
+             atomic_load_explicit(&list->failed_word, memory_order_relaxed) ||
+         ++list->lookups % MAP_AGAIN == 0)) {
+        (void)skl_list_map(&list->engine->segment, list, 1);
         skl_list_adopt(list);
         skl_list_unmap_retired(list);
     }

@@ -140,6 +140,7 @@ struct seckill_list {
     skl_list_slot_t *slot;
     uint32_t number;              /* of the slot */
     uint32_t kind;                /* the same for its life */
+    uint32_t lookups;             /* since its index could not be mapped */
     _Atomic uint32_t mapping;     /* epoch in which a thread maps; 0: none */
     skl_list_view_t *view;        /* reader's; NULL: no entries */
     _Atomic uint64_t failed_word; /* could not be mapped */

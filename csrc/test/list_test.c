@@ -484,6 +484,34 @@ TEST(a_reload_that_cannot_be_mapped_is_no_success)
     place_close(&p);
 }
 
+/* Without threads a lookup maps what others loaded: not every one tries. */
+TEST(lookups_map_later_what_they_could_not_map)
+{
+    seckill_list_options_t o;
+    seckill_list_t *list;
+    char err[256];
+    place_t p;
+    int found = 0;
+
+    place_open(&p);
+    write_file(p.file, "old\n");
+    pass_a_tick();
+    o = with_file(&p);
+    CHECK_INT(0, open_list(&p, "l", &o, &list, err));
+    replace_file(p.file, "new\n");
+    load_elsewhere(&p);
+    fail_maps();
+    CHECK_INT(0, match(list, "new"));
+    CHECK_INT(1, match(list, "old"));
+    skl_os_fault = NULL;
+    for (int i = 0; i < 10000 && !found; i++) {
+        found = match(list, "new");
+    }
+    CHECK_INT(1, found);
+    CHECK_INT(0, match(list, "old"));
+    place_close(&p);
+}
+
 /* ---- Versions ------------------------------------------------------------ */
 
 TEST(a_file_from_the_future_is_loaded_once)
