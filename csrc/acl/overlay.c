@@ -595,7 +595,9 @@ static int claim(skl_overlay_t *o, uint32_t list, const ident_t *id,
         trim(o, RECLAIM_MAX, now_ns);
         s = choose(o, id, now_ns);
     }
-    if (s == NULL || !has_room(o)) {
+    /* An entry that is over gives its place, wherever that is. */
+    if (s == NULL ||
+        (!has_room(o) && kind_of(atomic_load(&s->state)) == SKL_OVERLAY_NONE)) {
         return SECKILL_EFULL;
     }
     occupy(o, s, list, id, claim_of(id->hi));

@@ -636,6 +636,30 @@ TEST(a_batch_is_applied_in_its_order)
     memory_end(&m);
 }
 
+TEST(an_entry_that_is_over_makes_place_for_its_own_value)
+{
+    char v[16];
+    memory_t m;
+
+    memory_begin(&m, 4096, "first");
+    for (int i = 0; i < 4095; i++) {
+        snprintf(v, sizeof(v), "v%d", i);
+        CHECK_INT(0, deny(&m, v));
+    }
+    for (int i = 0; i < 8; i++) {
+        CHECK_INT(0, set(&m, "timed", SKL_OVERLAY_DENY, NOW + i * NS + NS));
+        CHECK_INT(SECKILL_EFULL, deny(&m, "one more"));
+        CHECK_INT(0, skl_overlay_set(overlay(&m), m.list->number, "timed", 5,
+                                     SKL_OVERLAY_DENY, NOW + 100 * NS,
+                                     NOW + 50 * NS));
+        CHECK_INT(4096, skl_overlay_live(overlay(&m), 1));
+        CHECK_INT(4096, atomic_load(&overlay(&m)->shm->used));
+        CHECK_INT(SKL_OVERLAY_DENY, kind_at(&m, "timed", NOW + 50 * NS));
+        CHECK_INT(0, forget(&m, "timed"));
+    }
+    memory_end(&m);
+}
+
 TEST(revisions_only_grow)
 {
     memory_t m;
