@@ -791,6 +791,41 @@ TEST(the_overlay_outlives_its_memory)
     lists_lose(&p);
 }
 
+TEST(a_list_whose_log_could_not_be_read_is_not_changed)
+{
+    seckill_list_change_t c = {
+        .value = "d", .value_len = 1, .op = SECKILL_LIST_ADD};
+    seckill_list_t *list = NULL;
+    char path[300], aside[320];
+    uint32_t position;
+    lists_t p;
+
+    lists_begin(&p, 1, 64);
+    CHECK_INT(0, lists_open_bare(&p));
+    CHECK_INT(0, lists_start(&p));
+    CHECK_INT(0, lists_add(&p, "c", 0));
+    CHECK(lists_saved(&p));
+    seckill_stop(p.sk);
+    lists_again(&p);
+    snprintf(path, sizeof(path), "%s/lists/l.overlay", p.log);
+    snprintf(aside, sizeof(aside), "%s.aside", path);
+    CHECK_INT(0, rename(path, aside));
+    CHECK_INT(0, mkdir(path, 0700)); /* no file: reading it fails */
+    CHECK_INT(SECKILL_EIO, lists_open_bare(&p));
+    /* The list exists, and may be found. */
+    CHECK_INT(0, seckill_list_at(p.sk, 0, &list));
+    CHECK_INT(SECKILL_EBUSY, seckill_list_add(list, "d", 1, 0, 0));
+    CHECK_INT(SECKILL_EBUSY, seckill_list_remove(list, "c", 1, 0));
+    CHECK_INT(SECKILL_EBUSY, seckill_list_apply(list, &c, 1, 0, 0, &position));
+    CHECK_INT(0, rmdir(path));
+    CHECK_INT(0, rename(aside, path));
+    CHECK_INT(0, lists_open_bare(&p));
+    CHECK_INT(1, lists_match(&p, "c"));
+    CHECK_INT(0, lists_match(&p, "d"));
+    CHECK_INT(0, seckill_list_add(list, "d", 1, 0, 0));
+    lists_lose(&p);
+}
+
 static lists_t shared;
 
 static int add_from_a_child(void *arg)
