@@ -747,6 +747,47 @@ TEST(a_batch_killed_at_any_instruction_is_whole_or_absent)
     printf("# %d absent, %d whole\n", absent, whole);
     CHECK(absent > 5 && whole > 5);
 }
+
+TEST(a_log_made_while_a_batch_goes_into_the_table_has_it_or_not)
+{
+    const long stride = tap_full() ? 7 : 61;
+    int whole = 0, absent = 0;
+    const char *why;
+    int more = 1;
+
+    for (long at = 0; more > 0; at += stride) {
+        stepper_t st;
+        memory_t m, again;
+        int done;
+
+        clear_log();
+        memory_begin(&m, CAPACITY, "first");
+        CHECK_INT(0, restore(&m));
+        CHECK_INT(0, deny(&m, "b")); /* makes the log anew */
+        if (!stepper_start(&st, run_batch, &m, &why)) {
+            printf("# %s\n", why);
+            CHECK(0);
+            memory_end(&m);
+            return;
+        }
+        more = stepper_run(&st, at);
+        CHECK_INT(0, save(&m));
+        stepper_kill(&st);
+        /* The power goes: what is left is that file. */
+        memory_begin(&again, CAPACITY, "first");
+        CHECK_INT(0, restore(&again));
+        done = revision(&again) == 3;
+        CHECK_INT(done ? SKL_OVERLAY_DENY : 0, kind_of(&again, "a"));
+        CHECK_INT(done ? 0 : SKL_OVERLAY_DENY, kind_of(&again, "b"));
+        CHECK_INT(done ? SKL_OVERLAY_DENY : 0, kind_of(&again, "c"));
+        whole += done;
+        absent += !done;
+        memory_end(&again);
+        memory_end(&m);
+    }
+    printf("# %d absent, %d whole\n", absent, whole);
+    CHECK(absent > 5 && whole > 5);
+}
 #endif
 
 /* ---- Through an engine --------------------------------------------------- */
