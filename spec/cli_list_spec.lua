@@ -309,6 +309,18 @@ describe("list", function()
             assert.equal(60, got[3].ttl)
         end)
 
+        it("knows an IPv6 address that ends as an IPv4 one", function()
+            local path = write("n", "64:ff9b::/96\n!::/64\n10.0.0.0/8\n")
+            local got = json(REFUSED, "test --kind ip " .. path
+                             .. " 64:ff9b::192.0.2.1 ::1.2.3.4 '[::9.9.9.9]' "
+                             .. "::ffff:10.0.0.1 ::ffff:11.0.0.1%eth0")
+            local lines = {}
+            for i, row in ipairs(got) do
+                lines[i] = row.line or "-"
+            end
+            assert.same({ 1, 2, 2, 3, "-" }, lines)
+        end)
+
         it("reads values from standard input", function()
             local path = write("a", GOOD)
             local got = json(REFUSED, "test " .. path .. " - vip",
