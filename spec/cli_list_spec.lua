@@ -255,6 +255,24 @@ describe("list", function()
                                    .. "2>/dev/null"))
         end)
 
+        it("refuses limits that are out of range", function()
+            local path = write("a", "x\n\ty\n")
+            for _, command in ipairs { "check", "build", "test" } do
+                for option, value in pairs {
+                    ["max-bad-lines"] = 4294967295, ["max-bytes"] = 2^41,
+                    ["max-entries"] = 2^32 } do
+                    local _, _, err = run(("%s --%s %.0f %s%s"):format(
+                        command, option, value, path,
+                        command == "test" and " x" or ""))
+                    has(err, "option --" .. option .. ": ")
+                    assert.is_nil(err:find(".lua:", 1, true), err)
+                    assert.equal("2\n", slurp(base .. "/status"))
+                end
+            end
+            expect(OK, "build --max-bad-lines 2147483648 --max-entries "
+                   .. "2147483648 --max-bytes 1099511627776 " .. path)
+        end)
+
         it("fails as a load does", function()
             local path = write("a", "x\n\ty\n")
             local _, err = expect(REFUSED, "build --max-bad-lines 0 " .. path)
