@@ -103,14 +103,15 @@ describe("access list", function()
 
     it("raises for what is no list", function()
         local list = assert(open {})
-        for name, arguments in pairs { match = { "x" }, add = { "x" },
+        for method, arguments in pairs { match = { "x" }, add = { "x" },
                                        remove = { "x" }, apply = { {} },
                                        reload = {}, stats = {} } do
             local message = raised(function()
-                local ok = list[name]({}, unpack(arguments))
+                local ok = list[method]({}, unpack(arguments))
                 return ok
             end)
-            assert.truthy(message:find("access list expected", 1, true), name)
+            assert.truthy(message:find("access list expected", 1, true),
+                          method)
             assert.truthy(message:find("access_list_spec", 1, true), message)
         end
     end)
