@@ -414,6 +414,13 @@ static void to_item(void *ctx, uint32_t i, skl_overlay_item_t *out)
     }
 }
 
+/* A list that was found before its log was read: what the log says would come
+ * over any change, and the log would be written without it. */
+static int is_restored(const struct seckill_list *list)
+{
+    return atomic_load(&list->lists->overlay.lists[list->number].restored) != 0;
+}
+
 static int change(struct seckill_list *list, uint32_t op, const char *value,
                   size_t len, int64_t ttl_ns, int64_t now_ns)
 {
@@ -428,6 +435,7 @@ static int change(struct seckill_list *list, uint32_t op, const char *value,
     skl_overlay_item_t item = {0};
     int rc = check_change(list, &c);
 
+    rc = rc == SECKILL_OK && !is_restored(list) ? SECKILL_EBUSY : rc;
     if (rc == SECKILL_OK) {
         to_item(&b, 0, &item);
         rc = skl_overlay_set_item(&list->lists->overlay, list->number, &item,
@@ -480,6 +488,7 @@ int seckill_list_apply(seckill_list_t *list,
                  .now_ns = now_ns != 0 ? now_ns : seckill_now(list->engine)};
     int rc = check_batch(list, changes, count, revision, position);
 
+    rc = rc == SECKILL_OK && !is_restored(list) ? SECKILL_EBUSY : rc;
     if (rc == SECKILL_OK) {
         rc = skl_overlay_apply(&list->lists->overlay, list->number, to_item, &b,
                                count, revision, b.now_ns);

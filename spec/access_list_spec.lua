@@ -101,6 +101,21 @@ describe("access list", function()
         end
     end)
 
+    it("raises for what is no list", function()
+        local list = assert(open {})
+        for method, arguments in pairs { match = { "x" }, add = { "x" },
+                                       remove = { "x" }, apply = { {} },
+                                       reload = {}, stats = {} } do
+            local message = raised(function()
+                local ok = list[method]({}, unpack(arguments))
+                return ok
+            end)
+            assert.truthy(message:find("access list expected", 1, true),
+                          method)
+            assert.truthy(message:find("access_list_spec", 1, true), message)
+        end
+    end)
+
     it("adds and removes, over reloads", function()
         write(path, "a\nb\n")
         local list = assert(open { file = path })

@@ -255,6 +255,24 @@ describe("list", function()
                                    .. "2>/dev/null"))
         end)
 
+        it("refuses limits that are out of range", function()
+            local path = write("a", "x\n\ty\n")
+            for _, command in ipairs { "check", "build", "test" } do
+                for option, value in pairs {
+                    ["max-bad-lines"] = 4294967295, ["max-bytes"] = 2^41,
+                    ["max-entries"] = 2^32 } do
+                    local _, _, err = run(("%s --%s %.0f %s%s"):format(
+                        command, option, value, path,
+                        command == "test" and " x" or ""))
+                    has(err, "option --" .. option .. ": ")
+                    assert.is_nil(err:find(".lua:", 1, true), err)
+                    assert.equal("2\n", slurp(base .. "/status"))
+                end
+            end
+            expect(OK, "build --max-bad-lines 2147483648 --max-entries "
+                   .. "2147483648 --max-bytes 1099511627776 " .. path)
+        end)
+
         it("fails as a load does", function()
             local path = write("a", "x\n\ty\n")
             local _, err = expect(REFUSED, "build --max-bad-lines 0 " .. path)
@@ -307,6 +325,18 @@ describe("list", function()
                           "bad value - -" }, short)
             assert.equal("bots", got[3].reason)
             assert.equal(60, got[3].ttl)
+        end)
+
+        it("knows an IPv6 address that ends as an IPv4 one", function()
+            local path = write("n", "64:ff9b::/96\n!::/64\n10.0.0.0/8\n")
+            local got = json(REFUSED, "test --kind ip " .. path
+                             .. " 64:ff9b::192.0.2.1 ::1.2.3.4 '[::9.9.9.9]' "
+                             .. "::ffff:10.0.0.1 ::ffff:11.0.0.1%eth0")
+            local lines = {}
+            for i, row in ipairs(got) do
+                lines[i] = row.line or "-"
+            end
+            assert.same({ 1, 2, 2, 3, "-" }, lines)
         end)
 
         it("reads values from standard input", function()

@@ -474,10 +474,9 @@ static void ring_get(const skl_overlay_t *o, uint64_t number,
     memcpy(out, words, sizeof(*out));
 }
 
-int skl_overlay_changes(const skl_overlay_t *o, uint64_t *pos,
+static int copy_changes(const skl_overlay_t *o, uint64_t *pos, uint64_t end,
                         skl_overlay_change_t *out, int max)
 {
-    const uint64_t end = atomic_load(&o->shm->applied);
     int n = 0;
 
     skl_assert(*pos <= end);
@@ -491,6 +490,18 @@ int skl_overlay_changes(const skl_overlay_t *o, uint64_t *pos,
     }
     *pos += (uint64_t)n;
     return n;
+}
+
+int skl_overlay_changes(const skl_overlay_t *o, uint64_t *pos,
+                        skl_overlay_change_t *out, int max)
+{
+    return copy_changes(o, pos, atomic_load(&o->shm->applied), out, max);
+}
+
+int skl_overlay_certain(const skl_overlay_t *o, uint64_t *pos,
+                        skl_overlay_change_t *out, int max)
+{
+    return copy_changes(o, pos, atomic_load(&o->shm->head), out, max);
 }
 
 /* ---- Changes, under the lock --------------------------------------------- */
@@ -529,13 +540,20 @@ static int put(skl_overlay_t *o, const skl_overlay_change_t *c, int64_t now_ns)
 static void apply_ring(skl_overlay_t *o, int64_t now_ns)
 {
     const uint64_t head = atomic_load(&o->shm->head);
-    skl_overlay_change_t c;
+    skl_overlay_change_t c, batch = {0};
 
     skl_assert(head - atomic_load(&o->shm->applied) <= SKL_OVERLAY_BATCH + 1);
     for (uint64_t n = atomic_load(&o->shm->applied); n < head; n++) {
         ring_get(o, n, &c);
         skl_assert(c.list < o->shm->lists);
-        (void)put(o, &c, now_ns);
+        if (c.type == SKL_CHANGE_BATCH) {
+            batch = c;
+        } else {
+            (void)put(o, &c, now_ns);
+        }
+    }
+    if (batch.type == SKL_CHANGE_BATCH) {
+        (void)put(o, &batch, now_ns); /* who sees a revision sees its entries */
     }
     atomic_store(&o->shm->applied, head);
 }
@@ -595,7 +613,9 @@ static int claim(skl_overlay_t *o, uint32_t list, const ident_t *id,
         trim(o, RECLAIM_MAX, now_ns);
         s = choose(o, id, now_ns);
     }
-    if (s == NULL || !has_room(o)) {
+    /* An entry that is over gives its place, wherever that is. */
+    if (s == NULL ||
+        (!has_room(o) && kind_of(atomic_load(&s->state)) == SKL_OVERLAY_NONE)) {
         return SECKILL_EFULL;
     }
     occupy(o, s, list, id, claim_of(id->hi));

@@ -164,6 +164,9 @@ int skl_overlay_apply(skl_overlay_t *o, uint32_t list, skl_overlay_item_fn item,
  * *pos moves. -1: some were overwritten. */
 int skl_overlay_changes(const skl_overlay_t *o, uint64_t *pos,
                         skl_overlay_change_t *out, int max);
+/* The same up to those that are certain, though not in the table yet. */
+int skl_overlay_certain(const skl_overlay_t *o, uint64_t *pos,
+                        skl_overlay_change_t *out, int max);
 /* Entries of a list, from slot *at on, at most `max`: how many; *at moves. 0:
  * that was all. Each is one that was there at some time of the call. */
 int skl_overlay_scan(const skl_overlay_t *o, uint32_t list, uint64_t *at,

@@ -283,10 +283,34 @@ static int open_dir(skl_overlay_log_t *log, char *err, size_t size)
     return rc == 0 ? SECKILL_OK : failed(rc, "make", "", err, size);
 }
 
+/* The scan may have seen half of a batch that is on its way into the table. The
+ * changes since *covered behind it make that whole: what is in the table is
+ * certain. -1: too many came, or more than the ring has. */
+static int add_changes(skl_overlay_log_t *log, uint32_t number, size_t room,
+                       unsigned char *out, size_t *records, uint64_t *covered)
+{
+    const skl_overlay_t *o = &log->lists->overlay;
+    int got;
+
+    while ((got = skl_overlay_certain(o, covered, log->changes, CHUNK)) > 0) {
+        for (int i = 0; i < got; i++) {
+            if (log->changes[i].list != number) {
+                continue;
+            }
+            if (*records == room) {
+                return -1;
+            }
+            skl_overlay_encode(&log->changes[i],
+                               out + (*records)++ * SKL_OVERLAY_RECORD);
+        }
+    }
+    return got;
+}
+
 /* Head, revision and all entries of a list, in memory of *n bytes that the
- * caller frees. NULL: no memory. */
+ * caller frees; *covered: changes below it are in there. NULL: no memory. */
 static unsigned char *image_of(skl_overlay_log_t *log, uint32_t number,
-                               size_t *n)
+                               size_t *n, uint64_t *covered)
 {
     const skl_overlay_t *o = &log->lists->overlay;
     const skl_overlay_change_t revision = {
@@ -294,7 +318,8 @@ static unsigned char *image_of(skl_overlay_log_t *log, uint32_t number,
         .type = SKL_CHANGE_BATCH};
     const size_t room = (size_t)o->shm->capacity + SKL_OVERLAY_RING;
     unsigned char *out = malloc(room * SKL_OVERLAY_RECORD);
-    size_t records = 0;
+    const uint64_t start = *covered;
+    size_t records = 0, scanned;
     uint64_t at = 0;
     int got;
 
@@ -320,6 +345,12 @@ static unsigned char *image_of(skl_overlay_log_t *log, uint32_t number,
         free(out);
         return NULL;
     }
+    scanned = records;
+    if (add_changes(log, number, room, out, &records, covered) < 0) {
+        /* Not with the revision of a batch of which it has half. */
+        records = scanned;
+        *covered = start;
+    }
     *n = records * SKL_OVERLAY_RECORD;
     return out;
 }
@@ -328,7 +359,7 @@ static unsigned char *image_of(skl_overlay_log_t *log, uint32_t number,
 static int rewrite(skl_overlay_log_t *log, uint32_t number, char *err,
                    size_t size)
 {
-    const uint64_t applied = atomic_load(&log->lists->overlay.shm->applied);
+    uint64_t covered = atomic_load(&log->lists->overlay.shm->applied);
     file_t *f = &log->files[number];
     char name[NAME_BYTES];
     unsigned char *image;
@@ -340,7 +371,7 @@ static int rewrite(skl_overlay_log_t *log, uint32_t number, char *err,
         (void)log->fs->close(log->fs, f->fd);
         f->fd = -1;
     }
-    image = image_of(log, number, &n);
+    image = image_of(log, number, &n, &covered);
     if (image == NULL) {
         return failed(-ENOMEM, "write", "", err, size);
     }
@@ -354,7 +385,7 @@ static int rewrite(skl_overlay_log_t *log, uint32_t number, char *err,
         return failed(rc, "write", name, err, size);
     }
     f->records = n / SKL_OVERLAY_RECORD;
-    f->covered = applied;
+    f->covered = covered;
     f->dirty = 0;
     return SECKILL_OK;
 }

@@ -636,6 +636,30 @@ TEST(a_batch_is_applied_in_its_order)
     memory_end(&m);
 }
 
+TEST(an_entry_that_is_over_makes_place_for_its_own_value)
+{
+    char v[16];
+    memory_t m;
+
+    memory_begin(&m, 4096, "first");
+    for (int i = 0; i < 4095; i++) {
+        snprintf(v, sizeof(v), "v%d", i);
+        CHECK_INT(0, deny(&m, v));
+    }
+    for (int i = 0; i < 8; i++) {
+        CHECK_INT(0, set(&m, "timed", SKL_OVERLAY_DENY, NOW + i * NS + NS));
+        CHECK_INT(SECKILL_EFULL, deny(&m, "one more"));
+        CHECK_INT(0, skl_overlay_set(overlay(&m), m.list->number, "timed", 5,
+                                     SKL_OVERLAY_DENY, NOW + 100 * NS,
+                                     NOW + 50 * NS));
+        CHECK_INT(4096, skl_overlay_live(overlay(&m), 1));
+        CHECK_INT(4096, atomic_load(&overlay(&m)->shm->used));
+        CHECK_INT(SKL_OVERLAY_DENY, kind_at(&m, "timed", NOW + 50 * NS));
+        CHECK_INT(0, forget(&m, "timed"));
+    }
+    memory_end(&m);
+}
+
 TEST(revisions_only_grow)
 {
     memory_t m;
@@ -723,6 +747,47 @@ TEST(a_batch_killed_at_any_instruction_is_whole_or_absent)
     printf("# %d absent, %d whole\n", absent, whole);
     CHECK(absent > 5 && whole > 5);
 }
+
+TEST(a_log_made_while_a_batch_goes_into_the_table_has_it_or_not)
+{
+    const long stride = tap_full() ? 7 : 61;
+    int whole = 0, absent = 0;
+    const char *why;
+    int more = 1;
+
+    for (long at = 0; more > 0; at += stride) {
+        stepper_t st;
+        memory_t m, again;
+        int done;
+
+        clear_log();
+        memory_begin(&m, CAPACITY, "first");
+        CHECK_INT(0, restore(&m));
+        CHECK_INT(0, deny(&m, "b")); /* makes the log anew */
+        if (!stepper_start(&st, run_batch, &m, &why)) {
+            printf("# %s\n", why);
+            CHECK(0);
+            memory_end(&m);
+            return;
+        }
+        more = stepper_run(&st, at);
+        CHECK_INT(0, save(&m));
+        stepper_kill(&st);
+        /* The power goes: what is left is that file. */
+        memory_begin(&again, CAPACITY, "first");
+        CHECK_INT(0, restore(&again));
+        done = revision(&again) == 3;
+        CHECK_INT(done ? SKL_OVERLAY_DENY : 0, kind_of(&again, "a"));
+        CHECK_INT(done ? 0 : SKL_OVERLAY_DENY, kind_of(&again, "b"));
+        CHECK_INT(done ? SKL_OVERLAY_DENY : 0, kind_of(&again, "c"));
+        whole += done;
+        absent += !done;
+        memory_end(&again);
+        memory_end(&m);
+    }
+    printf("# %d absent, %d whole\n", absent, whole);
+    CHECK(absent > 5 && whole > 5);
+}
 #endif
 
 /* ---- Through an engine --------------------------------------------------- */
@@ -764,6 +829,41 @@ TEST(the_overlay_outlives_its_memory)
     lists_again(&p);
     CHECK_INT(0, lists_open(&p));
     CHECK_INT(0, lists_match(&p, "c"));
+    lists_lose(&p);
+}
+
+TEST(a_list_whose_log_could_not_be_read_is_not_changed)
+{
+    seckill_list_change_t c = {
+        .value = "d", .value_len = 1, .op = SECKILL_LIST_ADD};
+    seckill_list_t *list = NULL;
+    char path[300], aside[320];
+    uint32_t position;
+    lists_t p;
+
+    lists_begin(&p, 1, 64);
+    CHECK_INT(0, lists_open_bare(&p));
+    CHECK_INT(0, lists_start(&p));
+    CHECK_INT(0, lists_add(&p, "c", 0));
+    CHECK(lists_saved(&p));
+    seckill_stop(p.sk);
+    lists_again(&p);
+    snprintf(path, sizeof(path), "%s/lists/l.overlay", p.log);
+    snprintf(aside, sizeof(aside), "%s.aside", path);
+    CHECK_INT(0, rename(path, aside));
+    CHECK_INT(0, mkdir(path, 0700)); /* no file: reading it fails */
+    CHECK_INT(SECKILL_EIO, lists_open_bare(&p));
+    /* The list exists, and may be found. */
+    CHECK_INT(0, seckill_list_at(p.sk, 0, &list));
+    CHECK_INT(SECKILL_EBUSY, seckill_list_add(list, "d", 1, 0, 0));
+    CHECK_INT(SECKILL_EBUSY, seckill_list_remove(list, "c", 1, 0));
+    CHECK_INT(SECKILL_EBUSY, seckill_list_apply(list, &c, 1, 0, 0, &position));
+    CHECK_INT(0, rmdir(path));
+    CHECK_INT(0, rename(aside, path));
+    CHECK_INT(0, lists_open_bare(&p));
+    CHECK_INT(1, lists_match(&p, "c"));
+    CHECK_INT(0, lists_match(&p, "d"));
+    CHECK_INT(0, seckill_list_add(list, "d", 1, 0, 0));
     lists_lose(&p);
 }
 

@@ -164,6 +164,12 @@ function _M.open(engine_handle, name, opts)
 end
 
 
+-- `list.match("x")` would hand C a null pointer. In compiled code it is free.
+local function no_list()
+    error("access list expected: call it as list:method(...)", 3)
+end
+
+
 --- Is the value denied? `true, reason` (reason only where the file gives one),
 --- `false`, or `false, "allow"` when an allow entry won. A value that is not a
 --- string of 1 to 64 bytes is `nil, "bad_value"`; so is one that is no address,
@@ -177,8 +183,8 @@ function _M:match(value)
     if type(value) ~= "string" then
         return nil, "bad_value"
     end
-    local rc = C.seckill_list_match(self.handle, value, #value, 0, reason,
-                                    reason_len)
+    local rc = C.seckill_list_match(self.handle or no_list(), value, #value, 0,
+                                    reason, reason_len)
     if rc == 0 then
         return false
     end
@@ -224,7 +230,8 @@ function _M:add(value, ttl)
         end
         ns = ttl * NS
     end
-    return result(C.seckill_list_add(self.handle, value, #value, ns, 0))
+    return result(C.seckill_list_add(self.handle or no_list(), value, #value,
+                                     ns, 0))
 end
 
 
@@ -239,7 +246,8 @@ function _M:remove(value)
     if type(value) ~= "string" then
         return nil, "bad_value"
     end
-    return result(C.seckill_list_remove(self.handle, value, #value, 0))
+    return result(C.seckill_list_remove(self.handle or no_list(), value, #value,
+                                        0))
 end
 
 
@@ -310,8 +318,8 @@ function _M:apply(list_of_changes, revision)
             return nil, code, i
         end
     end
-    local rc = C.seckill_list_apply(self.handle, changes, n, revision or 0, 0,
-                                    position)
+    local rc = C.seckill_list_apply(self.handle or no_list(), changes, n,
+                                    revision or 0, 0, position)
     if rc == OK then
         return true
     end
@@ -344,6 +352,7 @@ end
 ---  no_space, io_error, no_memory, full, busy, closed, timeout
 ---@return string? detail
 function _M:reload()
+    local handle = self.handle or no_list()
     local can, why = completion.can_wait()
     if not can then
         return nil, why
@@ -354,7 +363,7 @@ function _M:reload()
     end
     local ticket = ffi.new("uint64_t[1]")
     local rc = completion.submit(self.engine_handle, function()
-        return C.seckill_list_reload_async(self.handle, ticket)
+        return C.seckill_list_reload_async(handle, ticket)
     end)
     if rc ~= OK then
         return nil, errname(rc)
@@ -380,7 +389,7 @@ end
 ---  loaded_at, load_seconds, file_mtime, format, digest, error }
 function _M:stats()
     local s = ffi.new("seckill_list_stats_t")
-    C.seckill_list_stats(self.handle, s)
+    C.seckill_list_stats(self.handle or no_list(), s)
     return {
         entries = tonumber(s.entries),
         bytes = tonumber(s.bytes),

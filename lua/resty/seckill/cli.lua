@@ -86,11 +86,11 @@ local FILE = { name = "FILE", kind = "string" }
 local READING = {
     { name = "kind", value = "KIND", one_of = { "id", "ip" },
       help = "id (any strings) or ip (networks); id unless given" },
-    { name = "max-bad-lines", kind = "count", value = "N",
+    { name = "max-bad-lines", kind = "count", value = "N", max = 2^31,
       help = "more of them refuse a file; 100 unless given" },
-    { name = "max-bytes", kind = "positive", value = "N",
+    { name = "max-bytes", kind = "positive", value = "N", max = 2^40,
       help = "of the file, and unpacked; 2^30 unless given" },
-    { name = "max-entries", kind = "positive", value = "N",
+    { name = "max-entries", kind = "positive", value = "N", max = 2^31,
       help = "2^27 unless given" },
     { name = "allow-empty", help = "a file without entries is good" },
 }

@@ -6,7 +6,8 @@
 -- table, so that it cannot differ.
 --
 --   option = { name = "total", kind = "count", value = "N", help = "..." ,
---              short = "n", required = true, default = 10, one_of = {...} }
+--              short = "n", required = true, default = 10, one_of = {...},
+--              max = 2^40 }
 --   positional = { name = "ITEM", kind = "id", optional = true }
 --   the last one: rest = true, a list of all that is left
 
@@ -175,6 +176,9 @@ local function convert(spec, label, text)
     local value, why = kinds[spec.kind](text)
     if value == nil then
         return nil, format("%s: %s %s", label, quote(text), why)
+    end
+    if spec.max and value > spec.max then
+        return nil, format("%s: %s is over %.0f", label, quote(text), spec.max)
     end
     return value
 end

@@ -218,7 +218,7 @@ end
 
 -- An IPv4 address as a number; nil for what is written in another way.
 local function number_of(value)
-    local a, b, c, d = value:match("(%d+)%.(%d+)%.(%d+)%.(%d+)$")
+    local a, b, c, d = value:match("^(%d+)%.(%d+)%.(%d+)%.(%d+)$")
     return a and ((a * 256 + b) * 256 + c) * 256 + d
 end
 
