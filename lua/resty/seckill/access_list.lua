@@ -21,6 +21,8 @@ local setmetatable = setmetatable
 local tonumber = tonumber
 local type = type
 
+local no_self = args.no_self("access list")
+
 
 ---@class seckill.access_list
 ---@field name string
@@ -164,12 +166,6 @@ function _M.open(engine_handle, name, opts)
 end
 
 
--- `list.match("x")` would hand C a null pointer. In compiled code it is free.
-local function no_list()
-    error("access list expected: call it as list:method(...)", 3)
-end
-
-
 --- Is the value denied? `true, reason` (reason only where the file gives one),
 --- `false`, or `false, "allow"` when an allow entry won. A value that is not a
 --- string of 1 to 64 bytes is `nil, "bad_value"`; so is one that is no address,
@@ -183,7 +179,7 @@ function _M:match(value)
     if type(value) ~= "string" then
         return nil, "bad_value"
     end
-    local rc = C.seckill_list_match(self.handle or no_list(), value, #value, 0,
+    local rc = C.seckill_list_match(self.handle or no_self(), value, #value, 0,
                                     reason, reason_len)
     if rc == 0 then
         return false
@@ -230,7 +226,7 @@ function _M:add(value, ttl)
         end
         ns = ttl * NS
     end
-    return result(C.seckill_list_add(self.handle or no_list(), value, #value,
+    return result(C.seckill_list_add(self.handle or no_self(), value, #value,
                                      ns, 0))
 end
 
@@ -246,7 +242,7 @@ function _M:remove(value)
     if type(value) ~= "string" then
         return nil, "bad_value"
     end
-    return result(C.seckill_list_remove(self.handle or no_list(), value, #value,
+    return result(C.seckill_list_remove(self.handle or no_self(), value, #value,
                                         0))
 end
 
@@ -318,7 +314,7 @@ function _M:apply(list_of_changes, revision)
             return nil, code, i
         end
     end
-    local rc = C.seckill_list_apply(self.handle or no_list(), changes, n,
+    local rc = C.seckill_list_apply(self.handle or no_self(), changes, n,
                                     revision or 0, 0, position)
     if rc == OK then
         return true
@@ -352,7 +348,7 @@ end
 ---  no_space, io_error, no_memory, full, busy, closed, timeout
 ---@return string? detail
 function _M:reload()
-    local handle = self.handle or no_list()
+    local handle = self.handle or no_self()
     local can, why = completion.can_wait()
     if not can then
         return nil, why
@@ -389,7 +385,7 @@ end
 ---  loaded_at, load_seconds, file_mtime, format, digest, error }
 function _M:stats()
     local s = ffi.new("seckill_list_stats_t")
-    C.seckill_list_stats(self.handle or no_list(), s)
+    C.seckill_list_stats(self.handle or no_self(), s)
     return {
         entries = tonumber(s.entries),
         bytes = tonumber(s.bytes),

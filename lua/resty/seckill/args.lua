@@ -1,6 +1,7 @@
 -- args.lua - checks of options: a programmer's mistake raises at the caller.
 --
--- Plain Lua, used at construction only, never on a request.
+-- Plain Lua, used at construction only; on a request no more than a check
+-- whether there is a self.
 
 local error = error
 local format = string.format
@@ -97,6 +98,19 @@ function _M.bytes(value, name, min, max, level)
                      min, max), (level or 1) + 1)
     end
     return value
+end
+
+
+--- What a method calls that finds no handle in its self: called with a dot, or
+--- on another table, it would hand C a null pointer. `self.handle or no_self()`
+--- costs nothing in compiled code.
+---@param what string
+---@return fun() no_self raises at the caller of the method
+function _M.no_self(what)
+    local text = what .. " expected: call its methods with a colon"
+    return function()
+        error(text, 3)
+    end
 end
 
 

@@ -5,6 +5,7 @@
 -- clock. A permit is a number: pass it on as it is, to one report or cancel.
 
 local ffi = require("ffi")
+local args = require("resty.seckill.args")
 local guard = require("resty.seckill.guard")
 local lib = require("resty.seckill.lib")
 
@@ -21,6 +22,8 @@ local setmetatable = setmetatable
 local tonumber = tonumber
 local tostring = tostring
 local type = type
+
+local no_self = args.no_self("breaker")
 
 
 ---@class seckill.breaker
@@ -125,7 +128,8 @@ end
 ---@return string? code open
 ---@return number? retry_after seconds after which to ask again
 function _M:allow()
-    local rc = C.seckill_breaker_allow(self.handle, 0, permit_out, retry)
+    local handle = self.handle or no_self()
+    local rc = C.seckill_breaker_allow(handle, 0, permit_out, retry)
     if rc == OK then
         return tonumber(permit_out[0])
     end
@@ -148,7 +152,8 @@ function _M:report(permit, ok, latency)
         not_a_permit(permit, "breaker")
     end
     local ns = latency == nil and 0 or latency_ns(latency)
-    local rc = C.seckill_breaker_report(self.handle, permit, ok and 1 or 0,
+    local handle = self.handle or no_self()
+    local rc = C.seckill_breaker_report(handle, permit, ok and 1 or 0,
                                         ns, 0)
     if rc < 0 then
         not_a_permit(permit, "breaker")
@@ -166,7 +171,8 @@ function _M:cancel(permit)
     if not is_permit(permit) then
         not_a_permit(permit, "breaker")
     end
-    local rc = C.seckill_breaker_cancel(self.handle, permit, 0)
+    local handle = self.handle or no_self()
+    local rc = C.seckill_breaker_cancel(handle, permit, 0)
     if rc < 0 then
         not_a_permit(permit, "breaker")
     end
@@ -179,7 +185,8 @@ end
 --- Phases: any.
 ---@return string state
 function _M:state()
-    return STATES[C.seckill_breaker_state(self.handle, 0)]
+    local handle = self.handle or no_self()
+    return STATES[C.seckill_breaker_state(handle, 0)]
 end
 
 
@@ -199,7 +206,8 @@ function _M:force(state)
                   .. " got " .. tostring(state), 2)
         end
     end
-    return C.seckill_breaker_force(self.handle, number) == OK
+    local handle = self.handle or no_self()
+    return C.seckill_breaker_force(handle, number) == OK
 end
 
 
@@ -211,7 +219,8 @@ end
 ---@return string? code busy
 function _M:set(opts)
     local options = to_options(opts, 2)
-    local rc = C.seckill_breaker_set(self.handle, options)
+    local handle = self.handle or no_self()
+    local rc = C.seckill_breaker_set(handle, options)
     if rc ~= OK then
         local _, code = failed(rc, 2)
         return nil, code
@@ -226,7 +235,8 @@ end
 ---@return table numbers as the options, and name
 function _M:get()
     local o = ffi.new("seckill_breaker_options_t")
-    C.seckill_breaker_get(self.handle, o)
+    local handle = self.handle or no_self()
+    C.seckill_breaker_get(handle, o)
     local numbers = guard.from_struct(o, NUMBERS)
     numbers.name = self.name
     return numbers
@@ -258,7 +268,7 @@ end
 ---  shadow, succeeded, failed, slow, stale, cancelled, opened, half_opened,
 ---  closed, expired; of the window: calls, errors, slows
 function _M:stats()
-    return read_stats(self.handle)
+    return read_stats(self.handle or no_self())
 end
 
 

@@ -24,6 +24,8 @@ local setmetatable = setmetatable
 local tonumber = tonumber
 local type = type
 
+local no_self = args.no_self("limiter")
+
 
 ---@class seckill.limiter
 ---@field name string
@@ -129,7 +131,8 @@ function _M:incoming(key, commit, cost, t)
     elseif not is_cost(cost) then
         return nil, "bad_qty"
     end
-    local rc = C.seckill_limiter_take(self.handle, key, #key, cost,
+    local handle = self.handle or no_self()
+    local rc = C.seckill_limiter_take(handle, key, #key, cost,
                                       commit == false and 0 or 1, 0, t,
                                       verdict)
     if rc == OK then
@@ -169,7 +172,8 @@ function _M:uncommit(t)
     if not ffi_istype(ticket_t, t) then
         not_a_ticket(t)
     end
-    return C.seckill_limiter_undo(self.handle, t, 0) == 1
+    local handle = self.handle or no_self()
+    return C.seckill_limiter_undo(handle, t, 0) == 1
 end
 
 
@@ -183,7 +187,8 @@ function _M:leaving(t)
     if not ffi_istype(ticket_t, t) then
         not_a_ticket(t)
     end
-    C.seckill_limiter_leave(self.handle, t)
+    local handle = self.handle or no_self()
+    C.seckill_limiter_leave(handle, t)
     return true
 end
 
@@ -215,7 +220,8 @@ end
 function _M:set(opts)
     args.check(opts, options.SET, 2)
     local limit = options.to_limit(opts, 2)
-    local rc = C.seckill_limiter_set(self.handle, limit)
+    local handle = self.handle or no_self()
+    local rc = C.seckill_limiter_set(handle, limit)
     if rc ~= OK then
         options.explain(rc, opts, self.algorithm, false, 2)
         return nil, errname(rc)
@@ -242,7 +248,8 @@ function _M:override(key, opts)
     if type(key) ~= "string" then
         return nil, "bad_key"
     end
-    local rc = C.seckill_limiter_override(self.handle, key, #key, limit)
+    local handle = self.handle or no_self()
+    local rc = C.seckill_limiter_override(handle, key, #key, limit)
     if rc ~= OK then
         options.explain(rc, opts, self.algorithm, false, 2)
         return nil, errname(rc)
@@ -257,7 +264,8 @@ end
 ---@return seckill.limiter.options numbers and the limiter's `name`
 function _M:get()
     local limit = ffi.new("seckill_limit_t")
-    C.seckill_limiter_get(self.handle, limit)
+    local handle = self.handle or no_self()
+    C.seckill_limiter_get(handle, limit)
     local numbers = options.from_limit(limit)
     numbers.name = self.name
     return numbers
@@ -274,7 +282,8 @@ local counts_t = ffi.typeof("seckill_limiter_counts_t")
 ---  shadow: integer, overflow: integer, refunded: integer }
 function _M:stats()
     local counts = counts_t()
-    C.seckill_limiter_counts(self.handle, counts)
+    local handle = self.handle or no_self()
+    C.seckill_limiter_counts(handle, counts)
     return {
         allowed = tonumber(counts.allowed),
         rejected = tonumber(counts.rejected),

@@ -23,6 +23,8 @@ local setmetatable = setmetatable
 local tonumber = tonumber
 local type = type
 
+local no_self = args.no_self("shedder")
+
 
 ---@class seckill.shedder
 ---@field name string
@@ -143,7 +145,8 @@ function _M:admit(priority)
        or priority >= PRIORITIES then
         return nil, "bad_value"
     end
-    local rc = C.seckill_shedder_admit(self.handle, priority, 0, permit_out,
+    local handle = self.handle or no_self()
+    local rc = C.seckill_shedder_admit(handle, priority, 0, permit_out,
                                        retry)
     if rc == OK then
         return tonumber(permit_out[0])
@@ -168,7 +171,8 @@ function _M:done(permit, ok, latency)
         not_a_permit(permit, "shedder")
     end
     local ns = latency == nil and -1 or latency_ns(latency) -- -1: C knows
-    local rc = C.seckill_shedder_done(self.handle, permit,
+    local handle = self.handle or no_self()
+    local rc = C.seckill_shedder_done(handle, permit,
                                       ok == false and 0 or 1, ns, 0)
     if rc < 0 then
         not_a_permit(permit, "shedder")
@@ -186,7 +190,8 @@ function _M:cancel(permit)
     if not is_permit(permit) then
         not_a_permit(permit, "shedder")
     end
-    local rc = C.seckill_shedder_cancel(self.handle, permit)
+    local handle = self.handle or no_self()
+    local rc = C.seckill_shedder_cancel(handle, permit)
     if rc < 0 then
         not_a_permit(permit, "shedder")
     end
@@ -202,7 +207,8 @@ end
 ---@return string? code busy
 function _M:set(opts)
     local options = to_options(opts, 2)
-    local rc = C.seckill_shedder_set(self.handle, options)
+    local handle = self.handle or no_self()
+    local rc = C.seckill_shedder_set(handle, options)
     if rc ~= OK then
         local _, code = failed(rc, opts, 2)
         return nil, code
@@ -217,7 +223,8 @@ end
 ---@return table numbers as the options, and name
 function _M:get()
     local o = ffi.new("seckill_shedder_options_t")
-    C.seckill_shedder_get(self.handle, o)
+    local handle = self.handle or no_self()
+    C.seckill_shedder_get(handle, o)
     local numbers = guard.from_struct(o, NUMBERS)
     numbers.name = self.name
     numbers.cpu_low = numbers.cpu_high and numbers.cpu_low
@@ -262,7 +269,7 @@ end
 ---@return table stats by priority (0 to 3): admitted, shed, inflight; shadow,
 ---  succeeded, failed, lost, stale, shedding, cpu, cpu_age, limit, min_rt
 function _M:stats()
-    return read_stats(self.handle)
+    return read_stats(self.handle or no_self())
 end
 
 

@@ -11,6 +11,7 @@
 -- disk, `pending` if that takes over 5 s. Without a dir no method yields.
 
 local ffi = require("ffi")
+local args = require("resty.seckill.args")
 local durability = require("resty.seckill.durability")
 local feed = require("resty.seckill.feed")
 local lib = require("resty.seckill.lib")
@@ -28,6 +29,8 @@ local setmetatable = setmetatable
 local tonumber = tonumber
 local tostring = tostring
 local type = type
+
+local no_self = args.no_self("engine")
 
 
 ---@class seckill.stock
@@ -148,7 +151,8 @@ function _M:reserve_raw(item, user, qty, request_id)
     if not is_id(request_id) then
         return nil, "bad_request_id"
     end
-    local rc = C.seckill_reserve(self.handle, item, #item, user, #user, qty,
+    local handle = self.handle or no_self()
+    local rc = C.seckill_reserve(handle, item, #item, user, #user, qty,
                                  request_id, #request_id, found)
     if rc ~= OK then
         return nil, errname(rc)
@@ -228,7 +232,8 @@ function _M:confirm(id, opts)
     if type(id) ~= "string" then
         return nil, "unknown_reservation"
     end
-    return outcome(self, C.seckill_confirm_with(self.handle, id, #id, qty,
+    local handle = self.handle or no_self()
+    return outcome(self, C.seckill_confirm_with(handle, id, #id, qty,
                                                 reacquire and 1 or 0), sync)
 end
 
@@ -248,7 +253,8 @@ function _M:cancel(id, opts)
     if type(id) ~= "string" then
         return nil, "unknown_reservation"
     end
-    return outcome(self, C.seckill_cancel(self.handle, id, #id), sync)
+    local handle = self.handle or no_self()
+    return outcome(self, C.seckill_cancel(handle, id, #id), sync)
 end
 
 
@@ -272,7 +278,8 @@ function _M:refund(id, request_id, opts)
     if type(id) ~= "string" then
         return nil, "unknown_reservation"
     end
-    return outcome(self, C.seckill_refund(self.handle, id, #id, request_id,
+    local handle = self.handle or no_self()
+    return outcome(self, C.seckill_refund(handle, id, #id, request_id,
                                           #request_id), sync)
 end
 
@@ -386,7 +393,8 @@ function _M:order(order)
     if not is_id(request_id) then
         return nil, "bad_request_id"
     end
-    local rc = C.seckill_order(self.handle, user, #user, request_id,
+    local handle = self.handle or no_self()
+    local rc = C.seckill_order(handle, user, #user, request_id,
                                #request_id, lines_in, n, order_out, line_out)
     if rc ~= OK then
         at = line_out[0]
@@ -406,7 +414,8 @@ end
 
 -- The shape of a reservation (of its first line) and all lines.
 local function find_order(self, request_id)
-    local rc = C.seckill_find_order(self.handle, request_id, #request_id,
+    local handle = self.handle or no_self()
+    local rc = C.seckill_find_order(handle, request_id, #request_id,
                                     order_out)
     if rc ~= OK then
         return nil, errname(rc)
@@ -429,7 +438,8 @@ function _M:find_raw(request_id)
     if not is_id(request_id) then
         return nil, "bad_request_id"
     end
-    local rc = C.seckill_find(self.handle, request_id, #request_id, found)
+    local handle = self.handle or no_self()
+    local rc = C.seckill_find(handle, request_id, #request_id, found)
     if rc ~= OK then
         return nil, errname(rc)
     end
@@ -557,7 +567,8 @@ function _M:put(config)
     if sync == nil then
         return nil, code
     end
-    return outcome(self, C.seckill_put(self.handle, i), sync)
+    local handle = self.handle or no_self()
+    return outcome(self, C.seckill_put(handle, i), sync)
 end
 
 
@@ -594,7 +605,8 @@ function _M:get(item)
     if not is_id(item) then
         return nil, "bad_item"
     end
-    local rc = C.seckill_get(self.handle, item, #item, item_out)
+    local handle = self.handle or no_self()
+    local rc = C.seckill_get(handle, item, #item, item_out)
     if rc ~= OK then
         return nil, errname(rc)
     end
@@ -610,7 +622,8 @@ function _M:items()
     local list, n = {}, 0
     cursor[0] = 0
     while true do
-        local rc = C.seckill_next_item(self.handle, cursor, item_out)
+        local handle = self.handle or no_self()
+        local rc = C.seckill_next_item(handle, cursor, item_out)
         if rc == lib.codes.not_found then
             return list
         end
@@ -678,7 +691,8 @@ function _M:adjust(item, delta, request_id)
     if sync == nil then
         return nil, code
     end
-    return outcome(self, C.seckill_adjust(self.handle, item, #item, delta,
+    local handle = self.handle or no_self()
+    return outcome(self, C.seckill_adjust(handle, item, #item, delta,
                                           request_id, #request_id), sync)
 end
 
@@ -691,7 +705,8 @@ end
 ---@return integer? records
 ---@return string? code
 function _M:sweep(max)
-    local n = C.seckill_sweep(self.handle, max or 512)
+    local handle = self.handle or no_self()
+    local n = C.seckill_sweep(handle, max or 512)
     if n < 0 then
         return nil, errname(n)
     end
@@ -705,7 +720,8 @@ end
 ---@return string? code busy
 function _M:audit()
     local buf = ffi.new("char[?]", AUDIT_SIZE)
-    local n = C.seckill_audit(self.handle, buf, AUDIT_SIZE)
+    local handle = self.handle or no_self()
+    local n = C.seckill_audit(handle, buf, AUDIT_SIZE)
     if n < 0 then
         return nil, errname(n)
     end
