@@ -210,6 +210,7 @@ local CONFIRM_OPTS = { qty = true, reacquire = true }
 ---@return string? code bad_qty, unknown_reservation, expired, cancelled,
 ---  refunded, conflict, user_limit, sold_out, busy
 function _M:confirm(id, opts)
+    local handle = self.handle or no_self()
     local sync, code = must_wait(self,
         opts ~= nil and check_opts(self, opts, CONFIRM_OPTS) or nil, "sync")
     if sync == nil then
@@ -232,7 +233,6 @@ function _M:confirm(id, opts)
     if type(id) ~= "string" then
         return nil, "unknown_reservation"
     end
-    local handle = self.handle or no_self()
     return outcome(self, C.seckill_confirm_with(handle, id, #id, qty,
                                                 reacquire and 1 or 0), sync)
 end
@@ -245,6 +245,7 @@ end
 ---@return boolean? ok
 ---@return string? code unknown_reservation, expired, confirmed, refunded, busy
 function _M:cancel(id, opts)
+    local handle = self.handle or no_self()
     local sync, code = must_wait(self,
         opts ~= nil and check_opts(self, opts) or nil, self.durability)
     if sync == nil then
@@ -253,7 +254,6 @@ function _M:cancel(id, opts)
     if type(id) ~= "string" then
         return nil, "unknown_reservation"
     end
-    local handle = self.handle or no_self()
     return outcome(self, C.seckill_cancel(handle, id, #id), sync)
 end
 
@@ -267,6 +267,7 @@ end
 ---@return string? code bad_request_id, conflict, too_old,
 ---  unknown_reservation, reserved, expired, cancelled, full, busy
 function _M:refund(id, request_id, opts)
+    local handle = self.handle or no_self()
     local sync, code = must_wait(self,
         opts ~= nil and check_opts(self, opts) or nil, "sync")
     if sync == nil then
@@ -278,7 +279,6 @@ function _M:refund(id, request_id, opts)
     if type(id) ~= "string" then
         return nil, "unknown_reservation"
     end
-    local handle = self.handle or no_self()
     return outcome(self, C.seckill_refund(handle, id, #id, request_id,
                                           #request_id), sync)
 end
@@ -369,6 +369,7 @@ end
 ---@return string? code bad_lines, then as reserve
 ---@return integer? line the number of the line that refused
 function _M:order(order)
+    local handle = self.handle or no_self()
     check_order(self, order)
     local sync, code = must_wait(self, order.durability, self.durability)
     if sync == nil then
@@ -393,7 +394,6 @@ function _M:order(order)
     if not is_id(request_id) then
         return nil, "bad_request_id"
     end
-    local handle = self.handle or no_self()
     local rc = C.seckill_order(handle, user, #user, request_id,
                                #request_id, lines_in, n, order_out, line_out)
     if rc ~= OK then
@@ -554,6 +554,7 @@ end
 ---@return string? code bad_item, bad_total, bad_qty, bad_hold, bad_time,
 ---  bad_version, conflict, stale, below_sold, full, busy
 function _M:put(config)
+    local handle = self.handle or no_self()
     check_put(config)
     if not is_id(config.item) then
         return nil, "bad_item"
@@ -567,7 +568,6 @@ function _M:put(config)
     if sync == nil then
         return nil, code
     end
-    local handle = self.handle or no_self()
     return outcome(self, C.seckill_put(handle, i), sync)
 end
 
@@ -678,6 +678,7 @@ _M.resume = by_item("seckill_resume")
 ---@return string? code bad_item, bad_qty, bad_request_id, conflict, too_old,
 ---  unknown_item, below_sold, full, busy
 function _M:adjust(item, delta, request_id)
+    local handle = self.handle or no_self()
     if not is_id(item) then
         return nil, "bad_item"
     end
@@ -691,7 +692,6 @@ function _M:adjust(item, delta, request_id)
     if sync == nil then
         return nil, code
     end
-    local handle = self.handle or no_self()
     return outcome(self, C.seckill_adjust(handle, item, #item, delta,
                                           request_id, #request_id), sync)
 end
