@@ -845,7 +845,9 @@ static int open_and_destroy(void *arg)
         }
         unmap();
         rc = skl_segment_destroy("race", scratch_dir());
-        if (rc != SECKILL_OK && rc != SECKILL_ENOTFOUND) {
+        if (rc != SECKILL_OK && rc != SECKILL_ENOTFOUND &&
+            rc != SECKILL_EBUSY) { /* as open: on a busy machine */
+            (void)fprintf(stderr, "# %d\n", rc);
             return 3;
         }
     }
