@@ -10,7 +10,8 @@
 --   - a request id has one reservation, at most one end of each kind;
 --   - each answer is in the log: same id, item, user, qty. One may be missing
 --     if it was async and its life was lost with the memory, and only behind
---     the last record that came back of that life;
+--     the LSN at which the next life began, which the server tells: the first
+--     records of a life may be of those that the feed leaves out;
 --   - what was answered before a request began has no later LSN (in one life).
 --
 -- A life is an incarnation of the ledger.
@@ -33,7 +34,7 @@ function _M.new(window)
     return setmetatable({
         lsn = 0, records = 0, lives = {}, items = {}, orders = {}, by_id = {},
         answers = {}, found = {}, found_count = 0, lost = 0, window = window,
-        made = {}, old = 0, left_out = 0,
+        made = {}, old = 0, left_out = 0, begun = {},
     }, mt)
 end
 
@@ -110,6 +111,12 @@ local function take_end(self, r)
 end
 
 
+--- A life goes on from this LSN; the first word on it counts.
+function _M:life(life, lsn)
+    self.begun[life] = self.begun[life] or lsn
+end
+
+
 --- The next record: lsn, life, time, type, id, item, user, qty, request_id,
 --- available, reserved, sold, state. One that was handed on before is passed
 --- over.
@@ -123,7 +130,7 @@ function _M:record(r)
         if last and last.life > r.life then
             self:problem("LSN %d: life %d after %d", r.lsn, r.life, last.life)
         end
-        self.lives[#self.lives + 1] = { life = r.life, first = r.lsn }
+        self.lives[#self.lives + 1] = { life = r.life }
     end
     self.lsn, self.records = r.lsn, self.records + 1
     move_item(self, r)
@@ -147,12 +154,13 @@ end
 
 -- The last LSN that was kept of a life and those before it.
 local function end_of(self, life)
-    for _, l in ipairs(self.lives) do
-        if l.life > life then
-            return l.first - 1
+    local last = math.huge
+    for other, lsn in pairs(self.begun) do
+        if other > life then
+            last = math.min(last, lsn)
         end
     end
-    return math.huge
+    return last
 end
 
 
@@ -182,7 +190,8 @@ local function check_reserve(self, a)
     end
     local order = self.orders[a.request]
     if not order then
-        self:problem("%s was answered, and is not in the log", a.request)
+        self:problem("%s was answered at LSN %d of life %d, and is not in the "
+                     .. "log", a.request, a.lsn, a.life)
     elseif not same(order, a) then
         self:problem("%s was answered otherwise: %s at %d, not %s at %d",
                      a.request, a.id, a.lsn, order.id, order.lsn)
