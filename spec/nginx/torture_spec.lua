@@ -815,6 +815,10 @@ describe("a sale with a log in nginx", function()
         end
         spawn(sale.pool, consumer, sale)
         torment(sale)
+        -- A log that is full of what the consumer has not read sells nothing.
+        assert.is_true(within(sale, function()
+            return read_to_the_end(sale)
+        end))
         for _, item in ipairs(ITEMS) do
             assert.is_true(within(sale, function()
                 return sell_out(sale, item)
