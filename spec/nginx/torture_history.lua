@@ -117,6 +117,17 @@ function _M:life(life, lsn)
 end
 
 
+--- How many lives there were, also those that left no record.
+---@return integer
+function _M:life_count()
+    local n = 0
+    for _ in pairs(self.begun) do
+        n = n + 1
+    end
+    return n
+end
+
+
 --- The next record: lsn, life, time, type, id, item, user, qty, request_id,
 --- available, reserved, sold, state. One that was handed on before is passed
 --- over.

@@ -676,7 +676,7 @@ local function report(sale)
         table.concat(parts, ", "), sale.filled, sale.snapshots)
     say("torture in nginx: %d answers, %d records, %d lives; %d without an "
         .. "answer, %d busy, %d answers lost with the memory", sale.answers,
-        sale.history.records, #sale.history.lives,
+        sale.history.records, sale.history:life_count(),
         sale.counts["no answer"] or 0, sale.counts.busy or 0,
         sale.history.lost)
 end
@@ -830,7 +830,7 @@ describe("a sale with a log in nginx", function()
         quit(sale)
         check_tables(sale)
         assert.equal("", sale.history:problems())
-        assert.equal(sale.removals + 1, #sale.history.lives)
+        assert.equal(sale.removals + 1, sale.history:life_count())
         report(sale)
     end)
 end)
